@@ -1,0 +1,101 @@
+# The two commands: `make report` runs the whole thesis, `make test` checks the project. Both may be interrupted and
+# called again: they go on where they stopped. `make` alone lists everything.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+
+# Options of `make report`, for example: make report PROFILE=smoke SEEDS=0,1 SET="finetune.steps=100 evaluate.bootstrap=50"
+PROFILE ?= quick
+DATA ?=
+ENGINE ?=
+SEEDS ?=
+RUN ?=
+SET ?=
+PYTHON ?=
+
+OPTIONS = --profile "$(PROFILE)" \
+	$(if $(DATA),--data "$(DATA)") \
+	$(if $(ENGINE),--engine "$(ENGINE)") \
+	$(if $(SEEDS),--seeds "$(SEEDS)") \
+	$(if $(RUN),--run "$(RUN)") \
+	$(foreach pair,$(SET),--set "$(pair)")
+
+# Notebooks under test: the committed ones, with their profile turned to smoke.
+COPIES := .nbval
+
+.DELETE_ON_ERROR:
+.PHONY: help setup report test lint figures clean
+
+help:
+	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
+	@echo "               PROFILE=smoke|quick|colab|thesis  DATA=folder in COCO layout  ENGINE=torchvision|detectron2"
+	@echo "               SEEDS=0,1,2  RUN=name of the run  SET=\"finetune.steps=100 evaluate.bootstrap=50\""
+	@echo "make test      unit tests, a smoke run of every notebook, and the notebooks' checked outputs"
+	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
+	@echo "make lint      ruff over code and notebooks"
+	@echo "make figures   copy the pictures of runs/quick to figures/, where the README shows them"
+	@echo "make clean     remove .venv and caches; runs/ is kept"
+
+setup: STEP = [1/1]
+setup: $(VENV)/.installed
+	@echo "Ready: $$($(PY) --version) in $(VENV)"
+
+report: STEP = [1/2]
+report: $(VENV)/.installed
+	@echo "[2/2] Running the report with profile $(PROFILE)"
+	@$(PY) -m byol_helpers report $(OPTIONS)
+
+test: export TQDM_DISABLE = 1
+test: STEP = [1/3]
+test: $(VENV)/.installed-dev
+	@echo "[2/3] Unit tests, and every stage and notebook at smoke scale"
+	@$(PY) -m pytest
+	@echo "[3/3] Checked outputs of the committed notebooks, at smoke scale"
+	@$(PY) tests/nbval_copies.py --profile smoke --out $(COPIES)
+	@$(PY) -m pytest --nbval-lax --nbval-current-env $(COPIES)/*.ipynb
+
+lint: STEP = [1/2]
+lint: $(VENV)/.installed-dev
+	@echo "[2/2] Linting code and notebooks"
+	@$(PY) -m ruff check .
+
+figures: STEP = [1/2]
+figures: $(VENV)/.installed
+	@echo "[2/2] Copying the figures of runs/quick to figures/"
+	@$(PY) -m byol_helpers.figures --run runs/quick --out figures
+
+clean:
+	@echo "Removing $(VENV), $(COPIES) and caches. Results in runs/ are kept; delete that folder yourself if you mean it."
+	@rm -rf $(VENV) $(COPIES) build dist .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
+
+# The stamps are written last, so an interrupted installation is taken up again; pip keeps what it has downloaded.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	@$(call install,.[dev])
+	@touch $(VENV)/.installed $@
+
+# A command named python3.12 may exist and not run (pyenv's shims), so each candidate is asked for its version. An
+# interpreter given as PYTHON is the only candidate: it is used, or refused.
+define install
+	echo "$(STEP) Installing into $(VENV): PyTorch and its libraries, several gigabytes the first time"; \
+	if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+		found=; \
+		for candidate in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
+			if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+				found=$$candidate; break; \
+			fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "No usable Python >= 3.11 (with the venv module) among: $(or $(PYTHON),python3.12 python3.11 python3 python)." \
+			     "Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+			exit 2; \
+		fi; \
+		echo "      environment from $$found"; \
+		"$$found" -m venv --clear $(VENV) || exit 2; \
+	fi; \
+	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e "$(1)"
+endef
