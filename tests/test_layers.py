@@ -1,0 +1,106 @@
+"""The architecture, as tests: who imports whom, what stays light, and how long a file may be."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "byol_helpers"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MAX_LINES = 320
+
+# What each part may import from the package besides itself. The layers, bottom up: base <- data <-
+# pretraining, segmentation, background (strangers to each other; transfer is the bridge of the first two,
+# training what they share) <- evaluation <- figures <- pipeline <- __main__.
+BASE = {"errors", "config", "runs", "thesis"}
+MIDDLE = {"training", "pretraining", "segmentation", "background", "transfer"}
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "runs": {"errors", "config"},
+    "thesis": {"errors", "config", "runs"},
+    "data": BASE,
+    "training": BASE | {"data"},
+    "pretraining": BASE | {"data", "training"},
+    "segmentation": BASE | {"data", "training"},
+    "background": BASE | {"data"},
+    "transfer": BASE | {"data", "training", "pretraining", "segmentation"},
+    "evaluation": BASE | {"data", "background"},
+    "figures": BASE | {"data", "background", "evaluation"},
+    "pipeline": BASE | {"data", "evaluation", "figures"} | MIDDLE,
+    "__main__": BASE | {"data", "evaluation", "figures", "pipeline"} | MIDDLE,
+}
+NO_TORCH = ("data", "background", "evaluation", "figures", "errors", "config", "runs", "thesis")
+
+
+def part(path: Path) -> str:
+    """The layer a file belongs to: its folder, or its own name at the top; "" for the package itself."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if first == "__init__" else first
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Full names of all modules that a file imports, anywhere in it; relative imports resolved."""
+    names = set()
+    home = ("byol_helpers", *path.relative_to(PACKAGE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(home[: len(home) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (base, node.module)))
+            names |= {f"{module}.{alias.name}" for alias in node.names} | {module}
+    return frozenset(names)
+
+
+def parts_imported(path: Path) -> set[str]:
+    names = {name.split(".")[1] for name in imports(path) if name.startswith("byol_helpers.")}
+    return names - {part(path), "__version__"}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_imports_only_from_the_layers_below(path):
+    if part(path) == "":
+        assert not parts_imported(path), "byol_helpers/__init__.py imports nothing, so that it is cheap"
+        return
+    assert part(path) in ALLOWED, f"{relative(path)} has no place in the layers"
+    assert parts_imported(path) <= ALLOWED[part(path)], f"{relative(path)} reaches above itself"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_has_one_job(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{relative(path)} has {lines} lines: find its second job"
+
+
+def test_nothing_imports_from_a_notebook_a_test_or_a_benchmark():
+    strangers = {"tests", "notebooks", "benchmarks"}
+    found = {relative(path): sorted({n.split(".")[0] for n in imports(path)} & strangers) for path in FILES}
+    assert not {path: names for path, names in found.items() if names}
+
+
+@pytest.mark.parametrize("module", ["byol_helpers", *(f"byol_helpers.{name}" for name in NO_TORCH)])
+def test_this_part_works_without_torch(module):
+    """Imports every file of the part in a fresh interpreter in which torch cannot be imported."""
+    name = module.removeprefix("byol_helpers").removeprefix(".")
+    files = [path for path in FILES if part(path) == name]
+    assert files, f"{module} does not exist"
+    names = [".".join(("byol_helpers", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in files]
+    script = "import sys; sys.modules.update(torch=None, torchvision=None, lightning=None)\n" + "\n".join(
+        f"import {name.removesuffix('.__init__')}" for name in names
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_importing_the_package_loads_no_torch():
+    script = "import sys, byol_helpers; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=PACKAGE.parent).returncode == 0
