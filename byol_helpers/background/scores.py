@@ -1,0 +1,90 @@
+"""How well a cut-out matches the truth: the thesis's cosine similarity, and scores that it hides behind.
+
+Cosine similarity of cut-outs flatters. With E(M), the sum of squared pixel values inside a mask M, predicted
+mask P and true mask G, it equals E(P and G) / sqrt(E(P) E(G)): the geometric mean of precision and recall,
+weighted by brightness. Keeping the whole image already scores sqrt(E(G) / E(image)), and a dark background
+costs nothing. Hence the other scores, and the keep-everything baseline, beside it.
+"""
+
+import numpy as np
+
+from byol_helpers.background.removal import remove_background
+
+SCORES = ("cosine", "iou", "mae", "f_beta")
+BETA_SQUARED = 0.3  # precision above recall, as salient object detection has it since Achanta et al. (2009)
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine similarity of two cut-outs, A.B / (|A| |B|) (thesis, equation 23), 0 to 1; higher is better.
+
+    Args:
+        a, b: cut-outs of equal shape, uint8; every channel of every pixel is one entry of the vector.
+
+    Returns:
+        The cosine. Undefined where a cut-out is black throughout: 0 if one is, 1 if both are.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"cut-outs of different shape: {list(a.shape)} and {list(b.shape)}")
+    # Sums of products of bytes are whole numbers below 2**53: exact in float64, in any order of summation.
+    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    norms = np.sqrt(a @ a), np.sqrt(b @ b)
+    if not all(norms):
+        return float(not any(norms))
+    return float(a @ b / (norms[0] * norms[1]))
+
+
+def iou(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Intersection over union of two masks [H, W] of bool, 0 to 1; 1 if both are empty. Higher is better."""
+    either = np.count_nonzero(predicted | true)
+    return float(np.count_nonzero(predicted & true) / either) if either else 1.0
+
+
+def mae(predicted: np.ndarray, true: np.ndarray) -> float:
+    """Mean absolute error of two masks [H, W] of bool: the share of wrong pixels, 0 to 1. Lower is better."""
+    return float(np.count_nonzero(predicted ^ true) / true.size)
+
+
+def f_beta(predicted: np.ndarray, true: np.ndarray) -> float:
+    """F-measure of two masks [H, W] of bool, (1 + b) p r / (b p + r) with b = ``BETA_SQUARED``, precision p,
+    recall r.
+
+    0 to 1, higher is better. 1 if both masks are empty, 0 if only one is.
+    """
+    both, found, wanted = (np.count_nonzero(m) for m in (predicted & true, predicted, true))
+    if not found and not wanted:
+        return 1.0
+    # The same fraction after cancelling, which is defined for p = r = 0 too.
+    return float((1 + BETA_SQUARED) * both / (BETA_SQUARED * wanted + found))
+
+
+def score(image: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """All of ``SCORES`` for one image [H, W, 3] of uint8 and two masks [H, W] of bool."""
+    return {
+        "cosine": cosine(remove_background(image, predicted), remove_background(image, true)),
+        "iou": iou(predicted, true),
+        "mae": mae(predicted, true),
+        "f_beta": f_beta(predicted, true),
+    }
+
+
+def mean_with_interval(
+    values: list[float], seed: int, draws: int = 1000, confidence: float = 0.95
+) -> dict[str, float]:
+    """Mean of a score over images, with a percentile bootstrap interval (Efron 1979) over the images.
+
+    The interval covers the choice of images only, not the variation between trainings. Equal seeds and
+    numbers of images give equal draws: intervals of two arms over the same images are paired.
+
+    Args:
+        values: one score per image, at least one.
+        seed: of the draws.
+        draws: bootstrap replicates.
+        confidence: share of the replicates inside the interval.
+
+    Returns:
+        ``value``, the mean; ``low`` and ``high``, the ends of the interval.
+    """
+    values = np.asarray(values, np.float64)
+    drawn = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
+    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
