@@ -1,0 +1,1 @@
+"""Images and labels: a folder in COCO layout, or the generated world."""
