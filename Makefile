@@ -69,7 +69,8 @@ clean:
 	@rm -rf $(VENV) $(COPIES) build dist .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
 
-# The stamps are written last, so an interrupted installation is taken up again; pip keeps what it has downloaded.
+# The stamps are written last, so an interrupted installation is taken up again. pip writes RECORD last: a package
+# without one was cut off half-way, is forgotten here, and so installed again.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(call install,.)
 	@touch $@
@@ -80,9 +81,11 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 
 # A command named python3.12 may exist and not run (pyenv's shims), so each candidate is asked for its version. An
 # interpreter given as PYTHON is the only candidate: it is used, or refused.
+WHOLE = import sys, importlib.metadata as m; \
+	sys.exit(sys.prefix == sys.base_prefix or not m.distribution("pip").read_text("RECORD"))
 define install
 	echo "$(STEP) Installing into $(VENV): PyTorch and its libraries, several gigabytes the first time"; \
-	if ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	if ! $(PY) -c '$(WHOLE)' >/dev/null 2>&1; then \
 		found=; \
 		for candidate in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
 			if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
@@ -97,5 +100,8 @@ define install
 		echo "      environment from $$found"; \
 		"$$found" -m venv --clear $(VENV) || exit 2; \
 	fi; \
+	for half in $(VENV)/lib/python*/site-packages/*.dist-info; do \
+		[ -f "$$half/RECORD" ] || rm -rf "$$half"; \
+	done; \
 	$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e "$(1)"
 endef
