@@ -66,9 +66,9 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
     if not fitting:
         raise UserError(f"{ground_truth}: no image has instances and no crowd; choose another test split")
     if single:
-        kind = "images with exactly one instance"
+        kind = "images with exactly one instance and no crowd"
     else:
-        kind = "images with any number of instances, joined by union, because none has exactly one"
+        kind = "images with several instances, joined by union, and no crowd, because none has exactly one"
     if len(fitting) > images:
         drawn = f"{images} of {len(fitting)}, drawn with seed {seed}"
     else:
@@ -76,7 +76,7 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
     # A hash instead of a random generator: the same order with every version of every library.
     fitting = sorted(fitting, key=lambda i: hashlib.sha256(f"{seed}:{i['id']}".encode()).digest())[:images]
     chosen = sorted(fitting, key=lambda image: image["id"])
-    rule = f"{kind}, no crowd; {drawn}"
+    rule = f"{kind}; {drawn}"
     return Chosen(chosen, {image["id"]: of_image[image["id"]] for image in chosen}, rule, single)
 
 
