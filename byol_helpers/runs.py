@@ -124,7 +124,8 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], work: Callable[[Path], object]) -> Path:
+def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], work: Callable[[Path], dict | None],
+              outputs: Iterable[Path] = ()) -> Path:
     """Bring the stage ``runs/<run>/<name>/`` up to date and return its folder.
 
     Args:
@@ -132,17 +133,21 @@ def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], wor
         name: folder of the stage below the run, for example ``finetune/byol-seed0``.
         parameters: everything that decides the result, as plain JSON values.
         inputs: files read by the stage; their SHA-256 decide whether it runs again.
-        work: called with the folder; picks up its own checkpoint there, if it left one.
+        work: called with the folder; picks up its own checkpoint there, if it left one. A dictionary that it returns
+            is kept in ``stage.json`` under ``result``.
+        outputs: files outside the folder that the stage must have left for it to be up to date.
     """
     folder = run.path / name
     wanted = _description(run, name, parameters, inputs)
     if folder.is_dir():
         done, started = _description_in(folder / "stage.json"), _description_in(folder / "started.json")
-        if done == wanted:
+        lost = [str(path) for path in outputs if not Path(path).exists()]
+        if done == wanted and not lost:
             print(f"{name}: up to date", flush=True)
             return folder
         if started != wanted:
-            print(f"{name}: runs afresh, because {_difference(done or started, wanted)}", flush=True)
+            reason = f"{lost[0]} is gone" if done == wanted else _difference(done or started, wanted)
+            print(f"{name}: runs afresh, because {reason}", flush=True)
             shutil.rmtree(folder)
         elif started:
             print(f"{name}: was interrupted, goes on", flush=True)

@@ -1,0 +1,175 @@
+"""The stages, in the order of the thesis: prepare, supervised, pretrain, transfer, finetune, evaluate, remove, score.
+
+Each is an ordinary function of a run that a notebook cell, the command line and a test call alike. A stage that is up to
+date returns at once; an interrupted one goes on (see ``byol_helpers.runs``). torch is loaded by the stages that train or
+predict, and by no other.
+"""
+
+from pathlib import Path
+
+from byol_helpers.config import ARM_LABELS, dump_profile, load_profile
+from byol_helpers.data.layout import area_limits, image_root, load_split, load_splits, pretraining_images
+from byol_helpers.data.prepare import prepare
+from byol_helpers.errors import UserError
+from byol_helpers.runs import Run, run_stage, write_json, write_text
+
+__all__ = ["open_run", "prepare", "supervised", "pretrain", "transfer", "finetune", "evaluate", "remove_background",
+           "scorecard", "run_all"]
+
+
+def open_run(profile: str = "quick", run: str | Path | None = None, data: str | Path | None = None,
+             overrides: tuple[str, ...] | list[str] = ()) -> Run:
+    """Make or reopen a run folder.
+
+    Args:
+        profile: smoke, quick, colab or thesis.
+        run: the folder; ``runs/<profile>`` by default, ``runs/<profile>-<name of data>`` with a data folder.
+        data: a folder in COCO layout, instead of the profile's own source.
+        overrides: ``["finetune.steps=50", ...]``.
+    """
+    settings = load_profile(profile, list(overrides))
+    _engine_is_there(settings.finetune.engine)
+    folder = Path(data) if data else None
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"{folder}: no such data folder; give a folder in COCO layout")
+    path = Path(run) if run else Path("runs") / (f"{profile}-{folder.resolve().name}" if folder else profile)
+    write_text(path / "profile.yaml", dump_profile(settings))
+    return Run(path, settings, folder)
+
+
+def supervised(run: Run) -> Path:
+    """Train the supervised stand-in on generated crops. With ImageNet weights there is nothing to train."""
+    if run.profile.supervised.source == "imagenet":
+        print("supervised: ImageNet weights are used, nothing to train", flush=True)
+        return run.path
+    from byol_helpers.pretraining.training import train_classifier
+
+    settings = run.profile.supervised.model_dump()
+    return run_stage(run, "supervised", settings | _base(run), [run.path / "data/crops.csv"],
+                     lambda folder: train_classifier(run.profile, run.path / "data", folder))
+
+
+def pretrain(run: Run, name: str = "byol") -> Path:
+    """BYOL on the unlabelled images; ``byol-random`` starts from random weights whatever the profile says."""
+    from byol_helpers import transfer as bridge
+    from byol_helpers.pretraining.training import train_byol
+
+    init = "random" if name == "byol-random" else run.profile.pretrain.init
+    start = _weights(run, run.profile.reference_arm) if init == "supervised" else None
+    parameters = run.profile.pretrain.model_dump(exclude={"workers", "checkpoint_every"}) | _base(run) | {"init": init}
+
+    def work(folder: Path) -> None:
+        train_byol(run.profile, pretraining_images(run), folder, f"pretrain {name}", bridge.load(start) if start else None)
+
+    return run_stage(run, f"pretrain/{name}", parameters, [run.path / "splits.json", *([start] if start else [])], work)
+
+
+def transfer(run: Run, arm: str) -> Path | None:
+    """Write ``weights/<arm>.pth`` from the arm's checkpoint; None for random weights, which come from no file."""
+    if arm == "random":
+        return None
+    from byol_helpers import transfer as bridge
+
+    path, parameters = _weights(run, arm), {"depth": run.profile.depth}
+    if arm == "imagenet":
+        file = run.profile.supervised.weights_file
+        checkpoints = [Path(file)] if file else []
+    else:
+        checkpoints = [run.path / ("supervised" if arm == "supervised" else f"pretrain/{arm}") / "last.ckpt"]
+
+    def work(folder: Path) -> None:
+        if arm == "imagenet":
+            tensors, source = bridge.imagenet(run.profile.depth, run.profile.supervised.weights_file)
+        else:
+            tensors = bridge.encoder_of(checkpoints[0])
+            source = {"kind": ARM_LABELS[arm], "profile": run.profile.name, "seed": run.profile.seed}
+        bridge.export(tensors, path, source | {"depth": run.profile.depth})
+
+    run_stage(run, f"transfer/{arm}", parameters, checkpoints, work, outputs=[path, path.with_suffix(".json")])
+    return path
+
+
+def finetune(run: Run, arm: str, seed: int) -> Path:
+    """Fine-tune Mask R-CNN from the arm's weights: ``model.pth``, ``model.json`` and ``metrics.csv``."""
+    from byol_helpers import transfer as bridge
+    from byol_helpers.segmentation.training import save_model, train
+
+    weights = None if arm == "random" else _weights(run, arm)
+    split = load_split(run, "train")
+    parameters = _engine_settings(run) | {"arm": arm, "seed": seed}
+
+    def work(folder: Path) -> None:
+        network = train(run.profile, split, folder, f"finetune {arm} seed {seed}", seed,
+                        bridge.load(weights) if weights else None)
+        save_model(network, folder, run.profile, split.categories, arm, seed)
+        (folder / "last.ckpt").unlink(missing_ok=True)  # model.pth holds what later stages need
+
+    inputs = [split.file, *([weights] if weights else [])]
+    return run_stage(run, f"finetune/{arm}-seed{seed}", parameters, inputs, work)
+
+
+def evaluate(run: Run, arm: str, seed: int) -> Path:
+    """Detections of one model on the test split (COCO results), and their average precision with intervals."""
+    from byol_helpers.segmentation.training import load_model, predict_split
+
+    key = f"{arm}-seed{seed}"
+    model, split = run.path / "finetune" / key / "model.pth", load_split(run, "test")
+    parameters = {"limits": list(area_limits(run)), "evaluate": run.profile.evaluate.model_dump()} | _engine_settings(run)
+
+    def work(folder: Path) -> None:
+        network, _ = load_model(model)
+        write_json(folder / "detections.json", predict_split(network, split, f"evaluate {key}"))
+        write_json(folder / "metrics.json", _metrics(run, folder / "detections.json", arm, seed))
+
+    return run_stage(run, f"evaluate/{key}", parameters, [model, split.file], work)
+
+
+def remove_background(run: Run, arm: str, seed: int) -> Path:
+    """Cut-outs of the test images by the thesis's rule, scored against the ground truth.
+
+    It works from ``detections.json``: the masks are those of the evaluation, and no model is needed a second time.
+    """
+    from byol_helpers.background import stage
+
+    key = f"{arm}-seed{seed}"
+    settings, split = run.profile.background, load_split(run, "test")
+    detections = run.path / "evaluate" / key / "detections.json"
+
+    def work(folder: Path) -> None:
+        scored = stage.score_removals(split.file, split.root, detections, settings.images, run.profile.seed,
+                                      settings.score_threshold, settings.rule, folder)
+        write_json(folder / "metrics.json", scored | {"arm": arm, "label": ARM_LABELS[arm], "seed": seed})
+
+    return run_stage(run, f"background/{key}", settings.model_dump() | _base(run), [detections, split.file], work)
+
+
+def keep_everything(run: Run) -> Path:
+    """The baseline of background removal that removes nothing, on the same images."""
+    from byol_helpers.background import stage
+
+    settings, split = run.profile.background, load_split(run, "test")
+
+    def work(folder: Path) -> None:
+        scored = stage.keep_everything(split.file, split.root, settings.images, run.profile.seed, folder)
+        write_json(folder / "metrics.json", scored | {"arm": "keep-everything", "label": "keep everything"})
+
+    return run_stage(run, "background/keep-everything", settings.model_dump() | _base(run), [split.file], work)
+
+
+def _weights(run: Run, arm: str) -> Path:
+    return run.path / "weights" / f"{arm}.pth"
+
+
+def _base(run: Run) -> dict:
+    return {"depth": run.profile.depth, "run_seed": run.profile.seed}
+
+
+def _engine_settings(run: Run) -> dict:
+    """What decides a fine-tuned model, without what only decides how it is reached."""
+    without = {"arms", "seeds", "workers", "checkpoint_every"}
+    return {"depth": run.profile.depth} | run.profile.finetune.model_dump(exclude=without)
+
+
+def _engine_is_there(engine: str) -> None:
+    if engine == "detectron2":
+        raise UserError("the engine detectron2 is not installed")

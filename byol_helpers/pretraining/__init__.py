@@ -1,0 +1,1 @@
+"""BYOL and the supervised stand-in: what gives the backbone its initial weights."""

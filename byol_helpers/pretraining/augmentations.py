@@ -1,0 +1,93 @@
+"""The two views of BYOL (Grill et al. 2020, appendix B; thesis 3.2.2), with the published numbers as defaults.
+
+Every random number comes from the generator that is passed in, so a view is a function of its key, and each image of a
+batch draws its own crop and colours.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet, per channel in 0..1
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+PUBLISHED_SIZE = 224  # the side in pixels that the blur's sigma was published for
+
+
+@dataclass(frozen=True)
+class View:
+    """One of the two random views. Areas are shares of the image, probabilities lie in 0..1."""
+
+    size: int = PUBLISHED_SIZE
+    area: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.2
+    hue: float = 0.1  # in turns of the colour circle
+    grey: float = 0.2
+    blur: float = 1.0
+    sigma: tuple[float, float] = (0.1, 2.0)  # pixels at size 224; scaled with the size
+    solarize: float = 0.0
+
+    def __call__(self, image: Image.Image, draw: np.random.Generator) -> torch.Tensor:
+        """An RGB picture becomes a normalised float32 tensor [3, size, size]."""
+        image = self.crop(image, draw)
+        if draw.random() < self.flip:
+            image = ImageOps.mirror(image)
+        if draw.random() < self.jitter:
+            image = self.colours(image, draw)
+        if draw.random() < self.grey:
+            image = ImageOps.grayscale(image).convert("RGB")
+        if draw.random() < self.blur:
+            sigma = draw.uniform(*self.sigma) * self.size / PUBLISHED_SIZE
+            image = image.filter(ImageFilter.GaussianBlur(sigma))
+        if draw.random() < self.solarize:
+            image = ImageOps.solarize(image, threshold=128)
+        return normalised(image)
+
+    def crop(self, image: Image.Image, draw: np.random.Generator) -> Image.Image:
+        """A random part by area and aspect ratio, resized to a square; the whole image if ten draws do not fit."""
+        width, height = image.size
+        box = (0, 0, width, height)
+        for _ in range(10):
+            area = width * height * draw.uniform(*self.area)
+            ratio = np.exp(draw.uniform(np.log(self.ratio[0]), np.log(self.ratio[1])))
+            w, h = round(float(np.sqrt(area * ratio))), round(float(np.sqrt(area / ratio)))
+            if 0 < w <= width and 0 < h <= height:
+                x, y = int(draw.integers(width - w + 1)), int(draw.integers(height - h + 1))
+                box = (x, y, x + w, y + h)
+                break
+        return image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+
+    def colours(self, image: Image.Image, draw: np.random.Generator) -> Image.Image:
+        """Brightness, contrast, saturation and hue, in random order."""
+        for kind in draw.permutation(4):
+            if kind == 3:
+                image = shifted_hue(image, draw.uniform(-self.hue, self.hue))
+                continue
+            enhance = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[kind]
+            strength = (self.brightness, self.contrast, self.saturation)[kind]
+            image = enhance(image).enhance(draw.uniform(1 - strength, 1 + strength))
+        return image
+
+
+def two_views(size: int) -> tuple[View, View]:
+    """The published pair: the first always blurred and never solarized, the second blurred in 10 %, solarized in 20 %."""
+    return View(size), View(size, blur=0.1, solarize=0.2)
+
+
+def shifted_hue(image: Image.Image, turns: float) -> Image.Image:
+    """Rotate the colour circle by ``turns`` in -0.5..0.5, in Pillow's 8-bit HSV."""
+    hue, saturation, value = image.convert("HSV").split()
+    moved = (np.asarray(hue).astype(np.int16) + round(turns * 255)) % 256
+    return Image.merge("HSV", (Image.fromarray(moved.astype(np.uint8)), saturation, value)).convert("RGB")
+
+
+def normalised(image: Image.Image) -> torch.Tensor:
+    """An RGB picture as float32 [3, H, W], ImageNet's mean 0 and standard deviation 1."""
+    pixels = np.asarray(image, np.float32) / 255
+    return torch.from_numpy(np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1)))

@@ -1,0 +1,93 @@
+"""BYOL in one sitting: networks, loss, target update, schedule (Grill et al. 2020; thesis 3.2).
+
+    online:  view  -> encoder f -> projector g -> predictor q      weights theta, trained
+    target:  view' -> encoder f -> projector g                     weights xi, a moving average of theta
+"""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.models import resnet
+
+
+def encoder(depth: int) -> nn.Module:
+    """A torchvision ResNet without its classifier: [N, 3, H, W] -> [N, 512] for depth 18, [N, 2048] for depth 50."""
+    network = getattr(resnet, f"resnet{depth}")(weights=None)
+    network.width = network.fc.in_features
+    network.fc = nn.Identity()
+    return network
+
+
+def head(inputs: int, hidden: int, output: int) -> nn.Sequential:
+    """Projector or predictor: Linear - BatchNorm - ReLU - Linear without bias.
+
+    BYOL's hidden layer is 4096 wide; the thesis's, 2048 (section 3.2.4), is this project's default.
+    """
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True),
+                         nn.Linear(hidden, output, bias=False))
+
+
+def regression_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Equation (10) in its second form, 2 - 2 cos, for each row of [N, D]; values in 0..4.
+
+    It equals the squared distance of the normalised vectors. The target must carry no gradient.
+    """
+    return 2 - 2 * F.cosine_similarity(prediction, target, dim=-1)
+
+
+def tau_at(step: int, steps: int, start: float) -> float:
+    """Decay of the target at a step: a cosine from ``start`` at step 0 to 1 at the last (Grill et al., section 3.2)."""
+    return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
+
+
+class BYOL(nn.Module):
+    """The two networks. The target starts as a copy of the online network, buffers included."""
+
+    def __init__(self, backbone: nn.Module, hidden: int = 2048, output: int = 256):
+        super().__init__()
+        self.encoder = backbone
+        self.projector = head(backbone.width, hidden, output)
+        self.predictor = head(output, hidden, output)
+        self.target = copy.deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss of both directions, summed and averaged over the batch (0..8), and the online features [2N, W].
+
+        Each view passes through the networks on its own: joined, they would share their batch statistics.
+        """
+        features = [self.encoder(view) for view in (first, second)]
+        predictions = [self.predictor(self.projector(feature)) for feature in features]
+        with torch.no_grad():
+            targets = [self.target(view) for view in (first, second)]
+        loss = regression_loss(predictions[0], targets[1]) + regression_loss(predictions[1], targets[0])
+        return loss.mean(), torch.cat(features).detach()
+
+    @torch.no_grad()
+    def update_target(self, tau: float) -> None:
+        """xi <- tau xi + (1 - tau) theta, for parameters; called after the optimiser's step.
+
+        The thesis's equation (9), ``tau xi (1 - tau) + theta``, is a misprint of this. Running statistics of batch norm
+        are not averaged: the target, in training mode, keeps its own.
+        """
+        online = [*self.encoder.parameters(), *self.projector.parameters()]
+        target = list(self.target.parameters())
+        torch._foreach_lerp_(target, online, 1 - tau)
+
+
+def feature_std(features: torch.Tensor) -> float:
+    """Mean over dimensions of the standard deviation of normalised features [N, D], times sqrt(D).
+
+    1 for features spread evenly over the sphere, 0 for a collapsed network that gives the same vector to every image.
+    """
+    spread = F.normalize(features, dim=1).std(dim=0).mean()
+    return float(spread * math.sqrt(features.shape[1]))
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
+    """Trainable parameters in two groups: weights with decay; biases and norm parameters (vectors) without."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}]

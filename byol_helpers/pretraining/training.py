@@ -1,0 +1,143 @@
+"""Stages pretrain and supervised: BYOL on unlabelled images, and the classifier that stands in for ImageNet."""
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+from torch.utils.data import Dataset, default_collate
+
+from byol_helpers.config import Profile
+from byol_helpers.data.images import read_image
+from byol_helpers.errors import UserError
+from byol_helpers.pretraining.augmentations import View, two_views
+from byol_helpers.pretraining.byol import BYOL, encoder, feature_std, parameter_groups, tau_at
+from byol_helpers.training import Item, Plan, StepModule, cosine_with_warmup, fit, rng
+
+
+class ViewsDataset(Dataset):
+    """Two random views of each picture, [3, size, size] each. Knows file names only: there are no labels to read."""
+
+    def __init__(self, files: list[Path], size: int, seed: int):
+        self.files, self.seed, self.views = files, seed, two_views(size)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
+        image, draw = Image.fromarray(read_image(self.files[item.index])), rng(self.seed, item.position)
+        return tuple(view(image, draw) for view in self.views)
+
+
+class CropsDataset(Dataset):
+    """Labelled crops, lightly augmented: a large random part, a flip and no change of colour."""
+
+    def __init__(self, folder: Path, seed: int):
+        with open(folder / "crops.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        ids = sorted({int(row["category_id"]) for row in rows})
+        self.files = [folder / "crops" / Path(row["file"]).relative_to("crops") if row["file"].startswith("crops/")
+                      else folder / "crops" / row["file"] for row in rows]
+        self.labels = [ids.index(int(row["category_id"])) for row in rows]
+        self.classes, self.seed = len(ids), seed
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, item: Item) -> tuple[torch.Tensor, int]:
+        image, draw = Image.fromarray(read_image(self.files[item.index])), rng(self.seed, item.position)
+        view = View(image.width, area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
+        return view(image, draw), self.labels[item.index]
+
+
+class BYOLModule(StepModule):
+    """BYOL under Lightning: SGD, warm-up and cosine, target update after the optimiser's step."""
+
+    def __init__(self, plan: Plan, dataset: ViewsDataset, network: BYOL, settings):
+        super().__init__(plan, dataset, default_collate)
+        self.network, self.settings = network, settings
+
+    def configure_optimizers(self) -> dict:
+        factor = partial(cosine_with_warmup, steps=self.plan.steps, warmup=self.settings.warmup_steps)
+        return self.sgd(parameter_groups(self.network, self.settings.weight_decay), self.settings, factor)
+
+    def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+        loss, features = self.network(*batch)
+        self.values = {"loss": loss.item(), "lr": self.optimizers().param_groups[0]["lr"], "tau": self._tau(),
+                       "feature_std": feature_std(features)}
+        return loss
+
+    def optimizer_step(self, *args, **kwargs) -> None:
+        tau = self._tau()
+        super().optimizer_step(*args, **kwargs)
+        self.network.update_target(tau)
+
+    def _tau(self) -> float:
+        return tau_at(self.global_step, self.plan.steps, self.settings.tau_start)
+
+
+class ClassifierModule(StepModule):
+    """The stand-in for ImageNet pretraining: cross-entropy on generated single-object crops."""
+
+    def __init__(self, plan: Plan, dataset: CropsDataset, network: nn.Module, settings):
+        super().__init__(plan, dataset, default_collate)
+        self.network, self.settings = network, settings
+        self.fc = nn.Linear(network.width, dataset.classes)
+
+    def configure_optimizers(self) -> dict:
+        factor = partial(cosine_with_warmup, steps=self.plan.steps, warmup=max(1, self.plan.steps // 20))
+        optimizer = torch.optim.SGD(self.parameters(), self.settings.learning_rate, momentum=0.9, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: list, _: int) -> torch.Tensor:
+        images, labels = batch
+        logits = self.fc(self.network(images))
+        loss = F.cross_entropy(logits, labels)
+        self.values = {"loss": loss.item(), "accuracy": (logits.argmax(1) == labels).float().mean().item(),
+                       "lr": self.optimizers().param_groups[0]["lr"]}
+        return loss
+
+
+def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, weights: dict | None) -> dict:
+    """Pretrain and return the online encoder's tensors.
+
+    Args:
+        profile: section ``pretrain`` decides.
+        files: the unlabelled images.
+        folder: for the checkpoint and metrics.csv.
+        title: of the progress lines.
+        weights: torchvision-named tensors to start from; None for random ones.
+    """
+    settings, seed = profile.pretrain, profile.seed
+    if len(files) < settings.batch_size:
+        raise UserError(f"{len(files)} images for pretraining, fewer than pretrain.batch_size={settings.batch_size}; "
+                        "give more images or lower it with --set")
+    torch.manual_seed(seed)
+    backbone = encoder(profile.depth)
+    if weights is not None:
+        backbone.load_state_dict(weights)
+    plan = Plan(title, folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every, 5, settings.workers,
+                settings.gradient_clip)
+    module = BYOLModule(plan, ViewsDataset(files, settings.view_size, seed), BYOL(backbone, settings.hidden,
+                        settings.output), settings)
+    fit(module)
+    return cpu_tensors(module.network.encoder)
+
+
+def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
+    """Train the stand-in on ``data/crops`` and return its encoder's tensors."""
+    settings, seed = profile.supervised, profile.seed
+    torch.manual_seed(seed)
+    plan = Plan("supervised stand-in", folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every, 5)
+    module = ClassifierModule(plan, CropsDataset(data, seed), encoder(profile.depth), settings)
+    fit(module)
+    return cpu_tensors(module.network)
+
+
+def cpu_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The state of a module as plain tensors on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}

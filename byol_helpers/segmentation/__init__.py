@@ -1,0 +1,1 @@
+"""Mask R-CNN: the dataset, the engine and the signals of its training."""
