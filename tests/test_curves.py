@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from byol_helpers.errors import UserError
-from byol_helpers.evaluation.curves import ema, final_losses, read_metrics, smoothed_rates
+from byol_helpers.evaluation.curves import beta_for, ema, final_losses, read_metrics, smoothed_rates
 
 HEADER = ("step,total_loss,loss_cls,loss_box_reg,loss_mask,loss_rpn_cls,"
           "mask_rcnn/accuracy,mask_rcnn/false_positive,mask_rcnn/false_negative,seconds")
@@ -65,3 +65,10 @@ def test_wrong_files_are_named(tmp_path, metrics):
     (tmp_path / "byol.csv").write_text("step,loss\n1,2\n")
     with pytest.raises(UserError, match="byol.csv: no column 'loss_box_reg'"):
         final_losses(tmp_path / "byol.csv")
+
+
+def test_beta_remembers_the_same_share_of_any_run():
+    assert beta_for(5000) == pytest.approx(0.99)
+    assert beta_for(500) == pytest.approx(0.9)
+    assert beta_for(20) == 0.8
+    assert beta_for(100_000) == 0.99
