@@ -5,16 +5,14 @@ date returns at once; an interrupted one goes on (see ``byol_helpers.runs``). to
 predict, and by no other.
 """
 
+import importlib.util
 from pathlib import Path
 
 from byol_helpers.config import ARM_LABELS, dump_profile, load_profile
-from byol_helpers.data.layout import area_limits, image_root, load_split, load_splits, pretraining_images
+from byol_helpers.data.layout import area_limits, load_split, pretraining_images
 from byol_helpers.data.prepare import prepare
 from byol_helpers.errors import UserError
 from byol_helpers.runs import Run, run_stage, write_json, write_text
-
-__all__ = ["open_run", "prepare", "supervised", "pretrain", "transfer", "finetune", "evaluate", "remove_background",
-           "scorecard", "run_all"]
 
 
 def open_run(profile: str = "quick", run: str | Path | None = None, data: str | Path | None = None,
@@ -119,9 +117,28 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
     def work(folder: Path) -> None:
         network, _ = load_model(model)
         write_json(folder / "detections.json", predict_split(network, split, f"evaluate {key}"))
-        write_json(folder / "metrics.json", _metrics(run, folder / "detections.json", arm, seed))
+        score_detections(run, folder, arm, seed)
 
     return run_stage(run, f"evaluate/{key}", parameters, [model, split.file], work)
+
+
+def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
+    """``metrics.json`` and ``bootstrap.csv`` from ``detections.json``: no model, no torch."""
+    from byol_helpers.evaluation import arms
+
+    settings, tune = run.profile.evaluate, run.profile.finetune
+    result = arms.evaluate_one(
+        load_split(run, "test").file, folder / "detections.json", arm=arm, seed=seed, engine=tune.engine,
+        profile=run.profile.name, iterations=tune.steps, area_limits=area_limits(run), replicates=settings.bootstrap,
+        confidence=settings.confidence, draw_seed=run.profile.seed)
+    arms.save(result, folder)
+
+
+def compare(run: Run) -> Path:
+    """``evaluate/comparison.json``: paired differences between the arms that are evaluated so far."""
+    from byol_helpers.evaluation import arms
+
+    return write_json(run.path / "evaluate" / "comparison.json", arms.compare(arms.load_all(run.path)))
 
 
 def remove_background(run: Run, arm: str, seed: int) -> Path:
@@ -150,10 +167,65 @@ def keep_everything(run: Run) -> Path:
     settings, split = run.profile.background, load_split(run, "test")
 
     def work(folder: Path) -> None:
-        scored = stage.keep_everything(split.file, split.root, settings.images, run.profile.seed, folder)
+        scored = stage.keep_everything(split.file, split.root, settings.images, run.profile.seed)
         write_json(folder / "metrics.json", scored | {"arm": "keep-everything", "label": "keep everything"})
 
     return run_stage(run, "background/keep-everything", settings.model_dump() | _base(run), [split.file], work)
+
+
+def scorecard(run: Run) -> Path:
+    """``scorecard.json`` and ``scorecard.md``: every claim of the thesis beside what this run measured."""
+    from byol_helpers.evaluation import scorecard as card
+    from byol_helpers.thesis import load_thesis
+
+    built = card.build(run.path, load_thesis())
+    write_text(run.path / "scorecard.md", card.to_markdown(built))
+    return write_json(run.path / "scorecard.json", built)
+
+
+def models(run: Run) -> list[tuple[str, int]]:
+    """Every (arm, seed) of the profile."""
+    return [(arm, seed) for seed in run.profile.finetune.seeds for arm in run.profile.finetune.arms]
+
+
+def pretrained_arms(run: Run) -> list[str]:
+    """Arms whose weights come from BYOL."""
+    return [arm for arm in run.profile.finetune.arms if arm.startswith("byol")]
+
+
+def run_stage_by_name(run: Run, stage: str) -> None:
+    """One stage for everything that the profile names: all arms, all seeds."""
+    reference = run.profile.reference_arm
+    if stage == "prepare":
+        prepare(run)
+    elif stage == "supervised":
+        supervised(run)
+        transfer(run, reference)
+    elif stage == "pretrain":
+        for arm in pretrained_arms(run):
+            pretrain(run, arm)
+    elif stage == "transfer":
+        for arm in dict.fromkeys([reference, *run.profile.finetune.arms]):
+            transfer(run, arm)
+    elif stage == "scorecard":
+        scorecard(run)
+    else:
+        work = {"finetune": finetune, "evaluate": evaluate, "remove-background": remove_background}[stage]
+        for arm, seed in models(run):
+            work(run, arm, seed)
+        if stage == "evaluate":
+            compare(run)
+        if stage == "remove-background":
+            keep_everything(run)
+
+
+def up_to(run: Run, stage: str) -> None:
+    """Bring every stage up to and including ``stage`` up to date; those that are done return at once."""
+    for name in STAGES[:STAGES.index(stage) + 1]:
+        run_stage_by_name(run, name)
+
+
+STAGES = ("prepare", "supervised", "pretrain", "transfer", "finetune", "evaluate", "remove-background", "scorecard")
 
 
 def _weights(run: Run, arm: str) -> Path:
@@ -171,5 +243,11 @@ def _engine_settings(run: Run) -> dict:
 
 
 def _engine_is_there(engine: str) -> None:
-    if engine == "detectron2":
-        raise UserError("the engine detectron2 is not installed")
+    """Only the torchvision engine trains here so far; asked for the other one, say so at once."""
+    if engine != "detectron2":
+        return
+    if importlib.util.find_spec("detectron2") is None:
+        raise UserError("finetune.engine is detectron2, which is not installed; install it from its repository "
+                        "(see the README) or use --engine torchvision")
+    raise UserError("detectron2 is installed, but its engine is not written yet; use --engine torchvision, and "
+                    "weights/<arm>.pth with transfer.to_detectron2 for a training of your own")

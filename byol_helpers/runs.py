@@ -124,7 +124,7 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
 
 
-def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], work: Callable[[Path], dict | None],
+def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], work: Callable[[Path], object],
               outputs: Iterable[Path] = ()) -> Path:
     """Bring the stage ``runs/<run>/<name>/`` up to date and return its folder.
 
@@ -133,8 +133,7 @@ def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], wor
         name: folder of the stage below the run, for example ``finetune/byol-seed0``.
         parameters: everything that decides the result, as plain JSON values.
         inputs: files read by the stage; their SHA-256 decide whether it runs again.
-        work: called with the folder; picks up its own checkpoint there, if it left one. A dictionary that it returns
-            is kept in ``stage.json`` under ``result``.
+        work: called with the folder; picks up its own checkpoint there, if it left one.
         outputs: files outside the folder that the stage must have left for it to be up to date.
     """
     folder = run.path / name
@@ -155,8 +154,8 @@ def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], wor
     (folder / "stage.json").unlink(missing_ok=True)
     write_json(folder / "started.json", wanted)
     start = time.monotonic()
-    extra = work(folder) or {}
-    write_json(folder / "stage.json", wanted | _cost(start) | {"result": extra})
+    work(folder)
+    write_json(folder / "stage.json", wanted | _cost(start))
     (folder / "started.json").unlink()
     return folder
 

@@ -1,6 +1,7 @@
 """Fine-tuning and prediction with the torchvision engine."""
 
 from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,15 @@ def load_model(path: Path) -> tuple[MaskRCNN, list[dict]]:
     except RuntimeError:
         raise UserError(f"{path}: its tensors do not fit {path.with_name('model.json')}; copy both from one folder") from None
     return network.eval(), made["categories"]
+
+
+def predictor(path: Path) -> Callable[[np.ndarray], list[dict]]:
+    """A function from a picture, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``."""
+    network, categories = load_model(path)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    ids = [category["id"] for category in categories]
+
+    def predict(picture: np.ndarray) -> list[dict]:
+        return predict_image(network, torch.from_numpy(picture).permute(2, 0, 1).float() / 255, ids)
+
+    return predict

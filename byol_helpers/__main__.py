@@ -1,0 +1,131 @@
+"""The command line: ``python -m byol_helpers report|<stage>|cutout|doctor``.
+
+Exit status 0 when all is done, 1 when some files of a folder failed, 2 with one line for what the user can put right.
+"""
+
+import argparse
+import errno
+import shutil
+import sys
+from pathlib import Path
+
+from byol_helpers import pipeline
+from byol_helpers.config import PROFILES
+from byol_helpers.errors import UserError
+from byol_helpers.runs import device_name, installed_versions
+
+STAGE_HELP = {
+    "prepare": "images, labels, splits and statistics", "supervised": "the supervised stand-in, or ImageNet weights",
+    "pretrain": "BYOL on the unlabelled images", "transfer": "weights/<arm>.pth from the checkpoints",
+    "finetune": "Mask R-CNN from each arm's weights", "evaluate": "detections, AP and intervals on the test split",
+    "remove-background": "cut-outs and their scores", "scorecard": "the thesis's claims beside this run",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options; the tests read it too."""
+    top = argparse.ArgumentParser(prog="python -m byol_helpers", description="BYOL for instance segmentation")
+    commands = top.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--profile", default="quick", help=f"{', '.join(PROFILES)} (default: quick)")
+    common.add_argument("--data", type=Path, help="a folder in COCO layout, instead of the profile's own images")
+    common.add_argument("--engine", help="torchvision (default) or detectron2")
+    common.add_argument("--seeds", help="seeds of the fine-tuning, for example 0,1,2")
+    common.add_argument("--run", type=Path, help="the run folder (default: runs/<profile>)")
+    common.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
+    commands.add_parser("report", parents=[common], help="the whole thesis: all notebooks, figures, index.html")
+    for name, text in STAGE_HELP.items():
+        commands.add_parser(name, parents=[common], help=text)
+    cut = commands.add_parser("cutout", help="cut the object out of a picture, or of every picture of a folder")
+    cut.add_argument("inputs", type=Path, metavar="IMAGE_OR_FOLDER")
+    cut.add_argument("--weights", type=Path, required=True, help="model.pth of a finetune folder")
+    cut.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
+    cut.add_argument("--rule", default="confident", choices=("confident", "largest", "all"))
+    cut.add_argument("--score", type=float, default=0.5, help="least score of a detection (default: 0.5)")
+    cut.add_argument("--black", action="store_true", help="black background, as the thesis, instead of transparency")
+    commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
+    return top
+
+
+def overrides(options: argparse.Namespace) -> list[str]:
+    """``--engine`` and ``--seeds`` as settings, before the ``--set`` of the user."""
+    named = [f"finetune.engine={options.engine}"] if options.engine else []
+    if options.seeds:
+        named.append(f"finetune.seeds=[{options.seeds}]")
+    return named + options.set
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Do what the command says and return the exit status."""
+    if options.command == "doctor":
+        return doctor()
+    if options.command == "cutout":
+        return cut_out(options)
+    settings = overrides(options)
+    run = pipeline.open_run(options.profile, options.run, options.data, settings)
+    if options.command == "report":
+        from byol_helpers.report import report
+
+        print(f"Done. Open {report(run, settings)}")
+    else:
+        pipeline.run_stage_by_name(run, options.command)
+    return 0
+
+
+def cut_out(options: argparse.Namespace) -> int:
+    """The command ``cutout``: status 1 when some files failed and the others are done."""
+    from byol_helpers.background.cutout import cutout
+    from byol_helpers.segmentation.training import predictor
+
+    if not 0 <= options.score <= 1:
+        raise UserError(f"--score {options.score}: give a number from 0 to 1")
+    summary = cutout(options.inputs, predictor(options.weights), options.out, options.rule, options.score,
+                     not options.black)
+    print(summary)
+    return 1 if summary.failed else 0
+
+
+def doctor() -> int:
+    """What this machine has, and what a run needs."""
+    import torch  # noqa: F401  loaded so that device_name() can ask it
+
+    engines = ["torchvision", *(["detectron2"] if pipeline.importlib.util.find_spec("detectron2") else [])]
+    disk = shutil.disk_usage(Path.cwd())
+    lines = {"device": device_name(), "engines": ", ".join(engines), "memory free": _memory(),
+             "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run needs 1 GB)"}
+    lines |= {"python": sys.version.split()[0]} | installed_versions()
+    for key, value in lines.items():
+        print(f"{key:15} {value}")
+    return 0
+
+
+def _memory() -> str:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return "unknown on this system (a quick run needs 4 GB)"
+    return f"{free / 2**20:.1f} GB (a quick run needs 4 GB)"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and turn what the user can put right into one line and status 2."""
+    options = parser().parse_args(arguments)
+    try:
+        return run_command(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = error.filename or "the run folder"
+        print(f"error: {where}: {error.strerror.lower()}; make room or choose another --run folder, then call the "
+              "same command again: finished stages are kept", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
