@@ -1,8 +1,8 @@
 """Profiles: the numbers that turn one code path into a smoke test, a lesson, a Colab session or the thesis.
 
-A profile is a YAML file in ``byol_helpers/profiles``, checked when it is read: an unknown key, a value of the wrong kind
-or a combination that cannot work is one clear line, not a traceback hours later. A profile extends another one by
-``extends: NAME`` and then holds only what differs.
+A profile is a YAML file in ``byol_helpers/profiles``, checked when it is read: an unknown key, a value of the wrong
+kind or a combination that cannot work is one clear line, not a traceback hours later. A profile extends another one
+by ``extends: NAME`` and then holds only what differs.
 """
 
 from importlib import resources
@@ -46,7 +46,7 @@ class Data(Section):
     test: Count
     crops: Index  # generated single-object crops, for the supervised stand-in
     crop_size: Count
-    pretrain_folder: str | None  # folder with the pretraining images of a COCO copy; null: the images of the train split
+    pretrain_folder: str | None  # folder with the pretraining images of a COCO copy; null: those of the train split
     exclude_pretraining: bool  # leave the images of the test split out of pretraining
 
 
@@ -95,7 +95,7 @@ class Finetune(Section):
     momentum: Fraction
     weight_decay: Annotated[float, Field(ge=0)]
     gradient_clip: Annotated[float, Field(ge=0)]
-    short_side: Annotated[list[Count], Field(min_length=1)]  # pixels; one is drawn per training batch, the last one tests
+    short_side: Annotated[list[Count], Field(min_length=1)]  # pixels; drawn for each training image; the last one tests
     long_side: Count
     anchor_sizes: Annotated[list[Count], Field(min_length=5, max_length=5)]  # pixels, one for each of P2 to P6
     fpn_channels: Count
@@ -111,7 +111,7 @@ class Finetune(Section):
 class Evaluate(Section):
     """COCO average precision with paired bootstrap intervals."""
 
-    area_limits: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None  # square pixels; null: COCO's, scaled
+    area_limits: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None  # pixels^2; null: COCO's, scaled
     bootstrap: Count  # replicates
     confidence: Annotated[float, Field(gt=0, lt=1)]
 

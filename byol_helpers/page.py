@@ -12,8 +12,9 @@ WITH_ALT = """{% extends 'index.html.j2' %}
 <img src="data:image/png;base64,{{ output.data['image/png'] }}"
  alt="{{ (output | get_metadata('alt', 'image/png') or '') | escape_html }}"></div>{% endblock data_png %}"""
 
-STYLE = """body{font:16px/1.55 system-ui,sans-serif;color:#222;background:#fff;max-width:70rem;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.8rem;margin-bottom:.2rem}h2{margin-top:2.2rem}table{border-collapse:collapse;font-size:.92rem;margin:1rem 0}
+STYLE = """body{font:16px/1.55 system-ui,sans-serif;color:#222;background:#fff;max-width:70rem;margin:2rem auto;
+padding:0 1rem}h1{font-size:1.8rem;margin-bottom:.2rem}h2{margin-top:2.2rem}
+table{border-collapse:collapse;font-size:.92rem;margin:1rem 0}
 td,th{padding:.35rem .7rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}th{background:#f5f5f5}
 img{max-width:100%}figure{margin:1.5rem 0}figcaption{color:#555;font-size:.9rem}.quiet{color:#555}
 td:nth-child(n+2).n{text-align:right;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}"""
@@ -74,8 +75,8 @@ def _precision(run: Run) -> str:
     rows = [f"<tr><td>{html.escape(arm['label'])}</td>" + "".join(_cell(arm["mask"][name]) for name in names) + "</tr>"
             for arm in compared["arms"].values()]
     small, large = compared["area_limits"]
-    said = (f"Mask AP in percent on {compared['images']} images, with {compared['bootstrap']['confidence']:.0%} bootstrap "
-            f"intervals over the images; small is below {small:g}, large above {large:g} square pixels.")
+    said = (f"Mask AP in percent on {compared['images']} images, with {compared['bootstrap']['confidence']:.0%} "
+            f"bootstrap intervals over the images; small is below {small:g}, large above {large:g} square pixels.")
     head = "".join(f"<th>{name}</th>" for name in ("initial weights", *names))
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div><p class="quiet">{said}</p>'
 
@@ -83,7 +84,9 @@ def _precision(run: Run) -> str:
 def _cell(entry: dict) -> str:
     if entry["value"] is None:
         return '<td class="n">none</td>'
-    interval = "" if entry["low"] is None else f"<br><small>{100 * entry['low']:.1f} to {100 * entry['high']:.1f}</small>"
+    interval = ""
+    if entry["low"] is not None:
+        interval = f"<br><small>{100 * entry['low']:.1f} to {100 * entry['high']:.1f}</small>"
     return f'<td class="n">{100 * entry["value"]:.1f}{interval}</td>'
 
 
@@ -93,5 +96,5 @@ def _costs(run: Run) -> str:
         stage = read_json(path)
         rows.append(f"<tr><td>{stage['stage']}</td><td class='n'>{duration(stage['seconds'])}</td>"
                     f"<td class='n'>{stage['peak_memory_mb']} MB</td><td>{html.escape(stage['device'])}</td></tr>")
-    return ("<table><tr><th>stage</th><th>time of its last session</th><th>peak memory of the process</th><th>device</th>"
-            "</tr>" + "".join(rows) + "</table>")
+    return ("<table><tr><th>stage</th><th>time of its last session</th><th>peak memory of the process</th>"
+            "<th>device</th></tr>" + "".join(rows) + "</table>")

@@ -1,8 +1,8 @@
 """The stages, in the order of the thesis: prepare, supervised, pretrain, transfer, finetune, evaluate, remove, score.
 
-Each is an ordinary function of a run that a notebook cell, the command line and a test call alike. A stage that is up to
-date returns at once; an interrupted one goes on (see ``byol_helpers.runs``). torch is loaded by the stages that train or
-predict, and by no other.
+Each is an ordinary function of a run that a notebook cell, the command line and a test call alike. A stage that is up
+to date returns at once; an interrupted one goes on (see ``byol_helpers.runs``). torch is loaded by the stages that
+train or predict, and by no other.
 """
 
 import importlib.util
@@ -57,7 +57,8 @@ def pretrain(run: Run, name: str = "byol") -> Path:
     parameters = run.profile.pretrain.model_dump(exclude={"workers", "checkpoint_every"}) | _base(run) | {"init": init}
 
     def work(folder: Path) -> None:
-        train_byol(run.profile, pretraining_images(run), folder, f"pretrain {name}", bridge.load(start) if start else None)
+        weights = bridge.load(start) if start else None
+        train_byol(run.profile, pretraining_images(run), folder, f"pretrain {name}", weights)
 
     return run_stage(run, f"pretrain/{name}", parameters, [run.path / "splits.json", *([start] if start else [])], work)
 
@@ -112,7 +113,8 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
 
     key = f"{arm}-seed{seed}"
     model, split = run.path / "finetune" / key / "model.pth", load_split(run, "test")
-    parameters = {"limits": list(area_limits(run)), "evaluate": run.profile.evaluate.model_dump()} | _engine_settings(run)
+    parameters = _engine_settings(run) | {"limits": list(area_limits(run)),
+                                          "evaluate": run.profile.evaluate.model_dump()}
 
     def work(folder: Path) -> None:
         network, _ = load_model(model)
@@ -135,10 +137,10 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
 
 
 def compare(run: Run) -> Path:
-    """``evaluate/comparison.json``: paired differences between the arms that are evaluated so far."""
-    from byol_helpers.evaluation import arms
+    """``evaluate/comparison.json``: paired differences between the arms of the profile that are evaluated so far."""
+    from byol_helpers.evaluation.artefacts import collect
 
-    return write_json(run.path / "evaluate" / "comparison.json", arms.compare(arms.load_all(run.path)))
+    return write_json(run.path / "evaluate" / "comparison.json", collect(run.path).comparison)
 
 
 def remove_background(run: Run, arm: str, seed: int) -> Path:

@@ -23,7 +23,7 @@ def report(run: Run, overrides: list[str]) -> Path:
     values = {"PROFILE": run.profile.name, "RUN_FOLDER": str(run.path), "OVERRIDES": overrides,
               "DATA_FOLDER": str(run.data) if run.data else ""}
     begin = time.monotonic()
-    for number, (stem, share) in enumerate(SHARES.items(), 1):
+    for number, stem in enumerate(SHARES, 1):
         print(f"[{number}/{len(SHARES)}] {stem}", flush=True)
         _execute(stem, run.path / "notebooks", values)
         done = sum(list(SHARES.values())[:number])

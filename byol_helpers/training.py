@@ -1,8 +1,8 @@
 """What the three trainings (stand-in classifier, BYOL, Mask R-CNN) share, around Lightning's Trainer.
 
-One rule makes an interrupted run end like an uninterrupted one, bit for bit on a CPU: everything random is a function of
-the seed and the number of the step. The order of the images, their augmentation and the sampling inside a network are
-drawn from generators seeded by both, so a restart needs nothing but the checkpoint and the step it was made at.
+One rule makes an interrupted run end like an uninterrupted one, bit for bit on a CPU: everything random is a function
+of the seed and the number of the step. The order of the images, their augmentation and the sampling inside a network
+are drawn from generators seeded by both, so a restart needs nothing but the checkpoint and the step it was made at.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """The bridge from pretraining to Mask R-CNN: files of plain tensors under torchvision's names, and their proof.
 
-A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lies a JSON file that says where the tensors
-come from and how pictures must be normalised for them.
+A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lies a JSON file that says where the
+tensors come from and how pictures must be normalised for them.
 """
 
 import re
@@ -71,7 +71,7 @@ def imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dic
 
 
 def to_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """torchvision's names as detectron2's: ``layer1.0.bn1.weight`` -> ``backbone.bottom_up.res2.0.conv1.norm.weight``."""
+    """torchvision's names as detectron2's: ``layer1.0.bn1`` -> ``backbone.bottom_up.res2.0.conv1.norm``."""
     renamed = {}
     for name, value in tensors.items():
         if name.startswith("fc.") or name.endswith("num_batches_tracked"):

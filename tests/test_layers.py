@@ -31,7 +31,9 @@ ALLOWED = {
     "evaluation": BASE | {"data", "background"},
     "figures": BASE | {"data", "background", "evaluation"},
     "pipeline": BASE | {"data", "evaluation", "figures"} | MIDDLE,
-    "__main__": BASE | {"data", "evaluation", "figures", "pipeline"} | MIDDLE,
+    "page": BASE,
+    "report": BASE | {"page", "pipeline"},
+    "__main__": BASE | {"data", "evaluation", "figures", "pipeline", "report"} | MIDDLE,
 }
 NO_TORCH = ("data", "background", "evaluation", "figures", "errors", "config", "runs", "thesis")
 

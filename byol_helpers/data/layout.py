@@ -60,8 +60,8 @@ def pretraining_images(run: Run) -> list[Path]:
 def area_limits(run: Run) -> tuple[float, float]:
     """Borders between small, medium and large, in square pixels.
 
-    COCO's 32^2 and 96^2 belong to pictures of about 640 x 480. Generated scenes are smaller, and their limits shrink with
-    the area of the picture, so that the three classes keep their meaning.
+    COCO's 32^2 and 96^2 belong to pictures of about 640 x 480. Generated scenes are smaller, and their limits shrink
+    with the area of the picture, so that the three classes keep their meaning.
     """
     profile, splits = run.profile, load_splits(run)
     if profile.evaluate.area_limits is not None:

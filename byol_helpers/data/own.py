@@ -82,8 +82,8 @@ def _check(file: Path, content: object) -> None:
     for annotation in content["annotations"]:
         where = f"{file}: annotation {annotation.get('id')}"
         if annotation.get("image_id") not in images:
-            raise UserError(f"{where} belongs to image {annotation.get('image_id')}, which is missing; remove it or add "
-                            "the image")
+            raise UserError(f"{where} belongs to image {annotation.get('image_id')}, which is missing; remove it or "
+                            "add the image")
         if annotation.get("category_id") not in categories:
             raise UserError(f"{where} has the unknown category {annotation.get('category_id')}; add the category")
         if not annotation.get("segmentation"):
@@ -130,7 +130,7 @@ def subset(labelled: Labelled, images: list[dict]) -> dict:
 
 
 def check_images(root: Path, content: dict, progress: Progress) -> None:
-    """Decode every picture once and compare its size with the annotations: better now than in the middle of a training."""
+    """Decode every picture once and compare its size with the annotations: better now than in mid-training."""
     for record in content["images"]:
         height, width = read_image(root / record["file_name"]).shape[:2]
         if (height, width) != (record["height"], record["width"]):

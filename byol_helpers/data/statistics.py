@@ -25,7 +25,8 @@ def count(split: Split, limits: tuple[float, float]) -> dict:
     single = [a for a in everything if not a.get("iscrowd")]
     per_image = Counter(a["image_id"] for a in single)
     by_category = Counter(names[a["category_id"]] for a in single)
-    sizes = Counter("small" if a["area"] < limits[0] else "large" if a["area"] > limits[1] else "medium" for a in single)
+    sizes = Counter("small" if a["area"] < limits[0] else "large" if a["area"] > limits[1] else "medium"
+                    for a in single)
     return {
         "images": len(split.images),
         "instances": len(single),

@@ -28,8 +28,8 @@ from byol_helpers.runs import Progress, write_bytes, write_json, write_text
 
 # Difficulty: how far colours stray, how many things are clutter, and how many of those resemble a category.
 PALETTE_JITTER = 0.09
-CLUTTER = (4, 9)
-RESEMBLANCE = 0.3
+CLUTTER = (3, 6)
+RESEMBLANCE = 0.25
 
 # How often a scene shows 1, 2, ... 6 things, holds none, or holds a crowd.
 COUNTS = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
@@ -37,7 +37,7 @@ EMPTY, CROWDED = 0.05, 0.045
 # Chances of small and medium things, and the bounds of the three ranges as shares of the image, among them
 # COCO's 32^2 and 96^2 pixels of 640 x 480.
 SMALL, MEDIUM = 0.40, 0.34
-AREAS = (0.0013, 32 * 32 / (640 * 480), 96 * 96 / (640 * 480), 0.20)
+AREAS = (0.0020, 32 * 32 / (640 * 480), 96 * 96 / (640 * 480), 0.20)
 DRAWS = ("unlabelled", "train", "val", "test", "crops")
 
 

@@ -76,7 +76,7 @@ class View:
 
 
 def two_views(size: int) -> tuple[View, View]:
-    """The published pair: the first always blurred and never solarized, the second blurred in 10 %, solarized in 20 %."""
+    """The published pair: the first always blurred, never solarized; the second blurred in 10 %, solarized in 20 %."""
     return View(size), View(size, blur=0.1, solarize=0.2)
 
 

@@ -120,10 +120,10 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
     backbone = encoder(profile.depth)
     if weights is not None:
         backbone.load_state_dict(weights)
-    plan = Plan(title, folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every, 5, settings.workers,
-                settings.gradient_clip)
-    module = BYOLModule(plan, ViewsDataset(files, settings.view_size, seed), BYOL(backbone, settings.hidden,
-                        settings.output), settings)
+    plan = Plan(title, folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every, 5,
+                settings.workers, settings.gradient_clip)
+    network = BYOL(backbone, settings.hidden, settings.output)
+    module = BYOLModule(plan, ViewsDataset(files, settings.view_size, seed), network, settings)
     fit(module)
     return cpu_tensors(module.network.encoder)
 

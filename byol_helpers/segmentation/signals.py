@@ -1,7 +1,8 @@
 """The training signals of figures 4.8 to 4.10, under detectron2's names.
 
-They are rates on the *training batch*: of mask pixels (``mask_rcnn/*``) and of sampled regions (``fast_rcnn/*``), not of
-detections on test images. torchvision's Mask R-CNN does not report them, so ``recording`` listens to its loss functions.
+They are rates on the *training batch*: of mask pixels (``mask_rcnn/*``) and of sampled regions (``fast_rcnn/*``),
+not of detections on test images. torchvision's Mask R-CNN does not report them, so ``recording`` listens to its loss
+functions.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Mask R-CNN of torchvision, built in the open: every arm gets the same network, and only the backbone's weights differ.
+"""Mask R-CNN of torchvision, built in the open: the same network for every arm, but for the backbone's weights.
 
 ``maskrcnn_resnet50_fpn`` is not used because its defaults decide in silence: it downloads ImageNet weights unless told
 otherwise, and changes the norm layers and the number of trainable layers with them.

@@ -138,7 +138,8 @@ def load_model(path: Path) -> tuple[MaskRCNN, list[dict]]:
     try:
         network.load_state_dict(tensors)
     except RuntimeError:
-        raise UserError(f"{path}: its tensors do not fit {path.with_name('model.json')}; copy both from one folder") from None
+        raise UserError(f"{path}: its tensors do not fit {path.with_name('model.json')}; copy both from one "
+                        "folder") from None
     return network.eval(), made["categories"]
 
 

@@ -1,0 +1,62 @@
+"""What a smoke run costs, stage by stage, and what our plumbing adds to the training itself."""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import benchmark, result
+from byol_helpers import pipeline
+from byol_helpers.config import load_profile
+from byol_helpers.runs import installed_versions, read_json
+
+FINETUNE = "finetune/random-seed0"
+
+
+@benchmark
+def report() -> dict:
+    """Every stage of a smoke run in a process of its own; the fine-tuning of one arm beside a bare loop.
+
+    The peer trains the same network on the same batches in a ``for`` loop: no Lightning, no checkpoint, no metrics.csv.
+    Both times hold the building of the network and all steps, and no import.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        stages = {}
+        for stage in pipeline.STAGES:
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "byol_helpers", stage, "--profile", "smoke", "--run", str(run)],
+                           check=True, stdout=subprocess.DEVNULL)
+            stages[stage] = {"process_seconds": round(time.perf_counter() - start, 1)}
+        for path in sorted(run.rglob("stage.json")):
+            kept = read_json(path)
+            stages[kept["stage"]] = {"seconds": kept["seconds"], "peak_memory_mb": kept["peak_memory_mb"]}
+        ours = stages[FINETUNE]["seconds"]
+        peer = bare_loop(run)
+    settings = {"profile": "smoke", "compared": FINETUNE, "stages": stages, "versions": installed_versions()}
+    return result(ours, peer, "bare PyTorch loop over the same model and batches", "s", True, settings)
+
+
+def bare_loop(path: Path) -> float:
+    """Seconds of the peer."""
+    import torch
+
+    from byol_helpers.data.layout import load_split
+    from byol_helpers.runs import Run
+    from byol_helpers.segmentation.dataset import InstanceDataset, collate
+    from byol_helpers.segmentation.torchvision_engine import build
+    from byol_helpers.training import StepBatches
+
+    profile = load_profile("smoke")
+    settings, split = profile.finetune, load_split(Run(path, profile), "train")
+    start = time.perf_counter()
+    network = build(profile.depth, len(split.categories), settings, seed=0).train()
+    dataset = InstanceDataset(split, settings, seed=0)
+    optimizer = torch.optim.SGD(network.parameters(), settings.learning_rate, settings.momentum)
+    for batch in StepBatches(len(dataset), settings.batch_size, 0, 0, settings.steps):
+        loss = sum(network(*collate([dataset[item] for item in batch])).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - start

@@ -1,0 +1,174 @@
+"""The whole thesis at smoke scale, by the command line, killed in the middle and called again."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from byol_helpers import pipeline
+from byol_helpers.__main__ import main
+from byol_helpers.runs import read_json, sha256
+
+SMALL = ["data.unlabelled=32", "data.train=12", "data.val=2", "data.test=6", "data.crops=32", "pretrain.hidden=64",
+         "evaluate.bootstrap=20", "background.images=2"]
+OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
+
+
+def command(*arguments, run):
+    return [sys.executable, "-m", "byol_helpers", *arguments, "--profile", "smoke", "--run", str(run), *OPTIONS]
+
+
+def call(stage, run):
+    assert main([*command(stage, run=run)[3:]]) == 0
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A run with every stage done by the command line."""
+    run = tmp_path_factory.mktemp("runs") / "done"
+    for stage in pipeline.STAGES:
+        call(stage, run)
+    return run
+
+
+def numbers(path):
+    """A metrics.csv without its clock."""
+    with open(path, newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def test_every_stage_leaves_its_files(done):
+    for arm in ("byol", "supervised", "random"):
+        assert (done / f"finetune/{arm}-seed0/model.pth").is_file()
+        metrics = read_json(done / f"evaluate/{arm}-seed0/metrics.json")
+        assert metrics["profile"] == "smoke" and metrics["iterations"] == 40 and metrics["images"] == 6
+        assert {"value", "low", "high"} == metrics["mask"]["AP"].keys()
+        assert read_json(done / f"background/{arm}-seed0/metrics.json")["images"] >= 1
+    assert read_json(done / "evaluate/comparison.json")["arms"]["supervised"]["label"] == "supervised (stand-in)"
+    claims = [row["claim"] for row in read_json(done / "scorecard.json")["claims"]]
+    assert claims == [f"C{k}" for k in range(1, 15)]
+    assert not list(done.rglob("*.part")) and not list(done.rglob("started.json"))
+
+
+def test_nothing_is_run_twice(done, capsys):
+    before = {path: path.stat().st_mtime_ns for path in done.rglob("stage.json")}
+    for stage in pipeline.STAGES:
+        call(stage, done)
+    assert {path: path.stat().st_mtime_ns for path in done.rglob("stage.json")} == before
+    assert "runs afresh" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("stage", "folder"), [("supervised", "supervised"), ("pretrain", "pretrain/byol"),
+                                               ("finetune", "finetune/byol-seed0")])
+def test_killed_and_called_again_ends_like_an_uninterrupted_run(done, tmp_path, stage, folder):
+    """kill -9 right after the first checkpoint; on a CPU every number and every weight must come out the same."""
+    run = tmp_path / "killed"
+    shutil.copytree(done, run)
+    shutil.rmtree(run / folder)
+    process = subprocess.Popen(command(stage, run=run), stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (run / folder / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (run / folder / "stage.json").exists()
+    again = subprocess.run(command(stage, run=run), capture_output=True, text=True, check=True)
+    assert "was interrupted, goes on" in again.stdout and "goes on from" in again.stdout
+    assert numbers(run / folder / "metrics.csv") == numbers(done / folder / "metrics.csv")
+    name = "model.pth" if stage == "finetune" else "last.ckpt"
+    whole, resumed = (torch.load(base / folder / name, weights_only=True) for base in (done, run))
+    whole, resumed = whole.get("state_dict", whole), resumed.get("state_dict", resumed)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_evaluation_after_a_kill_gives_the_same_detections(done, tmp_path):
+    run = tmp_path / "killed"
+    shutil.copytree(done, run)
+    folder = run / "evaluate/byol-seed0"
+    (folder / "stage.json").rename(folder / "started.json")
+    (folder / "detections.json").unlink()
+    call("evaluate", run)
+    for name in ("detections.json", "metrics.json"):
+        assert sha256(folder / name) == sha256(done / "evaluate/byol-seed0" / name)
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing_finished(done, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "full"
+    shutil.copytree(done, run)
+    kept = sha256(run / "scorecard.json")
+
+    def full(self, content):
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(command("scorecard", run=run)[3:]) == 2
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "no space left on device" in said and "same command again" in said
+    assert sha256(run / "scorecard.json") == kept
+    call("scorecard", run)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["finetune", "--profile", "fast"], "unknown profile 'fast'"),
+    (["finetune", "--engine", "keras"], "finetune.engine"),
+    (["finetune", "--engine", "detectron2"], "detectron2"),
+    (["finetune", "--set", "finetune.arms=[moco]"], "finetune.arms"),
+    (["finetune", "--set", "steps=3"], "unknown key"),
+    (["prepare", "--data", "nowhere"], "nowhere: no such data folder"),
+    (["prepare", "--profile", "thesis"], "--data"),
+    (["evaluate"], "run the stage that writes it first"),
+    (["cutout", "nothing.png", "--weights", "no.pth", "--out", "out"], "no.pth"),
+])
+def test_what_the_user_can_put_right_is_one_line_and_status_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and error.startswith("error: ")
+
+
+def test_a_loss_that_is_not_a_number_stops_with_step_rate_and_remedy(done, tmp_path, capsys):
+    run = tmp_path / "nan"
+    shutil.copytree(done, run)
+    arguments = command("finetune", run=run)[3:] + ["--set", "finetune.learning_rate=1e6"]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert "the loss is" in said and "at step" in said and "lower learning rate" in said
+
+
+def test_cutout_of_a_folder_with_one_bad_file(done, tmp_path, capsys):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copy(next((done / "data/test").glob("*.png")), pictures / "good.png")
+    (pictures / "bad.jpg").write_text("not a picture")
+    weights = done / "finetune/byol-seed0/model.pth"
+    status = main(["cutout", str(pictures), "--weights", str(weights), "--out", str(tmp_path / "out"), "--score", "0"])
+    assert status == 1 and "bad.jpg" in capsys.readouterr().err
+    cut = np.asarray(Image.open(tmp_path / "out/good.png"))
+    assert cut.shape == (128, 128, 4) and set(np.unique(cut[..., 3])) <= {0, 255}
+
+
+def test_doctor_names_device_versions_engines_and_room(capsys):
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("device", "torchvision", "memory free", "disk free", "lightning"))
+
+
+def test_evaluating_needs_no_model_and_no_torch(done):
+    code = ("import sys; from byol_helpers import pipeline; from pathlib import Path; "
+            f"run = pipeline.open_run('smoke', Path({str(done)!r}), overrides={SMALL!r}); "
+            "pipeline.score_detections(run, run.path / 'evaluate/random-seed0', 'random', 0); pipeline.compare(run); "
+            "pipeline.scorecard(run); assert 'torch' not in sys.modules")
+    before = json.loads((done / "evaluate/random-seed0/metrics.json").read_text())
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert json.loads((done / "evaluate/random-seed0/metrics.json").read_text()) == before
