@@ -1,0 +1,19 @@
+"""Every figure of the course, in one style. None of it needs torch."""
+
+from byol_helpers.figures.bars import (
+    average_precision,
+    category_counts,
+    class_ap,
+    differences,
+    removal_scores,
+    size_shares,
+)
+from byol_helpers.figures.curves import losses, losses_compared, pretraining, rates
+from byol_helpers.figures.diagram import byol_diagram, pipeline_diagram
+from byol_helpers.figures.pictures import cutout_columns, detections_grid, draw_masks, gallery, scene_grid
+from byol_helpers.figures.style import ARM_COLOURS, ARM_LINES, show, use_style
+
+__all__ = ["ARM_COLOURS", "ARM_LINES", "average_precision", "byol_diagram", "category_counts", "class_ap",
+           "cutout_columns", "detections_grid", "differences", "draw_masks", "gallery", "losses", "losses_compared",
+           "pipeline_diagram", "pretraining", "rates", "removal_scores", "scene_grid", "show", "size_shares",
+           "use_style"]

@@ -1,0 +1,126 @@
+"""Curves of training: pretraining (figures 4.2, 4.3), losses (4.4-4.6) and mask pixel rates (4.8-4.10)."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from byol_helpers.evaluation.curves import BETA, LOSSES, RATES, ema, read_metrics
+from byol_helpers.figures.style import SOFT, colour, frame, label, line, line_keys
+
+PANELS = {  # column of metrics.csv -> title and axis label
+    "loss": ("Loss", "loss (0 to 8)"),
+    "lr": ("Learning rate", "learning rate"),
+    "tau": ("Share the target network keeps, τ", "τ (0 to 1)"),
+    "feature_std": ("Spread of the features", "spread (0 to 1)"),
+}
+LOSS_PANELS = {
+    "loss_box_reg": ("Boxes", "smooth L1 (no unit)"),
+    "loss_cls": ("Classes", "cross-entropy (nats)"),
+    "loss_mask": ("Masks", "cross-entropy (nats)"),
+    "total": ("Sum of the three", "loss (no unit)"),
+}
+RATE_PANELS = {
+    "mask_rcnn/false_negative": ("Object pixels missed", "% of object pixels"),
+    "mask_rcnn/false_positive": ("Background pixels marked", "% of background pixels"),
+    "mask_rcnn/accuracy": ("Pixels that are right", "% of all pixels"),
+}
+
+
+def pretraining(csvs: dict[str, Path], title: str) -> Figure:
+    """Loss, learning rate, tau and feature spread of BYOL against the iteration (figures 4.2 and 4.3).
+
+    Args:
+        csvs: for each arm, or any other label, the ``metrics.csv`` of its pretraining.
+        title: of the figure.
+    """
+    columns = {name: read_metrics(path) for name, path in csvs.items()}
+    fig = frame(4.3, title, "Spread: standard deviation of the normalised features times the root of their number; 0 "
+                            "is a collapsed network, to which all images look alike.", line_keys(list(csvs)))
+    for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, PANELS.items(), strict=True):
+        for name, values in columns.items():
+            ax.plot(values["step"], values[column], color=colour(name), lw=2, linestyle=line(name)["linestyle"])
+        _axes(ax, heading, axis)
+    return fig
+
+
+def losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
+    """Losses of one arm's fine-tuning, actual and smoothed (figures 4.4 to 4.6).
+
+    Args:
+        csv: ``metrics.csv`` of the fine-tuning.
+        arm: decides colour and title.
+        beta: of the exponential moving average over rows (thesis eq. 24, 0.99); see ``evaluation.curves.beta_for``
+            for short runs.
+    """
+    columns = _losses(csv)
+    fig = frame(4.3, f"Losses while Mask R-CNN is fine-tuned from {label(arm)} weights", _smoothing(columns, beta))
+    for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True):
+        smooth = ema(columns[column], beta)
+        ax.plot(columns["step"], columns[column], color=colour(arm), alpha=0.35, lw=1.1)
+        ax.plot(columns["step"], smooth, color=colour(arm), lw=2.2)
+        _axes(ax, heading, axis)
+        ax.set_title(f"ends at {smooth[-1]:.3f}", loc="right", size=9, weight="normal", color=SOFT)
+    return fig
+
+
+def losses_compared(csvs: dict[str, Path], beta: float = BETA) -> Figure:
+    """The four losses of all arms together, smoothed, with the actual values faded behind them."""
+    columns = {arm: _losses(csv) for arm, csv in csvs.items()}
+    fig = frame(4.3, "Losses while Mask R-CNN is fine-tuned, by initial weights",
+                _smoothing(next(iter(columns.values())), beta), line_keys(list(csvs)))
+    for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True):
+        _overlaid(ax, columns, column, beta)
+        _axes(ax, heading, axis)
+    return fig
+
+
+def rates(csvs: dict[str, Path], signals: tuple[str, ...] = tuple(RATES.values()), beta: float = BETA) -> Figure:
+    """Mask pixel rates of the training batches (figures 4.8 to 4.10), in per cent.
+
+    Args:
+        csvs: for each arm, the ``metrics.csv`` of its fine-tuning.
+        signals: columns to draw, one panel each.
+        beta: as in ``losses``.
+    """
+    columns = {arm: read_metrics(csv) for arm, csv in csvs.items()}
+    fig = frame(2.9, "How well the mask head does on the regions it is trained on",
+                "Training-batch pixel rates, not detection errors. " + _smoothing(next(iter(columns.values())), beta),
+                line_keys(list(csvs)))
+    for ax, signal in zip(fig.subplots(1, len(signals), squeeze=False).flat, signals, strict=True):
+        heading, axis = RATE_PANELS.get(signal, (signal, "share (%)"))
+        _overlaid(ax, columns, signal, beta)
+        _axes(ax, heading, axis)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    return fig
+
+
+def _losses(csv: Path) -> dict[str, np.ndarray]:
+    columns = read_metrics(csv)
+    return columns | {"total": sum(columns[name] for name in LOSSES.values())}
+
+
+def _overlaid(ax: Axes, columns: dict[str, dict], column: str, beta: float) -> None:
+    for arm, values in columns.items():
+        ax.plot(values["step"], values[column], color=colour(arm), alpha=0.25, lw=0.9)
+    for arm, values in columns.items():
+        ax.plot(values["step"], ema(values[column], beta), color=colour(arm), lw=2.1, linestyle=line(arm)["linestyle"])
+
+
+def _smoothing(columns: dict[str, np.ndarray], beta: float) -> str:
+    """In words, what the faded and the solid line are."""
+    steps = columns["step"]
+    each = int(steps[1] - steps[0]) if len(steps) > 1 else int(steps[0])
+    faded = f"the median of {each} iterations" if each > 1 else "one iteration"
+    return f"Faded: {faded}; strong: smoothed over these values with\u00a0β\u00a0=\u00a0{beta:.3g}."
+
+
+def _axes(ax: Axes, heading: str, axis: str) -> None:
+    ax.set_title(heading)
+    ax.set_xlabel("iteration")
+    ax.set_ylabel(axis)
+    ax.margins(x=0.015)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))

@@ -1,0 +1,171 @@
+"""What all figures share: one colour per arm, type, the head with title and legend, and how a picture is kept.
+
+The arms' colours are those of Okabe and Ito, which stay apart for colour-blind readers. Their lightness differs too
+(BYOL darkest), and each arm has its own line and marker, so that a grey print can be read as well.
+"""
+
+import io
+import textwrap
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from byol_helpers.config import ARM_LABELS
+from byol_helpers.errors import UserError
+from byol_helpers.runs import Run, write_bytes
+
+ARM_COLOURS = {
+    "byol": "#0072B2",
+    "byol-random": "#56B4E9",
+    "supervised": "#E69F00",
+    "imagenet": "#D55E00",
+    "random": "#009E73",
+    "ground-truth": "#F0E442",
+    "keep-everything": "#63666B",
+}
+ARM_LINES = {
+    "byol": {"linestyle": "-", "marker": "o"},
+    "byol-random": {"linestyle": (0, (4, 1.2, 1, 1.2, 1, 1.2)), "marker": "v"},
+    "supervised": {"linestyle": (0, (5, 1.4)), "marker": "s"},
+    "imagenet": {"linestyle": (0, (5, 1.4, 1, 1.4)), "marker": "D"},
+    "random": {"linestyle": (0, (1.6, 1.1)), "marker": "^"},
+    "keep-everything": {"linestyle": "-", "marker": "X"},
+}
+NAMES = ARM_LABELS | {"ground-truth": "ground truth", "keep-everything": "keep everything"}
+OTHERS = ("#CC79A7", "#444444", "#999933", "#882255")  # for what is no arm, in the order of its appearance
+INK, SOFT, FAINT = "#1F2430", "#5B6270", "#D9DCE1"
+DPI = 150
+WIDTH = 9.2  # inches: 1380 pixels, what GitHub shows without enlarging
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": "#9AA0AA",
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E6E8EC",
+    "grid.linewidth": 0.8,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.dpi": DPI,
+    "svg.hashsalt": "byol",  # ids in an SVG would otherwise change from run to run
+}
+
+
+def use_style() -> None:
+    """Set matplotlib's defaults to the style of all figures; every function of this package calls it."""
+    mpl.rcParams.update(STYLE)
+
+
+def colour(name: str) -> str:
+    """Colour of an arm, by its id or its label; of ``ground-truth`` and ``keep-everything``; else a neutral grey."""
+    ids = {label: arm for arm, label in NAMES.items()}
+    return ARM_COLOURS.get(ids.get(name, name), "#444444")
+
+
+def line(name: str) -> dict:
+    """Line style and marker of an arm, by its id or its label."""
+    ids = {label: arm for arm, label in NAMES.items()}
+    return ARM_LINES.get(ids.get(name, name), {"linestyle": "-", "marker": "P"})
+
+
+def label(name: str) -> str:
+    """What a reader calls an arm: ``supervised (stand-in)``."""
+    return NAMES.get(name, name)
+
+
+def frame(height: float, title: str, subtitle: str = "", keys: list | None = None, width: float = WIDTH) -> Figure:
+    """An empty figure whose axes are laid out below a head: title, subtitle, legend, all from the left edge.
+
+    Args:
+        height: of the part below the head, in inches.
+        title, subtitle: lines are broken to the width.
+        keys: handles for the legend, as from ``line_keys`` and ``bar_keys``.
+        width: of the whole figure in inches.
+    """
+    use_style()
+    titles = textwrap.wrap(title, int(width * 9.6)) if title else []
+    lines = textwrap.wrap(subtitle, int(width * 15.2)) if subtitle else []
+    head = 0.08 + 0.27 * len(titles) + 0.19 * len(lines) + (0.27 if keys else 0)
+    whole = height + head
+    fig = Figure(figsize=(width, whole), layout="constrained")
+    fig.get_layout_engine().set(rect=(0, 0, 1, height / whole), w_pad=0.06, h_pad=0.06)
+    down, left = 0.08, 0.1 / width
+    for size, step, weight, ink, texts in ((13, 0.27, "bold", INK, titles), (9, 0.19, "normal", SOFT, lines)):
+        for text in texts:
+            fig.text(left, 1 - down / whole, text, size=size, weight=weight, color=ink, va="top", in_layout=False)
+            down += step
+    if keys:
+        legend = fig.legend(handles=keys, loc="upper left", bbox_to_anchor=(left, 1 - down / whole), ncols=len(keys),
+                            borderaxespad=0, borderpad=0.2, handlelength=2.2, columnspacing=1.6, handletextpad=0.6)
+        legend.set_in_layout(False)
+    return fig
+
+
+def line_keys(names: list[str]) -> list[Line2D]:
+    """Legend handles of arms that are drawn as lines."""
+    return [Line2D([], [], color=colour(name), lw=2, linestyle=line(name)["linestyle"], label=label(name))
+            for name in names]
+
+
+def bar_keys(names: list[str]) -> list[Patch]:
+    """Legend handles of arms that are drawn as bars."""
+    return [Patch(color=colour(name), label=label(name)) for name in names]
+
+
+def png(fig: Figure, alt: str) -> bytes:
+    """A figure as a PNG of 150 dots per inch on opaque white, with its description inside."""
+    content = io.BytesIO()
+    fig.savefig(content, format="png", dpi=DPI, facecolor="white", metadata={"Description": alt, "Software": None})
+    return content.getvalue()
+
+
+def svg(fig: Figure, alt: str) -> bytes:
+    """A figure as an SVG without a date, so that the same figure is the same file."""
+    content = io.BytesIO()
+    fig.savefig(content, format="svg", dpi=DPI, facecolor="white", metadata={"Description": alt, "Date": None})
+    return content.getvalue()
+
+
+def show(fig: Figure, name: str, alt: str, run: Run | None = None):
+    """Show a figure as the last expression of a notebook's cell, and keep it with the run.
+
+    Args:
+        fig: closed afterwards, so that it is not shown twice.
+        name: of the files ``figures/<name>.png`` and ``.svg`` in the run folder.
+        alt: what the picture shows, in a sentence, for readers who cannot see it; it must not be empty.
+        run: where to keep the files; None keeps none.
+
+    Returns:
+        ``IPython.display.Image``; the output's metadata hold the alt text.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import Image
+
+    if not alt.strip():
+        raise UserError(f"figure {name}: no alt text; say in a sentence what the picture shows")
+    picture = png(fig, alt)
+    if run is not None:
+        write_bytes(run.path / "figures" / f"{name}.png", picture)
+        write_bytes(run.path / "figures" / f"{name}.svg", svg(fig, alt))
+    plt.close(fig)
+    return Image(data=picture, format="png", alt=alt)
