@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from byol_helpers.errors import UserError
-from byol_helpers.figures.style import FAINT, INK, SOFT, bar_keys, colour, frame, label, line
+from byol_helpers.figures.style import ARM_COLOURS, FAINT, INK, SOFT, bar_keys, colour, frame, label, line
 from byol_helpers.thesis import Table
 
 METRICS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "APs": "AP small", "APm": "AP medium", "APl": "AP large"}
@@ -56,7 +56,7 @@ def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> 
     ax.set_ylabel("average precision (AP points, 0 to 100)")
     ax.set_xlabel("metric; the number below a bar is its value")
     ax.set_xlim(-0.5, len(METRICS) - 0.5)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, max(10, ax.get_ylim()[1]))
     ax.grid(axis="x", visible=False)
     return fig
 
@@ -85,7 +85,7 @@ def class_ap(metrics: dict[str, dict], classes: int = 10, counts: dict[str, int]
         _points(ax, entries, np.arange(len(chosen)) + (number - (len(arms) - 1) / 2) * 0.22, arm)
     ax.set_yticks(range(len(chosen)), [f"{name} ({counts[name]})" if counts else name for name in chosen], color=INK)
     ax.set_ylim(len(chosen) - 0.45, -0.55)
-    ax.set_xlim(left=-1)
+    ax.set_xlim(-1, max(10, ax.get_xlim()[1]))
     ax.set_xlabel("average precision (AP points, 0 to 100) with 95 % interval over the test images")
     ax.set_ylabel("class (test instances)" if counts else "class")
     _stripes(ax, len(chosen))
@@ -115,6 +115,8 @@ def differences(comparison: dict) -> Figure:
         ax.set_visible(False)
     for ax, pair in zip(axes.flat, pairs, strict=False):
         _difference(ax, pair)
+    low, high = axes[0, 0].get_xlim()
+    axes[0, 0].set_xlim(min(-1, low), max(1, high))
     for ax in axes[:, 0]:
         ax.set_ylabel("metric")
     return fig
@@ -180,7 +182,7 @@ def removal_scores(metrics: dict[str, dict]) -> Figure:
     Args:
         metrics: for each arm, and for ``keep-everything``, the content of its ``metrics.json``.
     """
-    arms, first = list(metrics), next(iter(metrics.values()))
+    arms, first = sorted(metrics, key=list(ARM_COLOURS).index), next(iter(metrics.values()))
     fig = frame(0.75 + 0.34 * len(arms), "How well backgrounds are removed",
                 f"Means over {first['images']} test images with 95 % intervals. Keeping the whole picture removes "
                 "nothing: what it scores is the zero point.")

@@ -93,7 +93,7 @@ def rates(csvs: dict[str, Path], signals: tuple[str, ...] = tuple(RATES.values()
         heading, axis = RATE_PANELS.get(signal, (signal, "share (%)"))
         _overlaid(ax, columns, signal, beta)
         _axes(ax, heading, axis)
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     return fig
 
 

@@ -18,6 +18,7 @@ from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, WIDTH, colour, fr
 OBJECTS = ("#FFD92F", "#33E1ED", "#FF5DA2", "#A6FF4D", "#FF9E4A", "#C58BFF")
 CROWD = "#FFFFFF"
 SIDE = 360  # small pictures are enlarged to this many pixels before masks are drawn, so that outlines are fine
+CUT = {"max_lines": 3, "placeholder": " …"}  # of captions
 LINE = 0.155  # height of a line of a caption, inches
 
 
@@ -69,7 +70,7 @@ def gallery(images: list[np.ndarray], captions: list[str] | None = None, columns
     """Pictures in a grid, uint8 [H, W, 3] or grey [H, W], each with a caption below it."""
     columns = max(1, min(columns, len(images)))
     cell = WIDTH / columns
-    broken = [textwrap.wrap(c, max(8, int(cell * 15.5)))[:3] for c in captions or [""] * len(images)]
+    broken = [textwrap.wrap(c, max(8, int(cell * 15.5)), **CUT) for c in captions or [""] * len(images)]
     rows = math.ceil(len(images) / columns)
     room = LINE * max((len(lines) for lines in broken), default=0)
     fig = frame(rows * ((cell - 0.08) * _tallest(images) + room + 0.09) + 0.1, title)
@@ -79,6 +80,7 @@ def gallery(images: list[np.ndarray], captions: list[str] | None = None, columns
         ax.axis("off")
     for ax, image, lines in zip(axes.flat, images, broken, strict=False):
         _picture(ax, image)
+        ax.set_anchor("S")
         ax.set_xlabel("\n".join(lines), size=8, color=SOFT, labelpad=3)
     return fig
 
@@ -104,7 +106,7 @@ def detections_grid(split: Split, results: dict[str, list[dict]], image_ids: lis
         rows.append([_drawn(image, entries, colour(arm)) for arm, entries in found.items()])
         captions.append([_listed(entries, names) for entries in found.values()])
     return _table(rows, ["ground-truth", *results], captions, "What each arm finds in the same test images",
-                  f"Masks with a score of at least {score_threshold:g}; below, the classes given and their scores.")
+                  f"Masks with a score of at least {score_threshold:g}; below, the classes given, with scores if few.")
 
 
 def cutout_columns(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
@@ -133,7 +135,7 @@ def _table(rows: list[list[np.ndarray]], names: list[str], captions: list[list[s
     cell = (WIDTH - 0.1 - gap * (blocks - 1)) / columns
     if not captions:
         cell = min(cell, 1.9)
-    broken = [[textwrap.wrap(c, max(8, int(cell * 16)))[:3] for c in row] for row in captions] if captions else []
+    broken = [[textwrap.wrap(c, max(8, int(cell * 16)), **CUT) for c in row] for row in captions] if captions else []
     rooms = [LINE * max(map(len, row)) + 0.04 for row in broken] or [0.0] * len(rows)
     heights = [(cell - 0.06) * _tallest(row) + room + 0.06 for row, room in zip(rows, rooms, strict=True)]
     heads = ["\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)))) for name in names]
@@ -180,7 +182,7 @@ def _confident(results: list[dict], image_id: int, threshold: float) -> list[dic
 def _listed(entries: list[dict], names: dict[int, str]) -> str:
     if not entries:
         return "nothing"
-    if "score" not in entries[0]:
+    if "score" not in entries[0] or len(entries) > 6:
         return _counted([names[e["category_id"]] for e in entries])
     return ", ".join(f"{names[e['category_id']]}\u00a0{e['score']:.2f}" for e in entries)
 
