@@ -21,7 +21,8 @@ def open_run(profile: str = "quick", run: str | Path | None = None, data: str | 
 
     Args:
         profile: smoke, quick, colab or thesis.
-        run: the folder; ``runs/<profile>`` by default, ``runs/<profile>-<name of data>`` with a data folder.
+        run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data folder
+            ``runs/<profile>-<its name>``.
         data: a folder in COCO layout, instead of the profile's own source.
         overrides: ``["finetune.steps=50", ...]``.
     """
@@ -30,7 +31,8 @@ def open_run(profile: str = "quick", run: str | Path | None = None, data: str | 
     folder = Path(data) if data else None
     if folder is not None and not folder.is_dir():
         raise UserError(f"{folder}: no such data folder; give a folder in COCO layout")
-    path = Path(run) if run else Path("runs") / (f"{profile}-{folder.resolve().name}" if folder else profile)
+    path = Path(run or (f"{profile}-{folder.resolve().name}" if folder else profile))
+    path = path if path.parent != Path() else Path("runs") / path
     write_text(path / "profile.yaml", dump_profile(settings))
     return Run(path, settings, folder)
 

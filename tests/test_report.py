@@ -1,0 +1,78 @@
+"""Every notebook, executed by the report at smoke scale, and the pages that it leaves."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from byol_helpers.__main__ import main
+from byol_helpers.report import NOTEBOOKS, SHARES
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One smoke run; all of these tests look at it."""
+    run = tmp_path_factory.mktemp("runs") / "smoke"
+    assert main(["report", "--profile", "smoke", "--run", str(run)]) == 0
+    return run
+
+
+class Links(HTMLParser):
+    """Collects the targets of links and pictures, ids, and alt texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.ids, self.alts = [], set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.targets += [found[key] for key in ("href", "src") if found.get(key)]
+        self.ids |= {found[key] for key in ("id", "name") if found.get(key)}
+        if tag == "img":
+            self.alts.append(found.get("alt"))
+
+
+def test_every_notebook_of_the_repository_is_part_of_the_report():
+    assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(SHARES)
+
+
+@pytest.mark.parametrize("stem", SHARES)
+def test_a_notebook_ran_to_its_end_and_its_pictures_have_words(run, stem):
+    cells = json.loads((run / f"notebooks/{stem}.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+    assert all(cell["execution_count"] for cell in code)
+    page = Links((run / f"notebooks/{stem}.html").read_text())
+    assert all(page.alts), "a picture without alt text"
+
+
+def test_index_links_to_what_is_there(run):
+    page = Links((run / "index.html").read_text())
+    local = [t for t in page.targets if not t.startswith(("http", "data:", "#"))]
+    assert len(local) > len(SHARES)
+    missing = [target for target in local if not (run / target.split("#")[0]).is_file()]
+    assert not missing
+    assert all(page.alts)
+
+
+def test_claims_link_to_the_cell_that_measured_them(run):
+    card = json.loads((run / "scorecard.json").read_text())
+    for row in card["claims"]:
+        path, _, anchor = row["link"].partition("#")
+        assert anchor in Links((run / path).read_text()).ids, row["link"]
+
+
+def test_the_stand_in_is_never_called_imagenet(run):
+    text = re.sub(r"<[^>]+>", " ", (run / "index.html").read_text())
+    assert "supervised (stand-in)" in text
+    rows = json.loads((run / "evaluate/comparison.json").read_text())["arms"]
+    assert {arm["label"] for arm in rows.values()} == {"BYOL", "supervised (stand-in)", "random"}
+
+
+def test_a_second_report_runs_no_stage_again(run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("stage.json")}
+    assert main(["report", "--profile", "smoke", "--run", str(run)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("stage.json")} == before
+    said = capsys.readouterr().out
+    assert "up to date" in said and "[8/8] 09-scorecard: done" in said and "left" in said
