@@ -1,10 +1,15 @@
-"""Pages of a run: each executed notebook as HTML with its alt texts, and index.html above them."""
+"""Pages of a run: each executed notebook as HTML with its alt texts, index.html above them, the README's tables.
+
+``python -m byol_helpers.page RUN README`` writes the tables of a run between the README's scorecard marks.
+"""
 
 import html
 import json
+import sys
 from pathlib import Path
 
-from byol_helpers.runs import Run, duration, read_json
+from byol_helpers.errors import UserError
+from byol_helpers.runs import Run, duration, read_json, write_text
 
 # nbconvert's default template drops the alt text of pictures; this block puts it back.
 WITH_ALT = """{% extends 'index.html.j2' %}
@@ -98,3 +103,31 @@ def _costs(run: Run) -> str:
                     f"<td class='n'>{stage['peak_memory_mb']} MB</td><td>{html.escape(stage['device'])}</td></tr>")
     return ("<table><tr><th>stage</th><th>time of its last session</th><th>peak memory of the process</th>"
             "<th>device</th></tr>" + "".join(rows) + "</table>")
+
+
+def readme(path: Path, text: str) -> str:
+    """The README with the tables of the run at ``path`` between ``<!-- scorecard -->`` and ``<!-- end -->``."""
+    before, mark, rest = text.partition("<!-- scorecard -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    if not mark or not end:
+        raise UserError("the README has lost its marks <!-- scorecard --> and <!-- end -->; put them back")
+    card, compared = read_json(path / "scorecard.json"), read_json(path / "evaluate" / "comparison.json")
+    scale = card["scale"]
+    lines = [f"Profile {scale['profile']}, engine {scale['engine']}, seed {', '.join(map(str, scale['seeds']))}, "
+             f"{scale['iterations']} iterations; mask AP in percent on {scale['test_images']} generated test images, "
+             f"with {compared['bootstrap']['confidence']:.0%} intervals over those images:", "",
+             "| initial weights | AP | AP50 | AP75 |", "|---|---|---|---|"]
+    lines += [f"| {arm['label']} | " + " | ".join(_words(arm["mask"][name]) for name in ("AP", "AP50", "AP75")) + " |"
+              for arm in compared["arms"].values()]
+    lines += ["", "| claim of the thesis | its place | verdict at this scale |", "|---|---|---|"]
+    lines += [f"| {row['claim']}: {row['text']} | {row['where']} | {row['verdict']} |" for row in card["claims"]]
+    return before + mark + "\n".join(lines) + "\n" + end + after
+
+
+def _words(entry: dict) -> str:
+    return f"{100 * entry['value']:.1f} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[2])
+    write_text(target, readme(Path(sys.argv[1]), target.read_text(encoding="utf-8")))

@@ -1,11 +1,13 @@
 """The whole thesis in one go: every notebook executed by papermill, its page beside it, and index.html above them."""
 
+import os
+import re
 import time
 from pathlib import Path
 
 from byol_helpers import page, pipeline
 from byol_helpers.errors import UserError
-from byol_helpers.runs import Run, duration, replacing, write_text
+from byol_helpers.runs import Run, duration, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -42,26 +44,31 @@ def _execute(stem: str, folder: Path, values: dict) -> None:
     source = NOTEBOOKS / f"{stem}.ipynb"
     if not source.is_file():
         raise UserError(f"{source}: the notebook is missing; run report from a copy of the repository")
-    with replacing(folder / f"{stem}.ipynb") as part:
-        try:
-            papermill.execute_notebook(source, part, values, kernel_name="python3", cwd=Path.cwd(), progress_bar=False,
-                                       log_output=False, stdout_file=_Terminal(), request_save_on_cell_execute=False)
-        except PapermillExecutionError as error:
-            kept = folder / f"{stem}-stopped.ipynb"
-            write_text(kept, part.read_text(encoding="utf-8"))
-            if error.ename.endswith("UserError"):
-                raise UserError(error.evalue) from None
-            raise UserError(f"{stem}: cell {error.exec_count} failed with {error.ename}: {error.evalue}; "
-                            f"the notebook as far as it came: {kept}") from None
+    part = folder / f".{stem}.ipynb"  # renamed when it is whole
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        papermill.execute_notebook(source, part, values, kernel_name="python3", cwd=Path.cwd(), progress_bar=False,
+                                   log_output=False, stdout_file=_Terminal(), request_save_on_cell_execute=False,
+                                   extra_arguments=["--IPKernelApp.log_level=CRITICAL"])
+    except PapermillExecutionError as error:
+        kept = folder / f"{stem}-stopped.ipynb"
+        os.replace(part, kept)
+        if error.ename.endswith("UserError"):
+            raise UserError(error.evalue) from None
+        raise UserError(f"{stem}: cell {error.exec_count} failed with {error.ename}: {error.evalue}; "
+                        f"the notebook as far as it came: {kept}") from None
+    os.replace(part, folder / f"{stem}.ipynb")
     write_text(folder / f"{stem}.html", page.notebook(folder / f"{stem}.ipynb"))
 
 
 class _Terminal:
-    """Passes what the stages print on to the terminal while a notebook runs, indented."""
+    """Passes the stages' own lines on to the terminal while a notebook runs; the rest is for its reader."""
+
+    STAGE = re.compile(r"^[\w/ .-]+: (\d+ of \d+ |goes on|up to date|runs afresh|was interrupted)")
 
     def write(self, text: str) -> None:
         for line in text.splitlines():
-            if line.strip():
+            if self.STAGE.match(line):
                 print(f"    {line}", flush=True)
 
     def flush(self) -> None:

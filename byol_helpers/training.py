@@ -7,9 +7,10 @@ are drawn from generators seeded by both, so a restart needs nothing but the che
 
 import logging
 import math
-import os
 import pickle
+import signal
 import statistics
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -179,7 +180,11 @@ def fit(module: StepModule) -> lightning.Trainer:
         reload_dataloaders_every_n_epochs=1, use_distributed_sampler=False,
         gradient_clip_val=plan.gradient_clip or None,
     )
-    trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+    try:
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
+    except SystemExit:  # what Lightning makes of Ctrl-C, with further ones ignored: bad manners in a notebook
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
     return trainer
 
 
@@ -211,4 +216,4 @@ def _clock() -> float:
     """Seconds of wall time, after the accelerator has finished its queue."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return os.times().elapsed
+    return time.perf_counter()
