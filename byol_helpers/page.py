@@ -5,9 +5,11 @@
 
 import html
 import json
+import re
 import sys
 from pathlib import Path
 
+from byol_helpers.config import ARM_LABELS
 from byol_helpers.errors import UserError
 from byol_helpers.runs import Run, duration, read_json, write_text
 
@@ -40,7 +42,7 @@ def notebook(path: Path) -> str:
     exporter = HTMLExporter(template_name="lab", extra_loaders=[DictLoader({"with-alt.html.j2": WITH_ALT})],
                             template_file="with-alt.html.j2")
     page, _ = exporter.from_filename(str(path))
-    return page
+    return re.sub(r'href="(\d\d-[\w-]+)\.ipynb', r'href="\1.html', page)  # between notebooks of the same run
 
 
 def index(run: Run, stems: list[str]) -> str:
@@ -78,7 +80,7 @@ def _precision(run: Run) -> str:
     compared = read_json(run.path / "evaluate" / "comparison.json")
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     rows = [f"<tr><td>{html.escape(arm['label'])}</td>" + "".join(_cell(arm["mask"][name]) for name in names) + "</tr>"
-            for arm in compared["arms"].values()]
+            for arm in (compared["arms"][name] for name in run.profile.finetune.arms)]
     small, large = compared["area_limits"]
     said = (f"Mask AP in percent on {compared['images']} images, with {compared['bootstrap']['confidence']:.0%} "
             f"bootstrap intervals over the images; small is below {small:g}, large above {large:g} square pixels.")
@@ -118,13 +120,15 @@ def readme(path: Path, text: str) -> str:
              f"with {compared['bootstrap']['confidence']:.0%} intervals over those images:", "",
              "| initial weights | AP | AP50 | AP75 |", "|---|---|---|---|"]
     lines += [f"| {arm['label']} | " + " | ".join(_words(arm["mask"][name]) for name in ("AP", "AP50", "AP75")) + " |"
-              for arm in compared["arms"].values()]
+              for arm in sorted(compared["arms"].values(), key=lambda arm: list(ARM_LABELS.values()).index(arm["label"]))]
     lines += ["", "| claim of the thesis | its place | verdict at this scale |", "|---|---|---|"]
     lines += [f"| {row['claim']}: {row['text']} | {row['where']} | {row['verdict']} |" for row in card["claims"]]
     return before + mark + "\n".join(lines) + "\n" + end + after
 
 
 def _words(entry: dict) -> str:
+    if entry["value"] is None:
+        return "none"
     return f"{100 * entry['value']:.1f} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
 
 

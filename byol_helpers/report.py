@@ -7,7 +7,7 @@ from pathlib import Path
 
 from byol_helpers import page, pipeline
 from byol_helpers.errors import UserError
-from byol_helpers.runs import Run, duration, write_text
+from byol_helpers.runs import Run, duration, read_json, sha256, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -19,22 +19,51 @@ SHARES = {"00-overview": 6, "02-coco": 35, "03-byol": 230, "04-transfer": 12, "0
 def report(run: Run, overrides: list[str]) -> Path:
     """Execute the notebooks in their order for one run and return ``index.html``.
 
-    Stages that are up to date are not run again, so a second call only draws the pages anew. The executed notebooks lie
-    in ``runs/<run>/notebooks``, as .ipynb and as .html.
+    Stages that are up to date are not run again, and neither are notebooks whose source, package, profile and stages
+    are what they were. The executed notebooks lie in ``runs/<run>/notebooks``, as .ipynb and as .html.
     """
     values = {"PROFILE": run.profile.name, "RUN_FOLDER": str(run.path), "OVERRIDES": overrides,
               "DATA_FOLDER": str(run.data) if run.data else ""}
-    begin = time.monotonic()
+    if (run.path / "data" / "stage.json").is_file():
+        pipeline.prepare(run)  # notices pictures that changed since
+    missing = [stem for stem in SHARES if not (NOTEBOOKS / f"{stem}.ipynb").is_file()]
+    if missing:
+        raise UserError(f"{NOTEBOOKS}: {missing[0]}.ipynb is missing; run report from a copy of the repository")
+    folder, begin, done = run.path / "notebooks", time.monotonic(), 0
+    todo = [stem for stem in SHARES if not _is_fresh(run, stem)]
     for number, stem in enumerate(SHARES, 1):
+        if stem not in todo:
+            print(f"[{number}/{len(SHARES)}] {stem}: up to date", flush=True)
+            continue
         print(f"[{number}/{len(SHARES)}] {stem}", flush=True)
-        _execute(stem, run.path / "notebooks", values)
-        done = sum(list(SHARES.values())[:number])
+        _execute(stem, folder, values)
+        write_json(folder / f"{stem}.json", _inputs(run, stem))
+        done += SHARES[stem]
         spent = time.monotonic() - begin
-        left = spent * (sum(SHARES.values()) - done) / done
+        left = spent * (sum(SHARES[name] for name in todo) - done) / done
         print(f"[{number}/{len(SHARES)}] {stem}: done after {duration(spent)}"
-              + (f", about {duration(left)} left" if number < len(SHARES) else ""), flush=True)
+              + (f", about {duration(left)} left" if stem != todo[-1] else ""), flush=True)
     pipeline.scorecard(run)
     return write_text(run.path / "index.html", page.index(run, list(SHARES)))
+
+
+def _inputs(run: Run, stem: str) -> dict:
+    """What a notebook's page depends on: its source, the package, the profile, and the stages done so far."""
+    package = sorted(path for path in (ROOT / "byol_helpers").rglob("*") if path.suffix in (".py", ".yaml"))
+    stages = sorted(run.path.glob("**/stage.json"))
+    return {"source": sha256(NOTEBOOKS / f"{stem}.ipynb"), "profile": sha256(run.path / "profile.yaml"),
+            "package": [sha256(path) for path in package],
+            "stages": {path.relative_to(run.path).as_posix(): sha256(path) for path in stages}}
+
+
+def _is_fresh(run: Run, stem: str) -> bool:
+    """Whether the executed notebook is there and would come out the same."""
+    folder = run.path / "notebooks"
+    if not all((folder / f"{stem}.{kind}").is_file() for kind in ("json", "ipynb", "html")):
+        return False
+    then, now = read_json(folder / f"{stem}.json"), _inputs(run, stem)
+    same_stages = all(now["stages"].get(path) == digest for path, digest in then["stages"].items())
+    return same_stages and all(then[key] == now[key] for key in ("source", "profile", "package"))
 
 
 def _execute(stem: str, folder: Path, values: dict) -> None:
@@ -42,8 +71,6 @@ def _execute(stem: str, folder: Path, values: dict) -> None:
     from papermill.exceptions import PapermillExecutionError
 
     source = NOTEBOOKS / f"{stem}.ipynb"
-    if not source.is_file():
-        raise UserError(f"{source}: the notebook is missing; run report from a copy of the repository")
     part = folder / f".{stem}.ipynb"  # renamed when it is whole
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -64,7 +91,7 @@ def _execute(stem: str, folder: Path, values: dict) -> None:
 class _Terminal:
     """Passes the stages' own lines on to the terminal while a notebook runs; the rest is for its reader."""
 
-    STAGE = re.compile(r"^[\w/ .-]+: (\d+ of \d+ |goes on|up to date|runs afresh|was interrupted)")
+    STAGE = re.compile(r"[\w/ .-]+: (\d+ of \d+ \w+.*( in | left)|goes on|up to date|runs afresh|was interrupted)")
 
     def write(self, text: str) -> None:
         for line in text.splitlines():

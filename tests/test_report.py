@@ -70,9 +70,17 @@ def test_the_stand_in_is_never_called_imagenet(run):
     assert {arm["label"] for arm in rows.values()} == {"BYOL", "supervised (stand-in)", "random"}
 
 
-def test_a_second_report_runs_no_stage_again(run, capsys):
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("stage.json")}
+def test_a_second_report_runs_no_stage_and_no_notebook_again(run, capsys):
+    kept = [*run.rglob("stage.json"), *run.glob("notebooks/*.ipynb")]
+    before = {path: path.stat().st_mtime_ns for path in kept}
     assert main(["report", "--profile", "smoke", "--run", str(run)]) == 0
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("stage.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    assert capsys.readouterr().out.count("up to date") == len(SHARES) + 1  # and the data
+
+
+def test_a_lost_stage_brings_back_what_depends_on_it_and_no_more(run, capsys):
+    (run / "background/random-seed0/stage.json").unlink()
+    assert main(["report", "--profile", "smoke", "--run", str(run)]) == 0
     said = capsys.readouterr().out
-    assert "up to date" in said and "[8/8] 09-scorecard: done" in said and "left" in said
+    assert "06-evaluation: up to date" in said
+    assert "07-background: done" in said and "09-scorecard: done" in said
