@@ -33,7 +33,7 @@ help:
 	@echo "make test      unit tests, a smoke run of every notebook, and the notebooks' checked outputs"
 	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
 	@echo "make lint      ruff over code and notebooks"
-	@echo "make figures   bring pictures and tables of runs/quick to figures/ and the README"
+	@echo "make figures   bring what runs/quick shows to figures/, README.md and notebooks/"
 	@echo "make clean     remove .venv and caches; runs/ is kept"
 
 setup: STEP = [1/1]
@@ -61,9 +61,10 @@ lint: $(VENV)/.installed-dev
 
 figures: STEP = [1/2]
 figures: $(VENV)/.installed
-	@echo "[2/2] Bringing figures and tables of runs/quick to figures/ and README.md"
+	@echo "[2/2] Bringing figures, tables and outputs of runs/quick to figures/, README.md and notebooks/"
 	@$(PY) -m byol_helpers.figures --run runs/quick --out figures
 	@$(PY) -m byol_helpers.page runs/quick README.md
+	@$(PY) -m byol_helpers.report runs/quick
 
 clean:
 	@echo "Removing $(VENV), $(COPIES) and caches. Results in runs/ are kept; delete that folder yourself if you mean it."

@@ -120,7 +120,7 @@ def readme(path: Path, text: str) -> str:
              f"with {compared['bootstrap']['confidence']:.0%} intervals over those images:", "",
              "| initial weights | AP | AP50 | AP75 |", "|---|---|---|---|"]
     lines += [f"| {arm['label']} | " + " | ".join(_words(arm["mask"][name]) for name in ("AP", "AP50", "AP75")) + " |"
-              for arm in sorted(compared["arms"].values(), key=lambda arm: list(ARM_LABELS.values()).index(arm["label"]))]
+              for arm in (compared["arms"][name] for name in ARM_LABELS if name in compared["arms"])]
     lines += ["", "| claim of the thesis | its place | verdict at this scale |", "|---|---|---|"]
     lines += [f"| {row['claim']}: {row['text']} | {row['where']} | {row['verdict']} |" for row in card["claims"]]
     return before + mark + "\n".join(lines) + "\n" + end + after

@@ -1,7 +1,9 @@
 """The whole thesis in one go: every notebook executed by papermill, its page beside it, and index.html above them."""
 
+import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -22,8 +24,7 @@ def report(run: Run, overrides: list[str]) -> Path:
     Stages that are up to date are not run again, and neither are notebooks whose source, package, profile and stages
     are what they were. The executed notebooks lie in ``runs/<run>/notebooks``, as .ipynb and as .html.
     """
-    values = {"PROFILE": run.profile.name, "RUN_FOLDER": str(run.path), "OVERRIDES": overrides,
-              "DATA_FOLDER": str(run.data) if run.data else ""}
+    values = _values(run, overrides)
     if (run.path / "data" / "stage.json").is_file():
         pipeline.prepare(run)  # notices pictures that changed since
     missing = [stem for stem in SHARES if not (NOTEBOOKS / f"{stem}.ipynb").is_file()]
@@ -47,11 +48,33 @@ def report(run: Run, overrides: list[str]) -> Path:
     return write_text(run.path / "index.html", page.index(run, list(SHARES)))
 
 
+def _values(run: Run, overrides: list[str]) -> dict:
+    """Parameters of the notebooks that differ from what stands in them: none for a plain quick run."""
+    given = {"PROFILE": run.profile.name, "RUN_FOLDER": str(run.path), "OVERRIDES": overrides,
+             "DATA_FOLDER": str(run.data) if run.data else ""}
+    written = {"PROFILE": "quick", "RUN_FOLDER": str(Path("runs") / run.path.name), "OVERRIDES": [], "DATA_FOLDER": ""}
+    if given["PROFILE"] != run.path.name:
+        written["RUN_FOLDER"] = ""
+    return {name: value for name, value in given.items() if value != written[name]}
+
+
+def publish(run_path: Path) -> None:
+    """Bring the executed notebooks of a run back to ``notebooks``, without papermill's clock."""
+    for stem in SHARES:
+        notebook = json.loads((run_path / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))
+        notebook["metadata"].pop("papermill", None)
+        for cell in notebook["cells"]:
+            for key in ("papermill", "execution"):
+                cell["metadata"].pop(key, None)
+        write_text(NOTEBOOKS / f"{stem}.ipynb", json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
 def _inputs(run: Run, stem: str) -> dict:
     """What a notebook's page depends on: its source, the package, the profile, and the stages done so far."""
     package = sorted(path for path in (ROOT / "byol_helpers").rglob("*") if path.suffix in (".py", ".yaml"))
     stages = sorted(run.path.glob("**/stage.json"))
-    return {"source": sha256(NOTEBOOKS / f"{stem}.ipynb"), "profile": sha256(run.path / "profile.yaml"),
+    cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return {"source": ["".join(cell["source"]) for cell in cells], "profile": sha256(run.path / "profile.yaml"),
             "package": [sha256(path) for path in package],
             "stages": {path.relative_to(run.path).as_posix(): sha256(path) for path in stages}}
 
@@ -100,3 +123,7 @@ class _Terminal:
 
     def flush(self) -> None:
         """Nothing is kept back."""
+
+
+if __name__ == "__main__":  # python -m byol_helpers.report runs/quick: the outputs of a plain run into notebooks/
+    publish(Path(sys.argv[1]))
