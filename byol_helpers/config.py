@@ -151,7 +151,7 @@ class Profile(Section):
             f"{self.reference_arm!r}": other in tune.arms,
             "finetune.arms names an arm twice": len(set(tune.arms)) < len(tune.arms),
             "finetune.seeds names a seed twice": len(set(tune.seeds)) < len(tune.seeds),
-            "finetune.decay_steps must increase and stay below finetune.steps":
+            "finetune.decay_steps must increase and stay below finetune.steps: set both":
                 sorted(set(tune.decay_steps)) != tune.decay_steps or max(tune.decay_steps, default=0) >= tune.steps,
             "finetune.warmup_steps must be below finetune.steps": tune.warmup_steps >= tune.steps,
             "pretrain.warmup_steps must be below pretrain.steps": self.pretrain.warmup_steps >= self.pretrain.steps,
@@ -174,7 +174,7 @@ def load_profile(name: str = "quick", overrides: tuple[str, ...] | list[str] = (
 
     Args:
         name: one of ``PROFILES``.
-        overrides: for example ``["finetune.steps=50", "finetune.arms=[byol, random]"]``; values are YAML.
+        overrides: for example ``["finetune.learning_rate=0.01", "finetune.arms=[byol, random]"]``; values are YAML.
 
     Raises:
         UserError: unknown profile or key, wrong type, impossible combination.
@@ -209,7 +209,7 @@ def _merged(base: dict, own: dict) -> dict:
 def _set(values: dict, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
-        raise UserError(f"--set {override}: write it as key=value, for example finetune.steps=100")
+        raise UserError(f"--set {override}: write it as key=value, for example finetune.learning_rate=0.01")
     *parents, last = key.strip().split(".")
     here = values
     for part in parents:

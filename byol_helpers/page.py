@@ -24,7 +24,7 @@ padding:0 1rem}h1{font-size:1.8rem;margin-bottom:.2rem}h2{margin-top:2.2rem}
 table{border-collapse:collapse;font-size:.92rem;margin:1rem 0}
 td,th{padding:.35rem .7rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}th{background:#f5f5f5}
 img{max-width:100%}figure{margin:1.5rem 0}figcaption{color:#555;font-size:.9rem}.quiet{color:#555}
-td:nth-child(n+2).n{text-align:right;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}"""
+ol{list-style:none;padding-left:0}.anchor-link{display:none}td:nth-child(n+2).n{text-align:right;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}"""
 
 PICTURES = {
     "losses-compared": "Training losses of all arms",
@@ -66,7 +66,8 @@ def index(run: Run, stems: list[str]) -> str:
 
 def _title(run: Run, stem: str) -> str:
     cells = json.loads((run.path / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
-    return "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
+    title = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
+    return f"{stem[:2]} · " + re.sub(r"^\d\d\W+", "", title)
 
 
 def _provenance(run: Run) -> str:

@@ -24,7 +24,7 @@ def open_run(profile: str = "quick", run: str | Path | None = None, data: str | 
         run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data folder
             ``runs/<profile>-<its name>``.
         data: a folder in COCO layout, instead of the profile's own source.
-        overrides: ``["finetune.steps=50", ...]``.
+        overrides: ``["finetune.learning_rate=0.01", ...]``.
     """
     settings = load_profile(profile, list(overrides))
     _engine_is_there(settings.finetune.engine)

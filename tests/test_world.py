@@ -19,9 +19,9 @@ IDS = [category.id for category in world.CATEGORIES]
 
 # A change of these is a change of the world: results of earlier runs can no longer be compared with new ones.
 SCENES = {
-    (0, 0, 128, "train"): "66d9e9d2da49593c1e3245402b1fa515a67a5d3ddedaaab682b4d28592697e59",
-    (7, 53, 128, "unlabelled"): "a067ebaf0e8dab229847366f3f6631924cec59b52c9fc0ac2c4f476250e69b4a",
-    (1, 2, 96, "test"): "9476475ae24b734c32dc6e42e818785e5bdf61bcc695a2c4b0fc8a6d64144504",
+    (0, 0, 128, "train"): "60107caf03252ebd9231eb5b75c72b63daf3d1805ce8664cfcbdad64a2b8e7e3",
+    (7, 53, 128, "unlabelled"): "4f889555fc195cee3a9c64110f5ce20a03a3955be52e7b22ed61b0ab01973066",
+    (1, 2, 96, "test"): "0005e53db5b40dd9c87ca81cd7af929c36a5935391517c89e414a01b9de3529e",
 }
 CROPS = {
     (0, 0, 64): "8b10556dea5af7de882b8cf3d705125d2b9743a89f79d1625162f0bf927e7a33",

@@ -18,7 +18,7 @@ def prepare(run: Run) -> Path:
     profile = run.profile
     if run.data is None and profile.data.source == "coco":
         raise UserError(f"the profile {profile.name} {DOWNLOAD}")
-    parameters = {"data": profile.data.model_dump(), "seed": profile.seed}
+    parameters = {"data": profile.data.model_dump(), "seed": profile.seed, "world": world.fingerprint()}
     inputs = []
     if run.data is not None:
         found = own.find(run.data).values()
