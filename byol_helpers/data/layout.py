@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pycocotools import mask as rle
 
+from byol_helpers.errors import UserError
 from byol_helpers.runs import Run, read_json
 
 COCO_AREA_LIMITS = (32.0**2, 96.0**2)  # small below the first, large above the second, in square pixels
@@ -31,6 +32,8 @@ class Split:
 
 def load_splits(run: Run) -> dict:
     """``splits.json`` of a run, written by the stage prepare."""
+    if not (run.path / "splits.json").is_file():
+        raise UserError(f"{run.path / 'splits.json'}: not there yet; run the stage that writes it first: prepare")
     return read_json(run.path / "splits.json")
 
 

@@ -104,7 +104,7 @@ def _from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, top: fl
     arrow(ax, (6.27, y + 0.05), (6.5, y + 0.05), ink)
     _score(ax, 6.55, y + 0.05, ink, metrics, top)
     arrow(ax, (7.68, y + 0.05), (7.9, y + 0.05), ink)
-    index = {"byol": 31, "supervised": 4, "random": 1}[arm]
+    index = {"byol": 78, "supervised": 131, "random": 412}[arm]
     made = scene(SEED, index, PIXELS, "test")
     largest = max(made.instances, key=lambda instance: instance.mask.sum()).mask
     thumbnail(ax, 7.93, y - 0.28, made.image, 0.66)
