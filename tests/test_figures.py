@@ -274,7 +274,7 @@ def test_the_course_figures_are_copied_or_asked_for(tmp_path, capsys):
     for name in COURSE_FIGURES:
         (run / f"figures/{name}.png").write_bytes(name.encode())
     assert {path.stem for path in course_figures(run, out)} == {"pipeline", "byol", *COURSE_FIGURES}
-    assert (out / "scenes.png").read_bytes() == b"scenes"
+    assert (out / "training-pictures.png").read_bytes() == b"training-pictures"
 
 
 def test_figures_load_no_torch():
