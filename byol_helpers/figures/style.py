@@ -8,6 +8,7 @@ import io
 import textwrap
 
 import matplotlib as mpl
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -137,14 +138,19 @@ def bar_keys(names: list[str]) -> list[Patch]:
 def png(fig: Figure, alt: str) -> bytes:
     """A figure as a PNG of 150 dots per inch on opaque white, with its description inside.
 
-    256 colours chosen from the picture: a third of the bytes, which keeps notebooks full of photographs small.
+    256 colours, a third of the bytes of all of them, keep notebooks full of photographs small. The arms' colours, ink and
+    white are always among them; the others are chosen from the picture.
     """
     full, small = io.BytesIO(), io.BytesIO()
     fig.savefig(full, format="png", dpi=DPI, facecolor="white")
     about = PngInfo()
     about.add_text("Description", alt)
-    picture = Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(small, "PNG", optimize=True, pnginfo=about)
+    picture = Image.open(full).convert("RGB")
+    fixed = [round(255 * part) for ink in (*ARM_COLOURS.values(), INK, "white") for part in to_rgb(ink)]
+    chosen = picture.quantize(256 - len(fixed) // 3, dither=Image.Dither.NONE).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette((fixed + chosen)[:768])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(small, "PNG", optimize=True, pnginfo=about)
     return small.getvalue()
 
 
