@@ -138,8 +138,8 @@ def bar_keys(names: list[str]) -> list[Patch]:
 def png(fig: Figure, alt: str) -> bytes:
     """A figure as a PNG of 150 dots per inch on opaque white, with its description inside.
 
-    256 colours, a third of the bytes of all of them, keep notebooks full of photographs small. The arms' colours, ink and
-    white are always among them; the others are chosen from the picture.
+    256 colours, a third of the bytes of all of them, keep notebooks full of photographs small. The arms' colours, ink
+    and white are always among them; the others are chosen from the picture.
     """
     full, small = io.BytesIO(), io.BytesIO()
     fig.savefig(full, format="png", dpi=DPI, facecolor="white")
