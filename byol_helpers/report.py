@@ -13,7 +13,7 @@ from byol_helpers.runs import Run, duration, read_json, sha256, write_json, writ
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
-# Seconds of each notebook in a quick run on two cores: they divide the time that is left, nothing else.
+# Rough shares of the notebooks in the time of a quick run: they divide the time that is left, nothing else.
 SHARES = {"00-overview": 6, "02-coco": 35, "03-byol": 230, "04-transfer": 12, "05-finetuning": 560, "06-evaluation": 60,
           "07-background": 15, "09-scorecard": 8}
 

@@ -111,10 +111,10 @@ class StepModule(lightning.LightningModule):
         """Seed whatever the network itself draws (ROI sampling) by the step."""
         torch.manual_seed(int(rng(self.plan.seed, self.global_step, 1).integers(2**63)))
 
-    def sgd(self, parameters: list, settings, factor: Callable[[int], float]) -> dict:
-        """SGD with a learning rate that is ``settings.learning_rate`` times a function of the step."""
-        optimizer = torch.optim.SGD(parameters, settings.learning_rate, momentum=settings.momentum,
-                                    weight_decay=settings.weight_decay)
+    def sgd(self, parameters: list, learning_rate: float, momentum: float, weight_decay: float,
+            factor: Callable[[int], float]) -> dict:
+        """SGD with a learning rate that is multiplied by a function of the step."""
+        optimizer = torch.optim.SGD(parameters, learning_rate, momentum=momentum, weight_decay=weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

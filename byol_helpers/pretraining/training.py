@@ -39,8 +39,7 @@ class CropsDataset(Dataset):
         with open(folder / "crops.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         ids = sorted({int(row["category_id"]) for row in rows})
-        self.files = [folder / "crops" / Path(row["file"]).relative_to("crops") if row["file"].startswith("crops/")
-                      else folder / "crops" / row["file"] for row in rows]
+        self.files = [folder / row["file"] for row in rows]
         self.labels = [ids.index(int(row["category_id"])) for row in rows]
         self.classes, self.seed = len(ids), seed
 
@@ -61,8 +60,10 @@ class BYOLModule(StepModule):
         self.network, self.settings = network, settings
 
     def configure_optimizers(self) -> dict:
-        factor = partial(cosine_with_warmup, steps=self.plan.steps, warmup=self.settings.warmup_steps)
-        return self.sgd(parameter_groups(self.network, self.settings.weight_decay), self.settings, factor)
+        settings = self.settings
+        factor = partial(cosine_with_warmup, steps=self.plan.steps, warmup=settings.warmup_steps)
+        groups = parameter_groups(self.network, settings.weight_decay)
+        return self.sgd(groups, settings.learning_rate, settings.momentum, settings.weight_decay, factor)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
         loss, features = self.network(*batch)
@@ -89,9 +90,7 @@ class ClassifierModule(StepModule):
 
     def configure_optimizers(self) -> dict:
         factor = partial(cosine_with_warmup, steps=self.plan.steps, warmup=max(1, self.plan.steps // 20))
-        optimizer = torch.optim.SGD(self.parameters(), self.settings.learning_rate, momentum=0.9, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.sgd(list(self.parameters()), self.settings.learning_rate, 0.9, 1e-4, factor)
 
     def training_step(self, batch: list, _: int) -> torch.Tensor:
         images, labels = batch

@@ -45,8 +45,9 @@ class MaskRCNNModule(StepModule):
         norms = {id(p) for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()}
         groups = [{"params": [p for p in trained if id(p) not in norms]},
                   {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0}]
-        return self.sgd([group for group in groups if group["params"]], self.settings,
-                        lambda step: schedule(step, self.settings))
+        settings = self.settings
+        return self.sgd([group for group in groups if group["params"]], settings.learning_rate, settings.momentum,
+                        settings.weight_decay, lambda step: schedule(step, settings))
 
     def training_step(self, batch: tuple, _: int) -> torch.Tensor:
         with recording() as signals:
