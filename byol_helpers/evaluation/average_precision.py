@@ -1,14 +1,12 @@
 """COCO average precision by pycocotools, and the matches that a bootstrap needs.
 
 pycocotools decides every number; what is kept beside its numbers is which detection matched at which
-threshold. Two traps of its input are closed here: annotations are numbered anew from 1, because a match
-with annotation id 0 counts as none, and boxes are hidden from the mask evaluation, because with them the
-size of a *detection* would be the area of its box (detectron2 does the same).
+threshold. Boxes are hidden from the mask evaluation, because with them the size of a *detection* would be
+the area of its box (detectron2 does the same).
 """
 
 import contextlib
 import io
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from byol_helpers.errors import UserError
+from byol_helpers.evaluation.coco_files import read_detections, read_ground_truth, to_coco
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 AREAS = ("all", "small", "medium", "large")
@@ -75,8 +74,8 @@ def evaluate(
     small, large = area_limits
     if not 0 < small < large < MOST:
         raise UserError(f"area_limits {small:g}, {large:g}: give two increasing areas in square pixels")
-    truth = _ground_truth(ground_truth)
-    found = _detections(detections, truth, iou_type)
+    truth = read_ground_truth(ground_truth)
+    found = read_detections(detections, truth, iou_type)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCOeval(truth, _results(truth, found), iou_type)
         coco.params.areaRng = [[0, MOST], [0, small], [small, large], [large, MOST]]
@@ -124,79 +123,8 @@ def _matches(coco: COCOeval, k: int) -> Matches:
     return Matches(scores[order], image[order], flags("dtMatches") & counts, counts, positives)
 
 
-def _ground_truth(source: Path | str | dict) -> COCO:
-    name, content = _content(source, "the ground truth")
-    missing = [key for key in ("images", "annotations", "categories") if key not in content]
-    if missing:
-        raise UserError(f"{name}: no {missing[0]!r}; give annotations in COCO's format")
-    if not content["annotations"]:
-        raise UserError(f"{name}: no annotations to evaluate against; choose a split with labelled objects")
-    annotations = []
-    for number, annotation in enumerate(content["annotations"], start=1):
-        for key in ("image_id", "category_id", "bbox", "area", "segmentation"):
-            if key not in annotation:
-                raise UserError(f"{name}: annotation {annotation.get('id', number)} has no {key!r}; add it")
-        annotations.append({"iscrowd": 0, **annotation, "id": number})
-    return _coco({**content, "annotations": annotations})
-
-
-def _content(source: Path | str | dict | list, kind: str) -> tuple[str, dict | list]:
-    if isinstance(source, (dict, list)):
-        return kind, source
-    try:
-        return str(source), json.loads(Path(source).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{source}: no such file; {kind} must be an existing JSON file") from None
-    except ValueError as error:
-        raise UserError(f"{source}: not valid JSON ({error}); write it again") from None
-
-
-def _detections(source: Path | str | list[dict], truth: COCO, iou_type: str) -> list[dict]:
-    """Checked copies that hold only what this evaluation reads."""
-    name, content = _content(source, "the detections")
-    if not isinstance(content, list):
-        raise UserError(f"{name}: not a list; give COCO results, [{{image_id, category_id, ...}}, ...]")
-    shape = {"segm": "segmentation", "bbox": "bbox"}[iou_type]
-    found = []
-    for number, entry in enumerate(content):
-        wrong = _problem(entry, truth, shape)
-        if wrong:
-            raise UserError(f"{name}: entry {number}: {wrong}")
-        found.append({key: entry[key] for key in ("image_id", "category_id", "score", shape)})
-    return found
-
-
-def _problem(entry: dict, truth: COCO, shape: str) -> str | None:
-    """What is wrong with one detection, and what to do; None for a good one."""
-    for key in ("image_id", "category_id", "score", shape):
-        if key not in entry:
-            return f"no {key!r}; write it for every detection"
-    if entry["image_id"] not in truth.imgs:
-        return f"image_id {entry['image_id']} is not in the ground truth; evaluate on the predicted images"
-    if entry["category_id"] not in truth.cats:
-        return f"category_id {entry['category_id']} is not in the ground truth; use its ids, not indices"
-    if not isinstance(entry["score"], (int, float)) or not math.isfinite(entry["score"]):
-        return f"score {entry['score']} is not a finite number; drop it, or train with a lower learning rate"
-    if shape == "bbox" and not (len(entry["bbox"]) == 4 and all(map(math.isfinite, entry["bbox"]))):
-        return f"bbox {entry['bbox']} is not four finite numbers [x, y, width, height]"
-    if shape == "segmentation" and isinstance(entry[shape], dict):
-        image = truth.imgs[entry["image_id"]]
-        size = [image["height"], image["width"]]
-        if list(entry[shape].get("size", ())) != size:
-            return f"mask of size {entry[shape].get('size')}, but the image is {size}; resize it"
-    return None
-
-
 def _results(truth: COCO, found: list[dict]) -> COCO:
     """``COCO.loadRes``, which cannot take an empty list."""
     if found:
         return truth.loadRes(found)
-    return _coco({**truth.dataset, "annotations": []})
-
-
-def _coco(content: dict) -> COCO:
-    coco = COCO()
-    coco.dataset = content
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco
+    return to_coco({**truth.dataset, "annotations": []})
