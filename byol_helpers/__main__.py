@@ -35,8 +35,12 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--run", type=Path, help="the run folder (default: runs/<profile>)")
     common.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     commands.add_parser("report", parents=[common], help="the whole thesis: all notebooks, figures, index.html")
-    for name, text in STAGE_HELP.items():
-        commands.add_parser(name, parents=[common], help=text)
+    stages = {name: commands.add_parser(name, parents=[common], help=text) for name, text in STAGE_HELP.items()}
+    files = stages["evaluate"].add_argument_group("results files from anywhere, instead of a run")
+    files.add_argument("--ground-truth", type=Path, metavar="FILE", help="annotations in COCO's format")
+    files.add_argument("--detections", type=Path, metavar="FILE", action="append", default=[],
+                       help="COCO results; once for each model")
+    files.add_argument("--out", type=Path, metavar="FOLDER", help="keep metrics.json, bootstrap.csv, comparison.json")
     cut = commands.add_parser("cutout", help="cut the object out of a picture, or of every picture of a folder")
     cut.add_argument("inputs", type=Path, metavar="IMAGE_OR_FOLDER")
     cut.add_argument("--weights", type=Path, required=True, help="model.pth of a finetune folder")
@@ -62,6 +66,8 @@ def run_command(options: argparse.Namespace) -> int:
         return doctor()
     if options.command == "cutout":
         return cut_out(options)
+    if options.command == "evaluate" and (options.ground_truth or options.detections):
+        return evaluate_files(options)
     settings = overrides(options)
     run = pipeline.open_run(options.profile, options.run, options.data, settings)
     if options.command == "report":
@@ -70,6 +76,16 @@ def run_command(options: argparse.Namespace) -> int:
         print(f"Done. Open {report(run, settings)}")
     else:
         pipeline.run_stage_by_name(run, options.command)
+    return 0
+
+
+def evaluate_files(options: argparse.Namespace) -> int:
+    """The command ``evaluate`` on results files."""
+    from byol_helpers.evaluation import files
+
+    if not options.ground_truth or not options.detections:
+        raise UserError("evaluate needs both --ground-truth FILE and --detections FILE, or neither to evaluate a run")
+    print(files.evaluate_files(options.ground_truth, options.detections, options.out))
     return 0
 
 

@@ -145,7 +145,7 @@ def test_wrong_files_are_named(tmp_path):
     with pytest.raises(UserError, match="no 'categories'"):
         evaluate({"images": [], "annotations": []}, [])
     first = {key: value for key, value in truth["annotations"][0].items() if key != "area"}
-    with pytest.raises(UserError, match="annotation 0 has no 'area'"):
+    with pytest.raises(UserError, match="annotation 0: no 'area'"):
         evaluate(truth | {"annotations": [first]}, [])
     with pytest.raises(UserError, match="gone.json: no such file"):
         evaluate(truth, tmp_path / "gone.json")

@@ -21,7 +21,8 @@ def duplicated(truth: dict, results: list[dict], weights: np.ndarray) -> tuple[d
         for copy in range(times):
             new = image["id"] * 100 + copy
             images.append(image | {"id": new})
-            annotations += [a | {"image_id": new} for a in of_image(truth["annotations"], image)]
+            for annotation in of_image(truth["annotations"], image):
+                annotations.append(annotation | {"image_id": new, "id": len(annotations) + 1})
             found += [r | {"image_id": new} for r in of_image(results, image)]
     return truth | {"images": images, "annotations": annotations}, found
 

@@ -31,7 +31,8 @@ from byol_helpers.evaluation.seeds import ENOUGH, t_interval
 from byol_helpers.runs import read_json, write_json, write_text
 
 ORDER = ("byol", "byol-random", "supervised", "imagenet", "random")  # of differences: earlier minus later
-GROUPS = ("mask", "box")
+IOU_TYPES = {"mask": "segm", "box": "bbox"}
+GROUPS = tuple(IOU_TYPES)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Result:
 
 def evaluate_one(ground_truth: Path | dict, detections: Path | list, *, arm: str, seed: int, engine: str,
                  profile: str, iterations: int, area_limits: tuple[float, float] = COCO_LIMITS,
-                 replicates: int = 1000, confidence: float = 0.95, draw_seed: int = 0) -> Result:
+                 replicates: int = 1000, confidence: float = 0.95, draw_seed: int = 0,
+                 kinds: tuple[str, ...] = GROUPS) -> Result:
     """Masks and boxes of one model, with bootstrap intervals over the test images.
 
     Args:
@@ -52,10 +54,10 @@ def evaluate_one(ground_truth: Path | dict, detections: Path | list, *, arm: str
         arm, seed, engine, profile, iterations: provenance, written into the metrics.
         replicates, confidence: of the bootstrap.
         draw_seed: of the draws of images; the same for all models that are to be compared.
+        kinds: which of masks and boxes there are; AP per class is that of the first.
     """
-    found = {group: evaluate(ground_truth, detections, kind, area_limits)
-             for group, kind in (("mask", "segm"), ("box", "bbox"))}
-    weights = draw_weights(len(found["mask"].image_ids), replicates, draw_seed)
+    found = {kind: evaluate(ground_truth, detections, IOU_TYPES[kind], area_limits) for kind in kinds}
+    weights = draw_weights(len(found[kinds[0]].image_ids), replicates, draw_seed)
     drawn = {group: replicate(evaluation, weights) for group, evaluation in found.items()}
     about = {"arm": arm, "label": ARM_LABELS.get(arm, arm), "seed": seed,
              "engine": engine, "profile": profile, "iterations": iterations,
@@ -65,15 +67,16 @@ def evaluate_one(ground_truth: Path | dict, detections: Path | list, *, arm: str
 
 def summarise(found: dict[str, Evaluation], drawn: dict[str, Replicates], about: dict) -> Result:
     """Join evaluations and replicates of masks and boxes into the two files of one model."""
-    mask, confidence = found["mask"], about["bootstrap"]["confidence"]
-    columns = {f"{group}/{name}": column for group in GROUPS
+    first, confidence = next(iter(found)), about["bootstrap"]["confidence"]
+    main = found[first]
+    columns = {f"{group}/{name}": column for group in found
                for name, column in zip(METRICS, drawn[group].metrics.T, strict=True)}
-    columns |= {f"class/{name}": drawn["mask"].per_class[:, k] for k, name in enumerate(mask.classes)}
-    values = {f"{group}/{name}": found[group].metrics[name] for group in GROUPS for name in METRICS}
-    values |= {f"class/{name}": value for name, value in mask.per_class.items()}
+    columns |= {f"class/{name}": drawn[first].per_class[:, k] for k, name in enumerate(main.classes)}
+    values = {f"{group}/{name}": found[group].metrics[name] for group in found for name in METRICS}
+    values |= {f"class/{name}": value for name, value in main.per_class.items()}
     about |= {
-        "images": len(mask.image_ids), "detections": mask.detections, "area_limits": list(mask.area_limits),
-        "image_ids_sha256": hashlib.sha256(json.dumps(mask.image_ids).encode()).hexdigest(),
+        "images": len(main.image_ids), "detections": main.detections, "area_limits": list(main.area_limits),
+        "image_ids_sha256": hashlib.sha256(json.dumps(main.image_ids).encode()).hexdigest(),
     }
     entries = {key: _entry(values[key], columns[key], confidence) for key in columns}
     return Result(about | _tree(entries), columns)
@@ -159,8 +162,8 @@ def _same_draws(results: dict[str, Result]) -> dict:
 
 
 def _arms(results: dict[str, Result]) -> list[str]:
-    found = {result.metrics["arm"] for result in results.values()}
-    return [*(arm for arm in ORDER if arm in found), *sorted(found - set(ORDER))]
+    found = dict.fromkeys(result.metrics["arm"] for result in results.values())
+    return [*(arm for arm in ORDER if arm in found), *(arm for arm in found if arm not in ORDER)]
 
 
 def _mean(members: list[Result]) -> dict[str, tuple[float, np.ndarray]]:

@@ -74,7 +74,7 @@ def evaluate(
     small, large = area_limits
     if not 0 < small < large < MOST:
         raise UserError(f"area_limits {small:g}, {large:g}: give two increasing areas in square pixels")
-    truth = read_ground_truth(ground_truth)
+    truth = read_ground_truth(ground_truth, iou_type)
     found = read_detections(detections, truth, iou_type)
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCOeval(truth, _results(truth, found), iou_type)
