@@ -19,6 +19,8 @@ WITH_ALT = """{% extends 'index.html.j2' %}
 <img src="data:image/png;base64,{{ output.data['image/png'] }}"
  alt="{{ (output | get_metadata('alt', 'image/png') or '') | escape_html }}"></div>{% endblock data_png %}"""
 
+MATH = re.compile(r"<(?P<code>code|pre)\b.*?</(?P=code)>|\$\$(?P<display>.+?)\$\$|\$(?P<inline>.+?)\$", re.S)
+
 STYLE = """body{font:16px/1.55 system-ui,sans-serif;color:#222;background:#fff;max-width:70rem;margin:2rem auto;
 padding:0 1rem}h1{font-size:1.8rem;margin-bottom:.2rem}h2{margin-top:2.2rem}
 table{border-collapse:collapse;font-size:.92rem;margin:1rem 0}
@@ -36,13 +38,28 @@ PICTURES = {
 
 def notebook(path: Path) -> str:
     """An executed notebook as one HTML page."""
-    from jinja2 import DictLoader
+    from jinja2 import DictLoader, pass_context
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(template_name="lab", extra_loaders=[DictLoader({"with-alt.html.j2": WITH_ALT})],
                             template_file="with-alt.html.j2")
+    render = pass_context(lambda context, source: with_mathml(exporter.markdown2html(context, source)))
+    exporter.register_filter("markdown2html", render)
     page, _ = exporter.from_filename(str(path))
     return re.sub(r'href="(\d\d-[\w-]+)\.ipynb', r'href="\1.html', page)  # between notebooks of the same run
+
+
+def with_mathml(text: str) -> str:
+    """HTML with its $TeX$ as MathML, which browsers draw without a connection or a script; code is left alone."""
+    from latex2mathml.converter import convert
+
+    def drawn(found: re.Match) -> str:
+        display, inline = found["display"], found["inline"]
+        if display is None and inline is None:
+            return found[0]
+        return convert(html.unescape(display or inline).strip(), display="block" if display else "inline")
+
+    return MATH.sub(drawn, text)
 
 
 def index(run: Run, stems: list[str]) -> str:

@@ -6,8 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from byol_helpers import page
 from byol_helpers.__main__ import main
 from byol_helpers.report import NOTEBOOKS, SHARES
+
+CODE = re.compile(r"<(script|style|pre|code)\b.*?</\1>", re.S)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,20 @@ def test_a_notebook_ran_to_its_end_and_its_pictures_have_words(run, stem):
     assert all(cell["execution_count"] for cell in code)
     page = Links((run / f"notebooks/{stem}.html").read_text())
     assert all(page.alts), "a picture without alt text"
+
+
+@pytest.mark.parametrize("stem", SHARES)
+def test_equations_are_drawn_without_a_connection(stem):
+    text = CODE.sub("", page.notebook(NOTEBOOKS / f"{stem}.ipynb"))
+    source = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
+    written = any("$" in "".join(cell["source"]) for cell in source if cell["cell_type"] == "markdown")
+    assert "$" not in text and ("<math" in text) == written
+
+
+def test_an_equation_becomes_mathml_and_code_stays():
+    drawn = page.with_mathml("<p>$a &lt; b$, <code>$HOME</code> and $$\\tau$$</p>")
+    assert drawn.count("<math") == 2 and "<mi>a</mi><mo>&#x0003C;</mo><mi>b</mi>" in drawn
+    assert "<code>$HOME</code>" in drawn and 'display="block"' in drawn
 
 
 def test_index_links_to_what_is_there(run):
