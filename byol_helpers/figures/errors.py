@@ -56,7 +56,8 @@ def precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
         for number, (arm, values) in enumerate(of_arm.items()):
             ax.plot(RECALLS, values, color=colour(arm), lw=2, linestyle=line(arm)["linestyle"], clip_on=False)
             ax.text(0.945, 0.97 - 0.075 * number, f"{label(arm)}  {_points(values.mean())}", transform=ax.transAxes,
-                    ha="right", va="top", size=9, weight="bold", color=INK)
+                    ha="right", va="top", size=9, weight="bold", color=INK,
+                    bbox={"facecolor": "white", "alpha": 0.7, "lw": 0, "pad": 1})
             ax.plot([0.955, 0.985], [0.943 - 0.075 * number] * 2, color=colour(arm), lw=4, transform=ax.transAxes,
                     clip_on=False, solid_capstyle="butt")
         ax.set(title=f"A hit needs IoU ≥ {iou:.2f}: AP{round(100 * iou)}", xlabel="recall (share of the objects found)",
@@ -136,8 +137,8 @@ def _gains(ax: Axes, gains: dict[str, list[float]], names: list[str]) -> None:
     for number, (arm, values) in enumerate(gains.items()):
         x = np.arange(len(names)) + (number - (len(gains) - 1) / 2) * width
         bars = ax.bar(x, [100 * value for value in values], 0.92 * width, color=colour(arm))
-        ax.bar_label(bars, [_points(value) for value in values], padding=1.5, size=6.8 if len(gains) > 2 else 8,
-                     color=INK)
+        ax.bar_label(bars, [_points(value) for value in values], padding=1.5, color=INK,
+                     size={1: 8.5, 2: 8, 3: 6.8, 4: 5.8}.get(len(gains), 5))
     ax.set_xticks(range(len(names)), names, color=INK)
     ax.tick_params(axis="x", length=0)
     ax.set_xlim(-0.5, len(names) - 0.5)
