@@ -1,7 +1,9 @@
 """Figures draw from small made-up inputs, carry what a reader needs, and never load torch."""
 
+import io
 import itertools
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,9 @@ from byol_helpers.config import ARM_LABELS
 from byol_helpers.data.layout import Split
 from byol_helpers.errors import UserError
 from byol_helpers.evaluation.average_precision import METRICS
+from byol_helpers.evaluation.errors import TYPES, Errors
 from byol_helpers.figures.__main__ import COURSE_FIGURES, course_figures, main
+from byol_helpers.figures.errors import most_confused
 from byol_helpers.figures.style import frame, png
 from byol_helpers.runs import Run
 from byol_helpers.thesis import load_thesis
@@ -210,6 +214,54 @@ def test_detections_below_the_threshold_are_not_shown(split):
     assert "supervised (stand-in)" in text and "ground truth" in text
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.0, math.nan])
+def test_error_types_say_what_ap50_would_gain(scale):
+    made = {arm: Errors(2 * scale, dict.fromkeys(TYPES, 1), dict.fromkeys(TYPES, scale), scale, scale) for arm in ARMS}
+    fig = figures.error_types(made)
+    check_plot(fig)
+    text = words_in(fig)
+    assert "supervised (stand-in)" in text and "AP points" in text and "duplicate" in text
+    assert ("20.0" in text and "10.0" in text) == (scale == 0.1) and ("–" in text) == math.isnan(scale)
+
+
+def test_precision_recall_has_a_panel_for_each_iou_and_a_line_for_each_arm():
+    curves = {iou: {arm: np.linspace(1, 0, 101) for arm in ARMS} for iou in (0.5, 0.75)}
+    fig = figures.precision_recall(curves)
+    check_plot(fig)
+    assert len(fig.axes) == 2 and "AP75" in words_in(fig) and "50.0" in words_in(fig)
+    drawn = [line for line in fig.axes[0].lines if len(line.get_xdata()) == 101]
+    assert [line.get_color() for line in drawn] == [figures.ARM_COLOURS[arm] for arm in ARMS]
+    check_plot(figures.precision_recall({0.5: {"byol": np.zeros(101)}}))
+
+
+@pytest.mark.parametrize("classes", [3, 80])
+def test_confusion_shows_at_most_ten_classes_and_loses_nothing(classes):
+    counts = np.arange((classes + 1) ** 2).reshape(classes + 1, classes + 1)
+    fig = figures.confusion(dict.fromkeys(ARMS, counts), tuple(f"class {k}" for k in range(classes)), 0.5)
+    check_plot(fig)
+    text = words_in(fig)
+    assert ("10 of 80 classes" in text) == ("other classes" in text) == (classes == 80)
+    assert "background" in text and "missed" in text and "0.5" in text
+    check_plot(figures.confusion({"byol": np.zeros((4, 4), int)}, ("a", "b", "c"), 0.5))
+
+
+def test_the_most_confused_classes():
+    counts = np.diag([9, 9, 9, 9, 0])
+    counts[1, 3] = 2
+    assert most_confused([counts], 2) == [1, 3]
+    assert most_confused([counts, counts], 3) == [0, 1, 3]
+
+
+def test_extreme_images_of_one_arm_stand_beside_each_other(split):
+    one = {"byol": {1: 0.5, 2: 0.0}}
+    fig = figures.extreme_images(split, {"byol": []}, {"best": 1, "median": 2}, one)
+    assert len(fig.axes) == 4 and len({round(ax.get_position().y1, 6) for ax in fig.axes}) == 1
+    text = words_in(fig)
+    assert "Best and median test image of the arm BYOL" in text and "F1 0.50: nothing" in text and "(image 2)" in text
+    fig = figures.extreme_images(split, dict.fromkeys(ARMS, []), {"best": 1}, dict.fromkeys(ARMS, one["byol"]))
+    assert len(fig.axes) == 4 and "mean F1 of the arms" in words_in(fig)
+
+
 @pytest.mark.parametrize("count, axes", [(2, 6), (5, 18)])
 def test_cutouts_fold_into_two_blocks(count, axes):
     row = {name: np.zeros((9, 9, 3), np.uint8) for name in ("original", "byol", "ground-truth")}
@@ -232,6 +284,14 @@ def test_show_keeps_the_files_and_the_alt_text(tmp_path):
     assert b"<svg" in first and b"What is to be seen." in first
     figures.show(frame(1, "Title"), "name", "What is to be seen.", Run(tmp_path, None))
     assert (tmp_path / "figures/name.svg").read_bytes() == first
+
+
+def test_fewer_colours_make_a_smaller_png_and_keep_those_of_the_arms():
+    fig = figures.gallery([np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)], title="Noise")
+    assert len(png(fig, "x", 64)) < 0.9 * len(png(fig, "x"))
+    bars = figures.precision_recall({0.5: {"byol": np.zeros(101)}})
+    with Image.open(io.BytesIO(png(bars, "x", 64))) as picture:
+        assert (0x00, 0x72, 0xB2) in {colour for _, colour in picture.convert("RGB").getcolors(4096)}
 
 
 def test_show_refuses_an_empty_alt_text():

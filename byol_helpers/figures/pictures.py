@@ -86,7 +86,9 @@ def gallery(images: list[np.ndarray], captions: list[str] | None = None, columns
 
 
 def detections_grid(split: Split, results: dict[str, list[dict]], image_ids: list[int],
-                    score_threshold: float = 0.5) -> Figure:
+                    score_threshold: float = 0.5, notes: dict[int, dict[str, str]] | None = None,
+                    title: str = "What each arm finds in the same test images", subtitle: str = "",
+                    beside: bool = False) -> Figure:
     """Test images in rows: the annotations, then what each arm found, in the arm's colour.
 
     Args:
@@ -94,6 +96,9 @@ def detections_grid(split: Split, results: dict[str, list[dict]], image_ids: lis
         results: for each arm, COCO results with RLE masks (``detections.json``).
         image_ids: images to show, one row each.
         score_threshold: detections with a lower score are not shown.
+        notes: {image id: {arm or ``ground-truth``: how the caption begins}}.
+        title, subtitle: of the figure; what masks and captions are is added.
+        beside: all images in one row, for a single arm.
     """
     names = {category["id"]: category["name"] for category in split.categories}
     records = {record["id"]: record for record in split.images}
@@ -104,9 +109,13 @@ def detections_grid(split: Split, results: dict[str, list[dict]], image_ids: lis
         found = {arm: _confident(every, image_id, score_threshold) for arm, every in results.items()}
         found = {"ground-truth": truth} | found
         rows.append([_drawn(image, entries, colour(arm)) for arm, entries in found.items()])
-        captions.append([_listed(entries, names) for entries in found.values()])
-    return _table(rows, ["ground-truth", *results], captions, "What each arm finds in the same test images",
-                  f"Masks with a score of at least {score_threshold:g}; below, the classes given, with scores if few.")
+        heads = (notes or {}).get(image_id, {})
+        captions.append([f"{heads.get(arm, '')} {_listed(entries, names)}".lstrip() for arm, entries in found.items()])
+    names, blocks = ["ground-truth", *results], 1
+    if beside:
+        rows, captions, blocks = [sum(rows, [])], [sum(captions, [])], len(rows)
+    said = f"Masks with a score of at least {score_threshold:g}; below, the classes given, with scores if few."
+    return _table(rows, names * blocks, captions, title, f"{subtitle} {said}".lstrip(), blocks)
 
 
 def cutout_columns(rows: list[dict[str, np.ndarray]], title: str) -> Figure:

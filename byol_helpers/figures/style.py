@@ -135,11 +135,11 @@ def bar_keys(names: list[str]) -> list[Patch]:
     return [Patch(color=colour(name), label=label(name)) for name in names]
 
 
-def png(fig: Figure, alt: str) -> bytes:
+def png(fig: Figure, alt: str, colours: int = 256) -> bytes:
     """A figure as a PNG of 150 dots per inch on opaque white, with its description inside.
 
-    256 colours, a third of the bytes of all of them, keep notebooks full of photographs small. The arms' colours, ink
-    and white are always among them; the others are chosen from the picture.
+    256 colours, a third of the bytes of all of them, keep notebooks full of photographs small; fewer save more. The
+    arms' colours, ink and white are always among them; the others are chosen from the picture.
     """
     full, small = io.BytesIO(), io.BytesIO()
     fig.savefig(full, format="png", dpi=DPI, facecolor="white")
@@ -147,7 +147,7 @@ def png(fig: Figure, alt: str) -> bytes:
     about.add_text("Description", alt)
     picture = Image.open(full).convert("RGB")
     fixed = [round(255 * part) for ink in (*ARM_COLOURS.values(), INK, "white") for part in to_rgb(ink)]
-    chosen = picture.quantize(256 - len(fixed) // 3, dither=Image.Dither.NONE).getpalette()
+    chosen = picture.quantize(colours - len(fixed) // 3, dither=Image.Dither.NONE).getpalette()
     palette = Image.new("P", (1, 1))
     palette.putpalette((fixed + chosen)[:768])
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(small, "PNG", optimize=True, pnginfo=about)
@@ -161,14 +161,16 @@ def svg(fig: Figure, alt: str) -> bytes:
     return content.getvalue()
 
 
-def show(fig: Figure, name: str, alt: str, run: Run | None = None):
+def show(fig: Figure, name: str, alt: str, run: Run | None = None, colours: int = 256):
     """Show a figure as the last expression of a notebook's cell, and keep it with the run.
 
     Args:
         fig: closed afterwards, so that it is not shown twice.
-        name: of the files ``figures/<name>.png`` and ``.svg`` in the run folder.
+        name: of the files ``figures/<name>.png`` and ``.svg`` in the run folder. The SVG holds text and lines as such
+            and photographs as embedded pictures; it has no date.
         alt: what the picture shows, in a sentence, for readers who cannot see it; it must not be empty.
         run: where to keep the files; None keeps none.
+        colours: of the PNG, at most 256; fewer make pictures full of photographs smaller.
 
     Returns:
         ``IPython.display.Image``; the output's metadata hold the alt text.
@@ -178,7 +180,7 @@ def show(fig: Figure, name: str, alt: str, run: Run | None = None):
 
     if not alt.strip():
         raise UserError(f"figure {name}: no alt text; say in a sentence what the picture shows")
-    picture = png(fig, alt)
+    picture = png(fig, alt, colours)
     if run is not None:
         write_bytes(run.path / "figures" / f"{name}.png", picture)
         write_bytes(run.path / "figures" / f"{name}.svg", svg(fig, alt))
