@@ -166,3 +166,15 @@ def test_a_detection_takes_an_instance_that_counts_before_a_better_crowd():
     matches = evaluate(truth, found, "segm", LIMITS).matches[1]
     np.testing.assert_array_equal(matches.hit[0, :, 0], np.arange(10) < 3)  # thresholds .50 .55 .60
     np.testing.assert_array_equal(matches.counts[0], matches.hit[0])
+
+
+def test_of_two_equally_good_instances_the_later_is_taken():
+    """The first detection lies just between two boxes and takes the second, which the other detection then misses."""
+    boxes = [[10, 10, 10, 10], [14, 10, 10, 10]]
+    annotations = [{"id": i, "image_id": 1, "category_id": 7, "segmentation": [], "area": 100, "bbox": box,
+                    "iscrowd": 0} for i, box in enumerate(boxes)]
+    truth = world(0)[0] | {"annotations": annotations}
+    found = [{"image_id": 1, "category_id": 7, "score": score, "bbox": box}
+             for score, box in ((0.9, [12, 10, 10, 10]), (0.8, boxes[1]))]
+    np.testing.assert_array_equal(evaluate(truth, found, "bbox", LIMITS).matches[1].hit[0, 0], [True, False])
+    assert_same(truth, found, "bbox")
