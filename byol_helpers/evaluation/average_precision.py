@@ -1,43 +1,23 @@
-"""COCO average precision by pycocotools, and the matches that a bootstrap needs.
+"""COCO average precision and the matches that a bootstrap needs.
 
-pycocotools decides every number; what is kept beside its numbers is which detection matched at which
-threshold. Boxes are hidden from the mask evaluation, because with them the size of a *detection* would be
-the area of its box (detectron2 does the same).
+The rules and, to the last bit, the numbers are those of pycocotools, which the tests hold them against; ``matching``
+decides the matches. A mask is sized by itself and never by a box beside it (detectron2 does the same).
 """
 
-import contextlib
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from byol_helpers.errors import UserError
-from byol_helpers.evaluation.coco_files import read_detections, read_ground_truth, to_coco
+from byol_helpers.evaluation.coco_files import read_detections, read_ground_truth
+from byol_helpers.evaluation.matching import MOST, THRESHOLDS, Matches, match
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
-AREAS = ("all", "small", "medium", "large")
 COCO_LIMITS = (32.0**2, 96.0**2)
-MOST = 1e10  # pycocotools' upper end of "large"
-
-
-@dataclass(frozen=True)
-class Matches:
-    """All detections of one class, best score first; equal scores in the order of images, then of the file.
-
-    D detections, I images, 4 areas (``AREAS``), 10 IoU thresholds .50:.05:.95; at most 100 detections an
-    image.
-    """
-
-    scores: np.ndarray  # [D] float
-    image: np.ndarray  # [D] index into Evaluation.image_ids
-    hit: np.ndarray  # [4, 10, D] bool: true positive
-    counts: np.ndarray  # [4, 10, D] bool: counts at all; False for detections on crowds or outside the area
-    positives: np.ndarray  # [4, I] int: ground-truth instances to be found
+RECALLS = np.linspace(0.0, 1.0, 101)  # as pycocotools spells it, to the last bit
 
 
 @dataclass(frozen=True)
@@ -76,55 +56,47 @@ def evaluate(
         raise UserError(f"area_limits {small:g}, {large:g}: give two increasing areas in square pixels")
     truth = read_ground_truth(ground_truth, iou_type)
     found = read_detections(detections, truth, iou_type)
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCOeval(truth, _results(truth, found), iou_type)
-        coco.params.areaRng = [[0, MOST], [0, small], [small, large], [large, MOST]]
-        coco.evaluate()
-        coco.accumulate()
-        coco.summarize()
-    stats = [float(value) if value > -1 else math.nan for value in (*coco.stats[:6], coco.stats[8])]
-    names = tuple(truth.cats[k]["name"] for k in coco.params.catIds)
-    precision = coco.eval["precision"][:, :, :, 0, -1]  # [10, 101, K]
+    matches = match(truth, found, iou_type, area_limits)
+    precision, recall = accumulate(matches)
+    names = tuple(truth.cats[k]["name"] for k in sorted(truth.cats))
+    values = (*(_mean(part) for part in (precision[0], precision[0, 0], precision[0, 5], *precision[1:])),
+              _mean(recall[0]))
     return Evaluation(
         iou_type=iou_type,
         area_limits=(float(small), float(large)),
-        image_ids=tuple(int(i) for i in coco.params.imgIds),
+        image_ids=tuple(int(i) for i in sorted(truth.imgs)),
         classes=names,
         detections=len(found),
-        metrics=dict(zip(METRICS, stats, strict=True)),
-        per_class={name: _mean(precision[:, :, k]) for k, name in enumerate(names)},
-        matches=tuple(_matches(coco, k) for k in range(len(names))),
+        metrics=dict(zip(METRICS, values, strict=True)),
+        per_class={name: _mean(precision[0, :, :, k]) for k, name in enumerate(names)},
+        matches=matches,
     )
 
 
-def _mean(precision: np.ndarray) -> float:
-    defined = precision[precision > -1]
+def accumulate(matches: tuple[Matches, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolated precision [4, 10, 101, K] (eq. 22) and final recall [4, 10, K]; -1 where there is nothing to find.
+
+    ``COCOeval.accumulate`` with the same operations in the same order, all thresholds at a time.
+    """
+    areas, thresholds, classes = 4, len(THRESHOLDS), len(matches)
+    precision = np.full((areas, thresholds, len(RECALLS), classes), -1.0)
+    recall = np.full((areas, thresholds, classes), -1.0)
+    for k, found in enumerate(matches):
+        for area, positives in enumerate(found.positives.sum(axis=1)):
+            if not positives:
+                continue
+            tp = np.cumsum(found.hit[area], axis=1, dtype=float)  # [10, D]
+            fp = np.cumsum(found.counts[area] & ~found.hit[area], axis=1, dtype=float)
+            reached, exact = tp / positives, tp / (fp + tp + np.spacing(1))
+            best = np.maximum.accumulate(exact[:, ::-1], axis=1)[:, ::-1]
+            best = np.concatenate([best, np.zeros((thresholds, 1))], axis=1)  # beyond the last detection
+            recall[area, :, k] = reached[:, -1] if reached.size else 0.0
+            for t in range(thresholds):
+                precision[area, t, :, k] = best[t, np.searchsorted(reached[t], RECALLS)]
+    return precision, recall
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of what is defined (``COCOeval.summarize``)."""
+    defined = values[values > -1]
     return float(defined.mean()) if defined.size else math.nan
-
-
-def _matches(coco: COCOeval, k: int) -> Matches:
-    """pycocotools' per-image results of class number ``k``, in the order in which it accumulates them."""
-    n, first = len(coco.params.imgIds), k * len(AREAS)
-    per_area = [coco.evalImgs[(first + a) * n : (first + a + 1) * n] for a in range(len(AREAS))]
-    kept = [i for i in range(n) if per_area[0][i] is not None]
-    positives = np.zeros((len(AREAS), n), dtype=np.int64)
-    for a, results in enumerate(per_area):
-        positives[a, kept] = [np.count_nonzero(results[i]["gtIgnore"] == 0) for i in kept]
-    scores = np.concatenate([[], *(per_area[0][i]["dtScores"] for i in kept)])
-    image = np.repeat(np.array(kept, dtype=np.int64), [len(per_area[0][i]["dtScores"]) for i in kept])
-    order = np.argsort(-scores, kind="mergesort")
-
-    def flags(key: str) -> np.ndarray:
-        start = np.zeros((10, 0), dtype=bool)
-        parts = ([start, *(results[i][key] != 0 for i in kept)] for results in per_area)
-        return np.stack([np.concatenate(part, axis=1) for part in parts])[:, :, order]
-
-    counts = ~flags("dtIgnore")
-    return Matches(scores[order], image[order], flags("dtMatches") & counts, counts, positives)
-
-
-def _results(truth: COCO, found: list[dict]) -> COCO:
-    """``COCO.loadRes``, which cannot take an empty list."""
-    if found:
-        return truth.loadRes(found)
-    return to_coco({**truth.dataset, "annotations": []})

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from byol_helpers.evaluation.average_precision import AREAS, METRICS, Evaluation, Matches
+from byol_helpers.evaluation.average_precision import METRICS, RECALLS, Evaluation
+from byol_helpers.evaluation.matching import AREAS, Matches
 
 THRESHOLDS = 10  # IoU .50:.05:.95
-RECALLS = np.linspace(0.0, 1.0, 101)  # as pycocotools spells it, to the last bit
 EDGES = np.append(RECALLS, np.inf)
 MEMORY = 1 << 27  # bytes of precision held at a time
 
