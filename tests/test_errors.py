@@ -14,7 +14,6 @@ from byol_helpers.evaluation.errors import (
     CLASSIFICATION,
     DUPLICATE,
     HIT,
-    IGNORED,
     LOCALISATION,
     TYPES,
     confusion,
@@ -88,9 +87,18 @@ def test_localisation_is_asked_before_classification():
 def test_crowds_take_errors_of_their_class_out_of_the_account():
     crowd = truth((1, A, OBJECT), crowds=[(1, A, (30, 30, 30, 30))])
     judged = judge(crowd, found((1, A, FAR, 0.9), (1, B, FAR, 0.8), (1, A, OBJECT, 0.7)))
-    assert judged.kind.tolist() == [IGNORED, BACKGROUND, HIT]
+    assert judged.ignored.tolist() == [True, False, False] and judged.kind.tolist() == [BACKGROUND, BACKGROUND, HIT]
+    assert errors(judged).counts == dict.fromkeys(TYPES, 0) | {"background": 1}
     assert errors(judged).ap50 == pytest.approx(1) and len(judged.object_label) == 1
     assert confusion(judged, 0).tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 0]]  # whatever the class of the crowd
+
+
+def test_a_detection_on_a_crowd_may_still_be_put_right():
+    """As in the authors' code since version 1.0.1: no false positive, but the object it points at is not missed."""
+    crowd = truth((1, A, OBJECT), crowds=[(1, A, (0, 0, 30, 30))])
+    made = errors(judge(crowd, found((1, A, (0, 0, 7, 7), 0.9))))
+    assert made.ap50 == 0 and made.counts == dict.fromkeys(TYPES, 0)
+    assert made.gains == pytest.approx(dict.fromkeys(TYPES, 0) | {"localisation": 1})
 
 
 def test_what_each_type_costs_in_closed_form():
@@ -203,4 +211,4 @@ def test_a_model_that_finds_nothing():
 
 def test_pictures_with_nothing_but_crowds_have_no_ap():
     made = errors(judge(truth(crowds=[(1, A, OBJECT)]), found((1, A, OBJECT, 0.9), (2, A, OBJECT, 0.9))))
-    assert math.isnan(made.ap50) and made.counts["background"] == 1
+    assert math.isnan(made.ap50) and made.counts["background"] == 1  # that of the second picture

@@ -13,8 +13,9 @@ and background IoU b = 0.1, a detection that is no hit is, in the order in which
 ``missed`` are objects that were not found and that no localisation or classification error points at.
 
 Hits are COCO's own (score order, each object once, IoU at least f), so that the AP50 here is that of ``evaluate``.
-Three rules of the authors' code (tidecv 1.0.1) are changed for this: an IoU of exactly f is foreground, a class without
-objects does not count as AP 0, and a detection on a crowd of its class is no error of any type.
+Two rules of the authors' code (tidecv 1.0.1) are changed for this: an IoU of exactly f is foreground, and a class
+without objects does not count as AP 0. Detections on a crowd of their class are treated as there: they are no false
+positives, but one that points at an object may be put right and find it. The counts leave them out.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from byol_helpers.evaluation.coco_files import read_detections, read_ground_trut
 from byol_helpers.evaluation.precision_recall import envelope
 
 TYPES = ("classification", "localisation", "both", "duplicate", "background", "missed")
-HIT, CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, IGNORED = range(7)  # what a detection is
+HIT, CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND = range(6)  # what a detection is
 FOREGROUND, GROUND = 0.5, 0.1
 MOST = 100  # detections of an image, of all classes, best scores first
 
@@ -44,7 +45,8 @@ class Judged:
     image: np.ndarray  # [D] index into image_ids
     label: np.ndarray  # [D] index into classes
     score: np.ndarray  # [D]
-    kind: np.ndarray  # [D] HIT, CLASSIFICATION, ... IGNORED
+    kind: np.ndarray  # [D] HIT, CLASSIFICATION, ... BACKGROUND
+    ignored: np.ndarray  # [D] bool: no hit, and on a crowd of its class
     aim: np.ndarray  # [D] the object that it hits, or would hit were it put right; -1 for none
     place: np.ndarray  # [D] the object that it takes when classes do not matter; -1 for none, -2 on a crowd
     object_image: np.ndarray  # [G]
@@ -90,20 +92,21 @@ def judge(ground_truth: Path | str | dict, detections: Path | str | list[dict], 
         owner = np.array([numbers[a["category_id"]] for a in there], dtype=int)
         same = label[:, None] == owner
         crowd = {numbers[category]: covered >= foreground for category, covered in on_crowd.items()}
-        nothing = np.zeros(len(mine), dtype=bool)
-        own_crowd = np.array([crowd[k][d] if k in crowd else False for d, k in enumerate(label)], dtype=bool)
-        kind, aim = _kinds(iou, same, own_crowd, foreground, background)
+        nowhere = np.zeros(len(mine), dtype=bool)
+        own_crowd = np.array([crowd.get(k, nowhere)[d] for d, k in enumerate(label)], dtype=bool)
+        kind, aim = _kinds(iou, same, foreground, background)
         place = _matched(iou, foreground)
-        place[(place < 0) & np.any([nothing, *crowd.values()], axis=0)] = -2
+        place[(place < 0) & np.any([nowhere, *crowd.values()], axis=0)] = -2
         shift = len(objects)
         rows += [(at, label[d], mine[d]["score"], kind[d], aim[d] + shift if aim[d] >= 0 else -1,
-                  place[d] + shift if place[d] >= 0 else place[d]) for d in range(len(mine))]
+                  place[d] + shift if place[d] >= 0 else place[d], own_crowd[d] and kind[d] != HIT)
+                 for d in range(len(mine))]
         objects += [(at, k) for k in owner]
-    image, label, score, kind, aim, place = np.array(rows, dtype=float).reshape(-1, 6).T
+    image, label, score, kind, aim, place, ignored = np.array(rows, dtype=float).reshape(-1, 7).T
     where = np.array(objects, dtype=int).reshape(-1, 2)
     names = tuple(truth.cats[k]["name"] for k in sorted(truth.cats))
     return Judged(names, tuple(sorted(truth.imgs)), image.astype(int), label.astype(int), score, kind.astype(int),
-                  aim.astype(int), place.astype(int), where[:, 0], where[:, 1])
+                  ignored.astype(bool), aim.astype(int), place.astype(int), where[:, 0], where[:, 1])
 
 
 def errors(judged: Judged) -> Errors:
@@ -117,13 +120,14 @@ def errors(judged: Judged) -> Errors:
     """
     kind, hit = judged.kind, judged.kind == HIT
     base = _ap50(judged, hit)
-    counts = {name: int(np.count_nonzero(kind == number)) for number, name in enumerate(TYPES[:-1], start=1)}
+    false = ~hit & ~judged.ignored
+    counts = {name: int(np.count_nonzero(false & (kind == number))) for number, name in enumerate(TYPES[:-1], start=1)}
     best = _best_of_each_object(judged)
     gains = {}
     for number, name in enumerate(TYPES[:-1], start=1):
         mended = best & (kind == number)
         label = np.where(mended, judged.object_label[judged.aim], judged.label) if len(judged.object_label) else None
-        gains[name] = _ap50(judged, hit | mended, label, keep=(kind != number) | mended) - base
+        gains[name] = _ap50(judged, hit | mended, label, keep=hit | mended | false & (kind != number)) - base
     missed = judged.missed
     gains["missed"] = _ap50(judged, hit, spared=missed) - base
     return Errors(base, counts | {"missed": int(missed.sum())}, gains, _ap50(judged, hit, keep=hit) - base,
@@ -155,7 +159,7 @@ def image_scores(judged: Judged, score: float = 0.5) -> dict[int, float]:
     """
     size, chosen = len(judged.image_ids), judged.score >= score
     hits = np.bincount(judged.image[chosen & (judged.kind == HIT)], minlength=size)
-    given = np.bincount(judged.image[chosen & (judged.kind != IGNORED)], minlength=size)
+    given = np.bincount(judged.image[chosen & ~judged.ignored], minlength=size)
     objects = np.bincount(judged.object_image, minlength=size)
     return {judged.image_ids[i]: float(2 * hits[i] / (given[i] + objects[i])) for i in np.flatnonzero(objects)}
 
@@ -210,15 +214,15 @@ def _matched(iou: np.ndarray, threshold: float) -> np.ndarray:
     return result
 
 
-def _kinds(iou: np.ndarray, same: np.ndarray, on_crowd: np.ndarray, foreground: float, background: float):
+def _kinds(iou: np.ndarray, same: np.ndarray, foreground: float, background: float):
     """What each detection of one image is, and the object that it aims at."""
     own, other = iou * same, iou * ~same
     aim = _matched(own, foreground)
-    kind = np.where(aim >= 0, HIT, np.where(on_crowd, IGNORED, BACKGROUND))
+    kind = np.where(aim >= 0, HIT, BACKGROUND)
     if not iou.shape[1]:
         return kind, aim
     taken = np.isin(np.arange(iou.shape[1]), aim[aim >= 0])
-    for d in np.flatnonzero((aim < 0) & ~on_crowd):
+    for d in np.flatnonzero(aim < 0):
         if background <= own[d].max() < foreground:
             kind[d], aim[d] = LOCALISATION, own[d].argmax()
         elif other[d].max() >= foreground:
@@ -243,7 +247,7 @@ def _ap50(judged: Judged, hit: np.ndarray, label: np.ndarray | None = None, keep
           spared: np.ndarray | None = None) -> float:
     """Mean AP over the classes that have objects, with these hits, labels, kept detections and spared objects."""
     label = judged.label if label is None else label
-    keep = judged.kind != IGNORED if keep is None else keep & (judged.kind != IGNORED)
+    keep = ~judged.ignored if keep is None else keep
     order = np.argsort(-judged.score, kind="stable")
     order = order[keep[order]]
     size = len(judged.classes)
