@@ -1,0 +1,108 @@
+"""How often the paired bootstrap's interval holds the true difference.
+
+Run it as ``python -m benchmarks.coverage [--experiments N]``.
+
+Two detectors look at the same simulated images; what they find is drawn from a model, no pixels needed:
+
+    quality of instance j in image i, detector m:  q = logistic(skill_m - image_i - instance_j + noise_mij)
+
+``image`` and ``instance`` are shared by both detectors, which is what pairing uses. q is the IoU of the best detection,
+a hit at every threshold up to it. Scores follow q with noise; false positives score lower on average. Their number in
+an image also grows with ``image``. The true difference of AP is that on a test set of ``MANY`` images. Each experiment
+draws a test set of ``IMAGES`` images and asks whether its interval holds the truth. 95 % of the intervals should.
+"""
+
+import argparse
+import time
+
+import numpy as np
+
+from byol_helpers.evaluation.average_precision import COCO_LIMITS, METRICS, Evaluation, accumulate
+from byol_helpers.evaluation.bootstrap import draw_weights, interval, replicate
+from byol_helpers.evaluation.matching import AREAS, THRESHOLDS, Matches
+
+IMAGES, MANY = 200, 100_000
+REPLICATES, CONFIDENCE = 1000, 0.95
+INSTANCES = (1.5, 1.0, 0.5)  # of each class, on average in an image
+FALSE_POSITIVES = 2.0  # of each class, on average in an image
+SKILLS = (1.5, 1.2)  # of the two detectors
+
+
+def simulated(rng: np.random.Generator, images: int) -> tuple[tuple[Matches, ...], ...]:
+    """What both detectors find in the same images: Matches of each class, for each detector."""
+    image = rng.normal(0, 0.7, images)
+    found = [one_class(rng, image, instances) for instances in INSTANCES]
+    return tuple(zip(*found, strict=True))
+
+
+def one_class(rng: np.random.Generator, image: np.ndarray, instances: float) -> list[Matches]:
+    """Matches of both detectors in one class; ``image`` [I] is how hard each image is."""
+    many = rng.poisson(instances, len(image))
+    of = np.repeat(np.arange(len(image)), many)
+    hardness = image[of] + rng.normal(0, 1, len(of))
+    return [one_detector(rng, skill - hardness, of, many, image) for skill in SKILLS]
+
+
+def one_detector(rng: np.random.Generator, ease: np.ndarray, of: np.ndarray, many: np.ndarray,
+                 image: np.ndarray) -> Matches:
+    """Matches of one detector; its J instances lie in the images ``of`` [J], ``many`` [I] in each."""
+    quality = 1 / (1 + np.exp(-(ease + rng.normal(0, 0.5, len(ease)))))
+    wrong = np.repeat(np.arange(len(image)), rng.poisson(FALSE_POSITIVES * np.exp(0.3 * image)))
+    scores = np.concatenate([2 * quality + rng.normal(0, 0.4, len(of)), 0.8 + rng.normal(0, 0.4, len(wrong))])
+    where, hit = np.concatenate([of, wrong]), np.zeros((len(AREAS), len(THRESHOLDS), len(scores)), dtype=bool)
+    hit[0, :, : len(of)] = quality >= THRESHOLDS[:, None]
+    order = np.argsort(-scores)
+    positives = np.zeros((len(AREAS), len(image)), dtype=np.int64)
+    positives[0] = many  # "all" alone: the sizes are left empty
+    counts = np.zeros_like(hit)
+    counts[0] = True
+    return Matches(scores[order], where[order], hit[:, :, order], counts, positives)
+
+
+def average_precision(matches: tuple[Matches, ...]) -> float:
+    return float(accumulate(matches)[0][0].mean())
+
+
+def replicated(matches: tuple[Matches, ...], weights: np.ndarray) -> np.ndarray:
+    """AP of each replicate."""
+    names = tuple(map(str, range(len(matches))))
+    images = tuple(range(weights.shape[1]))
+    evaluation = Evaluation("segm", COCO_LIMITS, images, names, 0, {}, {}, matches)
+    return replicate(evaluation, weights).metrics[:, METRICS.index("AP")]
+
+
+def experiment(seed: int) -> tuple[float, float, float]:
+    """Difference of AP on one test set, and its interval."""
+    first, second = simulated(np.random.default_rng([1, seed]), IMAGES)
+    weights = draw_weights(IMAGES, REPLICATES, seed)
+    low, high = interval(replicated(first, weights) - replicated(second, weights), CONFIDENCE)
+    return average_precision(first) - average_precision(second), low, high
+
+
+def share_interval(held: int, of: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    z, share = 1.959964, held / of
+    centre, half = share + z**2 / (2 * of), z * np.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
+    return (centre - half) / (1 + z**2 / of), (centre + half) / (1 + z**2 / of)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0])
+    parser.add_argument("--experiments", type=int, default=200)
+    experiments = parser.parse_args().experiments
+    start = time.perf_counter()
+    aps = [average_precision(matches) for matches in simulated(np.random.default_rng(0), MANY)]
+    truth = aps[0] - aps[1]
+    values, low, high = np.array([experiment(seed) for seed in range(experiments)]).T
+    held = int(np.count_nonzero((low <= truth) & (truth <= high)))
+    least, most = share_interval(held, experiments)
+    print(f"true AP {aps[0]:.4f} and {aps[1]:.4f}, difference {truth:.4f} ({MANY} images, {len(INSTANCES)} classes)\n"
+          f"{experiments} test sets of {IMAGES} images, {REPLICATES} replicates: the {CONFIDENCE:.0%} interval "
+          f"holds the true difference in {held}, {held / experiments:.1%} (95 % binomial interval {least:.1%} to {most:.1%})\n"
+          f"truth below the interval {np.mean(truth < low):.1%}, above it {np.mean(truth > high):.1%}; mean difference "
+          f"{values.mean():.4f}, its deviation {values.std(ddof=1):.4f}, mean width of the intervals "
+          f"{np.mean(high - low):.4f}; {time.perf_counter() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
