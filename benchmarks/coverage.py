@@ -98,7 +98,8 @@ def main() -> None:
     least, most = share_interval(held, experiments)
     print(f"true AP {aps[0]:.4f} and {aps[1]:.4f}, difference {truth:.4f} ({MANY} images, {len(INSTANCES)} classes)\n"
           f"{experiments} test sets of {IMAGES} images, {REPLICATES} replicates: the {CONFIDENCE:.0%} interval "
-          f"holds the true difference in {held}, {held / experiments:.1%} (95 % binomial interval {least:.1%} to {most:.1%})\n"
+          f"holds the true difference in {held}, {held / experiments:.1%} (95 % binomial interval {least:.1%} "
+          f"to {most:.1%})\n"
           f"truth below the interval {np.mean(truth < low):.1%}, above it {np.mean(truth > high):.1%}; mean difference "
           f"{values.mean():.4f}, its deviation {values.std(ddof=1):.4f}, mean width of the intervals "
           f"{np.mean(high - low):.4f}; {time.perf_counter() - start:.0f} s")
