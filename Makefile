@@ -24,7 +24,7 @@ OPTIONS = --profile "$(PROFILE)" \
 COPIES := .nbval
 
 .DELETE_ON_ERROR:
-.PHONY: help setup report test lint figures clean
+.PHONY: help setup report test lint figures studies clean
 
 help:
 	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
@@ -34,6 +34,7 @@ help:
 	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
 	@echo "make lint      ruff over code and notebooks"
 	@echo "make figures   bring what runs/quick shows to figures/, README.md and notebooks/"
+	@echo "make studies   the arms again with frozen batch norm, and with detectron2 if it is there; CSVs beside notebook 05"
 	@echo "make clean     remove .venv and caches; runs/ is kept"
 
 setup: STEP = [1/1]
@@ -65,6 +66,14 @@ figures: $(VENV)/.installed
 	@$(PY) -m byol_helpers.figures --run runs/quick --out figures
 	@$(PY) -m byol_helpers.page runs/quick README.md
 	@$(PY) -m byol_helpers.report runs/quick
+
+studies: STEP = [1/2]
+studies: $(VENV)/.installed
+	@echo "[2/2] Fine-tuning every arm of $(PROFILE) again, with one setting changed"
+	@$(PY) -m byol_helpers study norm-policy $(OPTIONS) --out notebooks/05-norm-policy.csv
+	@if $(PY) -c "import detectron2" 2>/dev/null; \
+	then $(PY) -m byol_helpers study engines $(OPTIONS) --out notebooks/05-engines.csv; \
+	else echo "study engines: left out, detectron2 is not installed (README, section Two engines)"; fi
 
 clean:
 	@echo "Removing $(VENV), $(COPIES) and caches. Results in runs/ are kept; delete that folder yourself if you mean it."

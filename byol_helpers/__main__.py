@@ -1,4 +1,4 @@
-"""The command line: ``python -m byol_helpers report|<stage>|cutout|doctor``.
+"""The command line: ``python -m byol_helpers report|<stage>|study|cutout|doctor``.
 
 Exit status 0 when all is done, 1 when some files of a folder failed, 2 with one line for what the user can put right.
 """
@@ -41,6 +41,9 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument("--detections", type=Path, metavar="FILE", action="append", default=[],
                        help="COCO results; once for each model")
     files.add_argument("--out", type=Path, metavar="FOLDER", help="keep metrics.json, bootstrap.csv, comparison.json")
+    study = commands.add_parser("study", parents=[common], help="the arms again with one setting changed")
+    study.add_argument("name", help="norm-policy: trainable against frozen batch norm; engines: both engines")
+    study.add_argument("--out", type=Path, metavar="FILE", help="the CSV (default: in the run's folder studies)")
     cut = commands.add_parser("cutout", help="cut the object out of a picture, or of every picture of a folder")
     cut.add_argument("inputs", type=Path, metavar="IMAGE_OR_FOLDER")
     cut.add_argument("--weights", type=Path, required=True, help="model.pth of a finetune folder")
@@ -74,6 +77,10 @@ def run_command(options: argparse.Namespace) -> int:
         from byol_helpers.report import report
 
         print(f"Done. Open {report(run, settings)}")
+    elif options.command == "study":
+        from byol_helpers.studies import study
+
+        print(f"Done. {study(run, options.name, settings, options.out)}")
     else:
         pipeline.run_stage_by_name(run, options.command)
     return 0
@@ -92,7 +99,7 @@ def evaluate_files(options: argparse.Namespace) -> int:
 def cut_out(options: argparse.Namespace) -> int:
     """The command ``cutout``: status 1 when some files failed and the others are done."""
     from byol_helpers.background.cutout import cutout
-    from byol_helpers.segmentation.training import predictor
+    from byol_helpers.segmentation.models import predictor
 
     if not 0 <= options.score <= 1:
         raise UserError(f"--score {options.score}: give a number from 0 to 1")

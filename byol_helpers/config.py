@@ -25,8 +25,10 @@ ARM_LABELS = {
     "imagenet": "ImageNet",
     "random": "random",
     "byol-random": "BYOL from random",
+    "file": "weights file",
 }
-Arm = Literal["byol", "supervised", "imagenet", "random", "byol-random"]
+Arm = Literal["byol", "supervised", "imagenet", "random", "byol-random", "file"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
 
 
 class Section(BaseModel):
@@ -78,6 +80,8 @@ class Pretrain(Section):
     tau_start: Fraction
     checkpoint_every: Count
     workers: Index
+    devices: Count = 1  # GPUs that share each batch
+    precision: Precision = "32-true"
 
 
 class Finetune(Section):
@@ -106,6 +110,9 @@ class Finetune(Section):
     proposals: Count  # kept after NMS, and twice as many before it on each level
     checkpoint_every: Count
     workers: Index
+    devices: Count = 1  # GPUs that share each batch
+    precision: Precision = "32-true"
+    weights_file: str | None = None  # somebody else's checkpoint of the backbone, for the arm ``file``
 
 
 class Evaluate(Section):
@@ -158,6 +165,14 @@ class Profile(Section):
             "finetune.long_side must not be below finetune.short_side": tune.long_side < max(tune.short_side),
             "finetune.checkpoint_every must be a multiple of 20, the rhythm of metrics.csv":
                 tune.checkpoint_every % 20 != 0,
+            "finetune.arms names 'file' and finetune.weights_file is not set, or the other way round: set both":
+                ("file" in tune.arms) != (tune.weights_file is not None),
+            "pretrain.batch_size must be a multiple of pretrain.devices":
+                self.pretrain.batch_size % self.pretrain.devices != 0,
+            "finetune.batch_size must be a multiple of finetune.devices": tune.batch_size % tune.devices != 0,
+            "finetune.engine=detectron2 trains here on one device in 32-true: set finetune.devices=1 and "
+            "finetune.precision=32-true, or use torchvision":
+                tune.engine == "detectron2" and (tune.devices, tune.precision) != (1, "32-true"),
             "supervised.weights_file needs supervised.source=imagenet":
                 self.supervised.weights_file is not None and self.supervised.source != "imagenet",
             "data.crops must hold at least one supervised.batch_size":

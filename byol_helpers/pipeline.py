@@ -56,7 +56,8 @@ def pretrain(run: Run, name: str = "byol") -> Path:
 
     init = "random" if name == "byol-random" else run.profile.pretrain.init
     start = _weights(run, run.profile.reference_arm) if init == "supervised" else None
-    parameters = run.profile.pretrain.model_dump(exclude={"workers", "checkpoint_every"}) | _base(run) | {"init": init}
+    settings = run.profile.pretrain.model_dump(exclude={"workers", "checkpoint_every"}, exclude_defaults=True)
+    parameters = settings | _base(run) | {"init": init}
 
     def work(folder: Path) -> None:
         weights = bridge.load(start) if start else None
@@ -72,8 +73,8 @@ def transfer(run: Run, arm: str) -> Path | None:
     from byol_helpers import transfer as bridge
 
     path, parameters = _weights(run, arm), {"depth": run.profile.depth}
-    if arm == "imagenet":
-        file = run.profile.supervised.weights_file
+    if arm in ("imagenet", "file"):
+        file = run.profile.supervised.weights_file if arm == "imagenet" else run.profile.finetune.weights_file
         checkpoints = [Path(file)] if file else []
     else:
         checkpoints = [run.path / ("supervised" if arm == "supervised" else f"pretrain/{arm}") / "last.ckpt"]
@@ -81,6 +82,9 @@ def transfer(run: Run, arm: str) -> Path | None:
     def work(folder: Path) -> None:
         if arm == "imagenet":
             tensors, source = bridge.imagenet(run.profile.depth, run.profile.supervised.weights_file)
+        elif arm == "file":
+            tensors, source = bridge.adopt(checkpoints[0], run.profile.depth)
+            source = {"kind": ARM_LABELS[arm]} | source
         else:
             tensors = bridge.encoder_of(checkpoints[0])
             source = {"kind": ARM_LABELS[arm], "profile": run.profile.name, "seed": run.profile.seed}
@@ -93,15 +97,18 @@ def transfer(run: Run, arm: str) -> Path | None:
 def finetune(run: Run, arm: str, seed: int) -> Path:
     """Fine-tune Mask R-CNN from the arm's weights: ``model.pth``, ``model.json`` and ``metrics.csv``."""
     from byol_helpers import transfer as bridge
-    from byol_helpers.segmentation.training import save_model, train
+    from byol_helpers.segmentation.models import engine, save_model
 
     weights = None if arm == "random" else _weights(run, arm)
+    used = run.profile.finetune.engine
     split = load_split(run, "train")
     parameters = _engine_settings(run) | {"arm": arm, "seed": seed}
 
     def work(folder: Path) -> None:
-        network = train(run.profile, split, folder, f"finetune {arm} seed {seed}", seed,
-                        bridge.load(weights) if weights else None)
+        tensors = bridge.load(weights) if weights else None
+        if tensors and used == "detectron2":
+            tensors = bridge.to_detectron2(tensors)
+        network = engine(used).train(run.profile, split, folder, f"finetune {arm} seed {seed}", seed, tensors)
         save_model(network, folder, run.profile, split.categories, arm, seed)
         (folder / "last.ckpt").unlink(missing_ok=True)  # model.pth holds what later stages need
 
@@ -111,7 +118,7 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
 
 def evaluate(run: Run, arm: str, seed: int) -> Path:
     """Detections of one model on the test split (COCO results), and their average precision with intervals."""
-    from byol_helpers.segmentation.training import load_model, predict_split
+    from byol_helpers.segmentation.models import predict_split
 
     key = f"{arm}-seed{seed}"
     model, split = run.path / "finetune" / key / "model.pth", load_split(run, "test")
@@ -119,8 +126,7 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
                                           "evaluate": run.profile.evaluate.model_dump()}
 
     def work(folder: Path) -> None:
-        network, _ = load_model(model)
-        write_json(folder / "detections.json", predict_split(network, split, f"evaluate {key}"))
+        write_json(folder / "detections.json", predict_split(model, split, f"evaluate {key}"))
         score_detections(run, folder, arm, seed)
 
     return run_stage(run, f"evaluate/{key}", parameters, [model, split.file], work)
@@ -242,16 +248,13 @@ def _base(run: Run) -> dict:
 
 def _engine_settings(run: Run) -> dict:
     """What decides a fine-tuned model, without what only decides how it is reached."""
-    without = {"arms", "seeds", "workers", "checkpoint_every"}
-    return {"depth": run.profile.depth} | run.profile.finetune.model_dump(exclude=without)
+    without = {"arms", "seeds", "workers", "checkpoint_every", "weights_file"}
+    settings = run.profile.finetune.model_dump(exclude=without, exclude_defaults=True)
+    return {"depth": run.profile.depth} | settings
 
 
 def _engine_is_there(engine: str) -> None:
-    """Only the torchvision engine trains here so far; asked for the other one, say so at once."""
-    if engine != "detectron2":
-        return
-    if importlib.util.find_spec("detectron2") is None:
+    """Asked for an engine that is not installed, say so at once, not after the pretraining."""
+    if engine == "detectron2" and importlib.util.find_spec("detectron2") is None:
         raise UserError("finetune.engine is detectron2, which is not installed; install it from its repository "
                         "(see the README) or use --engine torchvision")
-    raise UserError("detectron2 is installed, but its engine is not written yet; use --engine torchvision, and "
-                    "weights/<arm>.pth with transfer.to_detectron2 for a training of your own")

@@ -10,6 +10,7 @@ import math
 import pickle
 import signal
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -88,6 +89,8 @@ class Plan:
     metrics_every: int
     workers: int = 0
     gradient_clip: float = 0.0
+    devices: int = 1  # processes that share each batch: GPUs, or CPU processes where there is none
+    precision: str = "32-true"
 
 
 class StepModule(lightning.LightningModule):
@@ -109,7 +112,7 @@ class StepModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Seed whatever the network itself draws (ROI sampling) by the step."""
-        torch.manual_seed(int(rng(self.plan.seed, self.global_step, 1).integers(2**63)))
+        torch.manual_seed(step_seed(self.plan, self.global_step))
 
     def sgd(self, parameters: list, learning_rate: float, momentum: float, weight_decay: float,
             factor: Callable[[int], float]) -> dict:
@@ -119,14 +122,23 @@ class StepModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class Recorder(lightning.Callback):
-    """Progress lines, metrics.csv (medians over ``metrics_every`` steps), the NaN guard and the checkpoint.
+class Medians:
+    """The rows of metrics.csv: the median of each number over ``every`` steps, as detectron2 writes them.
 
-    The rows travel inside the checkpoint, so metrics.csv never runs ahead of the weights.
+    A number that some steps lack (no region held an object) is the median of those that have it, nan if none has.
     """
 
-    def __init__(self, plan: Plan):
-        self.plan, self.rows, self.recent, self.progress = plan, [], [], None
+    def __init__(self, every: int, steps: int):
+        self.every, self.steps, self.rows, self.recent = every, steps, [], []
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Take the numbers of step 1, 2, ...; every so often, and at the last step, they become a row."""
+        self.recent.append(values)
+        if step % self.every == 0 or step == self.steps:
+            names = dict.fromkeys(name for values in self.recent for name in values)
+            found = {name: [values[name] for values in self.recent if name in values] for name in names}
+            self.rows.append({"step": step} | {name: statistics.median(of) for name, of in found.items()})
+            self.recent = []
 
     def state_dict(self) -> dict:
         return {"rows": self.rows, "recent": self.recent}
@@ -134,40 +146,65 @@ class Recorder(lightning.Callback):
     def load_state_dict(self, state: dict) -> None:
         self.rows, self.recent = state["rows"], state["recent"]
 
+
+def not_finite(plan: Plan, loss: str, step: int, learning_rate: float) -> UserError:
+    """What to say when a loss is no number any more."""
+    last = plan.folder / CHECKPOINT
+    kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was made yet"
+    return UserError(f"{plan.title}: the loss is {loss} at step {step}, learning rate {learning_rate:.3g}; {kept}; try "
+                     "a lower learning rate or a longer warm-up")
+
+
+def step_seed(plan: Plan, step: int) -> int:
+    """Seed of whatever a network itself draws in a step (the sampling of regions)."""
+    return int(rng(plan.seed, step, 1).integers(2**63))
+
+
+class Recorder(lightning.Callback):
+    """Progress lines, metrics.csv, the NaN guard and the checkpoint.
+
+    The rows travel inside the checkpoint, so metrics.csv never runs ahead of the weights.
+    """
+
+    def __init__(self, plan: Plan):
+        self.plan, self.medians, self.progress = plan, Medians(plan.metrics_every, plan.steps), None
+
+    def state_dict(self) -> dict:
+        return self.medians.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        self.medians.load_state_dict(state)
+
     def on_train_start(self, trainer, module) -> None:
-        self.progress = Progress(self.plan.title, self.plan.steps, done=trainer.global_step)
+        if trainer.is_global_zero:
+            self.progress = Progress(self.plan.title, self.plan.steps, done=trainer.global_step)
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
-        self.started = _clock()
+        self.started = clock()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        step = trainer.global_step
-        if not math.isfinite(float(outputs["loss"])):
-            raise UserError(f"{self.plan.title}: the loss is {float(outputs['loss'])} at step {step}, learning rate "
-                            f"{module.values.get('lr', float('nan')):.3g}; {self._remedy()}")
-        self.recent.append(module.values | {"seconds": _clock() - self.started})
-        if step % self.plan.metrics_every == 0 or step == self.plan.steps:
-            row = {key: statistics.median(values[key] for values in self.recent) for key in self.recent[-1]}
-            self.rows.append({"step": step} | row)
-            self.recent = []
-        self.progress.update()
+        loss = float(outputs["loss"])
+        if not math.isfinite(loss):
+            raise not_finite(self.plan, str(loss), trainer.global_step, module.values.get("lr", math.nan))
+        self.medians.add(trainer.global_step, module.values | {"seconds": clock() - self.started})
+        if self.progress:
+            self.progress.update()
 
     def on_train_epoch_end(self, trainer, module) -> None:
-        if trainer.is_global_zero:
-            write_csv(self.plan.folder / "metrics.csv", self.rows)
-        with replacing(self.plan.folder / CHECKPOINT) as part:
+        last = self.plan.folder / CHECKPOINT
+        if not trainer.is_global_zero:
+            trainer.save_checkpoint(last)  # all processes take part, the first one writes
+            return
+        write_csv(self.plan.folder / "metrics.csv", self.medians.rows)
+        with replacing(last) as part:
             trainer.save_checkpoint(part)
 
     def on_train_end(self, trainer, module) -> None:
-        self.progress.close()
-
-    def _remedy(self) -> str:
-        last = self.plan.folder / CHECKPOINT
-        kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was made yet"
-        return f"{kept}; try a lower learning rate or a longer warm-up"
+        if self.progress:
+            self.progress.close()
 
 
-def fit(module: StepModule) -> lightning.Trainer:
+def fit(module: StepModule) -> None:
     """Train a module to the last step of its plan, from its newest checkpoint if there is one."""
     plan = module.plan
     last = plan.folder / CHECKPOINT
@@ -175,44 +212,86 @@ def fit(module: StepModule) -> lightning.Trainer:
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     trainer = lightning.Trainer(
-        max_steps=plan.steps, max_epochs=-1, devices=1, accelerator="auto", logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[Recorder(plan)],
+        max_steps=plan.steps, max_epochs=-1, accelerator="auto", precision=plan.precision, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[Recorder(plan)],
         reload_dataloaders_every_n_epochs=1, use_distributed_sampler=False,
-        gradient_clip_val=plan.gradient_clip or None,
+        gradient_clip_val=plan.gradient_clip or None, **_devices(plan),
     )
     try:
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
     except SystemExit:  # what Lightning makes of Ctrl-C, with further ones ignored: bad manners in a notebook
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
-    return trainer
+    except torch.multiprocessing.ProcessRaisedException as error:  # the error of another process, as text
+        kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
+        if not kind.endswith("UserError"):
+            raise
+        raise UserError(said) from None
 
 
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a file of named tensors without running any code that it may hold."""
+def _devices(plan: Plan) -> dict:
+    """The Trainer's settings for one device, or for several that exchange gradients and batch statistics (SyncBN).
+
+    The processes start from this one, so the stage around the training exists once. torch's SyncBN is for GPUs: CPU
+    processes, made for tests, each use the statistics of their share of the batch.
+    """
+    if plan.devices == 1:
+        return {"devices": 1}
+    there = torch.cuda.device_count()
+    if 0 < there < plan.devices:
+        raise UserError(f"{plan.title}: {plan.devices} devices are asked for, {there} found; set devices={there}")
+    start = "notebook" if hasattr(sys, "ps1") else "spawn"  # a notebook's own code cannot be imported by a new process
+    return {"devices": plan.devices, "strategy": f"ddp_{start}", "sync_batchnorm": there > 0}
+
+
+def read_plain(path: Path) -> object:
+    """What ``torch.save`` wrote, if it is tensors and plain values; code that the file may hold is not run."""
     if not path.is_file():
         raise UserError(f"{path}: no such weights file; run the stage that writes it, or give the path of a .pth file")
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or ["empty"])[0]
         raise UserError(f"{path}: damaged, or more than plain tensors ({reason[:90]}); save it again with "
                         "torch.save(model.state_dict(), file)") from None
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a file of named tensors without running any code that it may hold."""
+    tensors = read_plain(path)
     if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise UserError(f"{path}: not a dictionary of tensors; save model.state_dict()")
     return tensors
 
 
+def load_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Load weights into a network and accept no difference in names or shapes (counters of batches apart)."""
+    fit_exactly(network, weights)
+    network.load_state_dict({k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, strict=False)
+
+
+def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Compare names and shapes of weights with those of a network; a ``UserError`` lists what differs."""
+    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    given = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+    wrong = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
+    problems = {"missing": sorted(wanted.keys() - given.keys()), "unknown": sorted(given.keys() - wanted.keys()),
+                "of another shape": sorted(wrong)}
+    said = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])} ...)" for kind, names in problems.items() if names)
+    if said:
+        raise UserError(f"the weights do not fit this ResNet: {said}; use weights of the same architecture")
+
+
 def write_csv(path: Path, rows: list[dict]) -> None:
     """Rows as CSV, numbers with seven significant digits."""
-    names = list(rows[0]) if rows else ["step"]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
+    cells = [[row.get(name, math.nan) for name in names] for row in rows]
     lines = [",".join(names)]
-    lines += [",".join(f"{row[name]:.7g}" if isinstance(row[name], float) else str(row[name]) for name in names)
-              for row in rows]
+    lines += [",".join(f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in row) for row in cells]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _clock() -> float:
+def clock() -> float:
     """Seconds of wall time, after the accelerator has finished its queue."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -33,7 +33,8 @@ ALLOWED = {
     "pipeline": BASE | {"data", "evaluation", "figures"} | MIDDLE,
     "page": BASE,
     "report": BASE | {"page", "pipeline"},
-    "__main__": BASE | {"data", "evaluation", "figures", "pipeline", "report"} | MIDDLE,
+    "studies": BASE | {"evaluation", "pipeline"},
+    "__main__": BASE | {"data", "evaluation", "figures", "pipeline", "report", "studies"} | MIDDLE,
 }
 NO_TORCH = ("data", "background", "evaluation", "figures", "errors", "config", "runs", "thesis")
 

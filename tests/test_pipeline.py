@@ -1,6 +1,7 @@
 """The whole thesis at smoke scale, by the command line, killed in the middle and called again."""
 
 import csv
+import importlib.util
 import json
 import os
 import shutil
@@ -122,7 +123,10 @@ def test_a_full_disk_is_one_line_and_costs_nothing_finished(done, tmp_path, monk
 @pytest.mark.parametrize(("arguments", "said"), [
     (["finetune", "--profile", "fast"], "unknown profile 'fast'"),
     (["finetune", "--engine", "keras"], "finetune.engine"),
-    (["finetune", "--engine", "detectron2"], "detectron2"),
+    (["finetune", "--engine", "detectron2", "--set", "finetune.devices=2"], "finetune.engine=detectron2"),
+    (["finetune", "--set", "finetune.devices=3"], "multiple of finetune.devices"),
+    (["finetune", "--set", "finetune.arms=[file, random]"], "finetune.weights_file is not set"),
+    (["finetune", "--set", "finetune.weights_file=moco.pth"], "the other way round"),
     (["finetune", "--set", "finetune.arms=[moco]"], "finetune.arms"),
     (["finetune", "--set", "steps=3"], "unknown key"),
     (["prepare", "--data", "nowhere"], "nowhere: no such data folder"),
@@ -135,6 +139,31 @@ def test_what_the_user_can_put_right_is_one_line_and_status_2(arguments, said, t
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and error.startswith("error: ")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("detectron2") is not None, reason="detectron2 is installed here")
+def test_an_engine_that_is_not_installed_is_said_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["finetune", "--engine", "detectron2"]) == 2
+    assert "detectron2, which is not installed" in capsys.readouterr().err
+
+
+def test_an_arm_from_somebody_elses_checkpoint(done, tmp_path):
+    """A checkpoint in MoCo's form becomes an arm beside the others, under its own name."""
+    run = tmp_path / "own"
+    shutil.copytree(done, run)
+    body = torch.load(done / "weights/supervised.pth", weights_only=True)
+    moco = {f"module.encoder_q.{name}": value for name, value in body.items()}
+    moco |= {f"module.encoder_k.{name}": torch.zeros_like(value) for name, value in body.items()}
+    torch.save({"epoch": 3, "state_dict": moco}, tmp_path / "moco.pth")
+    more = ["--set", "finetune.arms=[random, file]", "--set", f"finetune.weights_file={tmp_path / 'moco.pth'}"]
+    for stage in ("transfer", "finetune", "evaluate"):
+        assert main([*command(stage, run=run)[3:], *more]) == 0
+    got = torch.load(run / "weights/file.pth", weights_only=True)
+    assert all(torch.equal(got[name], body[name]) for name in body)
+    note = read_json(run / "weights/file.json")["source"]
+    assert note["kind"] == "weights file" and note["prefix"] == "state_dict.module.encoder_q."
+    assert read_json(run / "evaluate/comparison.json")["arms"]["file"]["label"] == "weights file"
 
 
 def test_a_loss_that_is_not_a_number_stops_with_step_rate_and_remedy(done, tmp_path, capsys):

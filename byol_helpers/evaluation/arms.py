@@ -30,7 +30,7 @@ from byol_helpers.evaluation.curves import read_metrics
 from byol_helpers.evaluation.seeds import ENOUGH, t_interval
 from byol_helpers.runs import read_json, write_json, write_text
 
-ORDER = ("byol", "byol-random", "supervised", "imagenet", "random")  # of differences: earlier minus later
+ORDER = ("byol", "byol-random", "file", "supervised", "imagenet", "random")  # of differences: earlier minus later
 IOU_TYPES = {"mask": "segm", "box": "bbox"}
 GROUPS = tuple(IOU_TYPES)
 

@@ -25,6 +25,7 @@ ARM_COLOURS = {
     "supervised": "#E69F00",
     "imagenet": "#D55E00",
     "random": "#009E73",
+    "file": "#332288",
     "ground-truth": "#F0E442",
     "keep-everything": "#63666B",
 }
@@ -34,6 +35,7 @@ ARM_LINES = {
     "supervised": {"linestyle": (0, (5, 1.4)), "marker": "s"},
     "imagenet": {"linestyle": (0, (5, 1.4, 1, 1.4)), "marker": "D"},
     "random": {"linestyle": (0, (1.6, 1.1)), "marker": "^"},
+    "file": {"linestyle": (0, (3, 1.2, 1, 1.2)), "marker": "P"},
     "keep-everything": {"linestyle": "-", "marker": "X"},
 }
 NAMES = ARM_LABELS | {"ground-truth": "ground truth", "keep-everything": "keep everything"}

@@ -120,7 +120,7 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
     if weights is not None:
         backbone.load_state_dict(weights)
     plan = Plan(title, folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every, 5,
-                settings.workers, settings.gradient_clip)
+                settings.workers, settings.gradient_clip, settings.devices, settings.precision)
     network = BYOL(backbone, settings.hidden, settings.output)
     module = BYOLModule(plan, ViewsDataset(files, settings.view_size, seed), network, settings)
     fit(module)

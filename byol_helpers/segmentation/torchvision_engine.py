@@ -2,8 +2,13 @@
 
 ``maskrcnn_resnet50_fpn`` is not used because its defaults decide in silence: it downloads ImageNet weights unless told
 otherwise, and changes the norm layers and the number of trainable layers with them.
+
+``build``, ``train`` and ``detect`` are what an engine is; ``detectron2_engine`` has the same three.
 """
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
 from torchvision.models import resnet
@@ -17,13 +22,16 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.transforms.v2 import functional
 
-from byol_helpers.config import Finetune
-from byol_helpers.errors import UserError
-from byol_helpers.segmentation.dataset import fitted
+from byol_helpers.config import Finetune, Profile
+from byol_helpers.data.layout import Split
+from byol_helpers.segmentation.conditions import DETECTIONS, MEAN, SCORE_THRESHOLD, SIGNALS, STD, plan_of, schedule
+from byol_helpers.segmentation.dataset import InstanceDataset, collate, fitted
+from byol_helpers.segmentation.signals import recording
+from byol_helpers.training import StepModule, fit, load_exactly
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FROZEN_STAGES = ("conv1", "bn1", "layer1")  # detectron2's FREEZE_AT 2
-SCORE_THRESHOLD, DETECTIONS = 0.05, 100  # both engines' defaults
+DETECTRON2_NAMES = {"loss_classifier": "loss_cls", "loss_box_reg": "loss_box_reg", "loss_mask": "loss_mask",
+                    "loss_objectness": "loss_rpn_cls", "loss_rpn_box_reg": "loss_rpn_loc"}
 
 
 class Resize(GeneralizedRCNNTransform):
@@ -62,19 +70,6 @@ def backbone(depth: int, settings: Finetune, weights: dict[str, torch.Tensor] | 
                            settings.fpn_channels, extra_blocks=LastLevelMaxPool())
 
 
-def load_exactly(body: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Load weights into a ResNet and accept no difference in names or shapes."""
-    wanted = {k: v for k, v in body.state_dict().items() if not k.endswith("num_batches_tracked")}
-    given = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
-    wrong = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
-    problems = {"missing": sorted(wanted.keys() - given.keys()), "unknown": sorted(given.keys() - wanted.keys()),
-                "of another shape": sorted(wrong)}
-    said = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])} ...)" for kind, names in problems.items() if names)
-    if said:
-        raise UserError(f"the weights do not fit this ResNet: {said}; use weights of the same architecture")
-    body.load_state_dict(given, strict=False)
-
-
 def build(depth: int, classes: int, settings: Finetune, seed: int, weights: dict | None = None) -> MaskRCNN:
     """Mask R-CNN on R18-FPN or R50-FPN.
 
@@ -103,5 +98,65 @@ def build(depth: int, classes: int, settings: Finetune, seed: int, weights: dict
         mask_head=MaskRCNNHeads(channels, (settings.mask_channels,) * 4, dilation=1),
         mask_predictor=MaskRCNNPredictor(settings.mask_channels, settings.mask_channels, classes + 1),
     )
-    model.transform = Resize(settings.short_side, settings.long_side, IMAGENET_MEAN, IMAGENET_STD)
+    model.transform = Resize(settings.short_side, settings.long_side, MEAN, STD)
     return model
+
+
+class MaskRCNNModule(StepModule):
+    """Mask R-CNN under Lightning, with detectron2's names for everything that is logged."""
+
+    def __init__(self, plan: Plan, dataset: InstanceDataset, network: MaskRCNN, settings: Finetune):
+        super().__init__(plan, dataset, collate)
+        self.network, self.settings = network, settings
+
+    def configure_optimizers(self) -> dict:
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        norms = {id(p) for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()}
+        groups = [{"params": [p for p in trained if id(p) not in norms]},
+                  {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0}]
+        settings = self.settings
+        return self.sgd([group for group in groups if group["params"]], settings.learning_rate, settings.momentum,
+                        settings.weight_decay, lambda step: schedule(step, settings))
+
+    def training_step(self, batch: tuple, _: int) -> torch.Tensor:
+        with recording() as signals:
+            losses = {DETECTRON2_NAMES[name]: value for name, value in self.network(*batch).items()}
+        total = sum(losses.values())
+        self.values = {"total_loss": total.item()} | {name: value.item() for name, value in losses.items()}
+        self.values |= {"lr": self.optimizers().param_groups[0]["lr"]}
+        self.values |= {name: signals[name] for name in SIGNALS}
+        return total
+
+
+def train(profile: Profile, split: Split, folder: Path, title: str, seed: int, weights: dict | None) -> MaskRCNN:
+    """Fine-tune one arm, going on from ``folder/last.ckpt`` if there is one, and return the network in eval mode.
+
+    Args:
+        profile: section ``finetune`` decides.
+        split: the training images and instances.
+        folder: for the checkpoint and metrics.csv (a row is the median of 20 iterations).
+        title: of the progress lines.
+        seed: of the heads, the order of the images and the sampling.
+        weights: backbone tensors under torchvision's names; None for random ones.
+    """
+    settings = profile.finetune
+    network = build(profile.depth, len(split.categories), settings, seed, weights)
+    plan = plan_of(settings, split, folder, title, seed)
+    fit(MaskRCNNModule(plan, InstanceDataset(split, settings, seed), network, settings))
+    return network.cpu().eval()
+
+
+@torch.inference_mode()
+def detect(network: MaskRCNN, image: torch.Tensor) -> dict[str, np.ndarray]:
+    """What a network in eval mode finds in one image, most confident first.
+
+    Args:
+        image: float32 [3, H, W] in 0..1, RGB.
+
+    Returns:
+        boxes [N, 4] (x0, y0, x1, y1; pixels of the image), labels [N] from 0, scores [N], masks bool [N, H, W].
+    """
+    device = next(network.parameters()).device
+    found = {key: value.cpu().numpy() for key, value in network([image.to(device)])[0].items()}
+    return {"boxes": found["boxes"], "labels": found["labels"] - 1, "scores": found["scores"],
+            "masks": found["masks"][:, 0] > 0.5}

@@ -1,0 +1,108 @@
+"""Fine-tuned models of either engine: prediction, ``model.pth`` and the function that a tool needs."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from pycocotools import mask as rle
+from torch import nn
+
+from byol_helpers.config import Finetune, Profile
+from byol_helpers.data.layout import Split
+from byol_helpers.errors import UserError
+from byol_helpers.runs import Progress, read_json, replacing, write_json
+from byol_helpers.segmentation.dataset import image_of
+from byol_helpers.training import load_tensors
+
+
+def engine(name: str) -> ModuleType:
+    """The module with ``build``, ``train`` and ``detect``: ``torchvision`` or ``detectron2``."""
+    if name == "torchvision":
+        from byol_helpers.segmentation import torchvision_engine
+
+        return torchvision_engine
+    if importlib.util.find_spec("detectron2") is None:
+        raise UserError("the engine detectron2 is not installed; install it from its repository (see the README), or "
+                        "use the engine torchvision")
+    from byol_helpers.segmentation import detectron2_engine
+
+    return detectron2_engine
+
+
+def predict_image(network: nn.Module, image: torch.Tensor, category_ids: list[int], detect: Callable) -> list[dict]:
+    """COCO results (without image_id) for one image, most confident first.
+
+    Args:
+        network: in eval mode.
+        image: float32 [3, H, W] in 0..1.
+        category_ids: category id of each label from 0 on.
+        detect: the engine's.
+
+    Returns:
+        For each detection category_id, score, bbox (x, y, width, height; pixels) and segmentation (compressed RLE).
+    """
+    found, results = detect(network, image), []
+    columns = (found[name] for name in ("boxes", "labels", "scores", "masks"))
+    for box, label, score, mask in zip(*columns, strict=True):
+        run_lengths = rle.encode(np.asfortranarray(mask))
+        x0, y0, x1, y1 = (float(value) for value in box)
+        results.append({
+            "category_id": category_ids[label], "score": float(score), "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "segmentation": {"size": run_lengths["size"], "counts": run_lengths["counts"].decode()},
+        })
+    return results
+
+
+def predict_split(path: Path, split: Split, title: str) -> list[dict]:
+    """COCO results of a ``model.pth`` for every image of a split."""
+    network, categories, detect = load_model(path)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    ids = [category["id"] for category in categories]
+    progress, results = Progress(title, len(split.images), "images"), []
+    for record in split.images:
+        for found in predict_image(network, image_of(split.path(record)), ids, detect):
+            results.append({"image_id": record["id"]} | found)
+        progress.update()
+    progress.close()
+    return results
+
+
+def save_model(network: nn.Module, folder: Path, profile: Profile, categories: list[dict], arm: str, seed: int) -> None:
+    """``model.pth`` (plain tensors) and ``model.json`` (what is needed to build the network again)."""
+    with replacing(folder / "model.pth") as part:
+        torch.save({name: value.detach().cpu() for name, value in network.state_dict().items()}, part)
+    write_json(folder / "model.json", {"engine": profile.finetune.engine, "profile": profile.name, "arm": arm,
+                                       "seed": seed, "depth": profile.depth, "categories": categories,
+                                       "finetune": profile.finetune.model_dump()})
+
+
+def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
+    """From ``model.pth`` and the ``model.json`` beside it: network in eval mode, categories, its engine's ``detect``."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; give the model.pth of a finetune folder")
+    made = read_json(path.with_name("model.json"))
+    used = engine(made["engine"])
+    network = used.build(made["depth"], len(made["categories"]), Finetune(**made["finetune"]), made["seed"])
+    tensors = load_tensors(path)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise UserError(f"{path}: its tensors do not fit {path.with_name('model.json')}; copy both from one "
+                        "folder") from None
+    return network.eval(), made["categories"], used.detect
+
+
+def predictor(path: Path) -> Callable[[np.ndarray], list[dict]]:
+    """A function from a picture, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``."""
+    network, categories, detect = load_model(path)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    ids = [category["id"] for category in categories]
+
+    def predict(picture: np.ndarray) -> list[dict]:
+        return predict_image(network, torch.from_numpy(picture).permute(2, 0, 1).float() / 255, ids, detect)
+
+    return predict

@@ -1,0 +1,62 @@
+"""A study: the arms again with one setting changed, compared on the same draws."""
+
+import csv
+
+import pytest
+
+from byol_helpers import figures, pipeline
+from byol_helpers.__main__ import main
+from byol_helpers.runs import read_json
+
+SMALL = ["data.unlabelled=32", "data.train=12", "data.val=2", "data.test=6", "data.crops=32", "pretrain.hidden=64",
+         "evaluate.bootstrap=20", "background.images=2", "finetune.steps=20", "finetune.decay_steps=[]"]
+OPTIONS = ["--profile", "smoke", *(part for setting in SMALL for part in ("--set", setting))]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "done"
+    assert main(["study", "norm-policy", "--run", str(run), *OPTIONS]) == 0
+    return run
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_adds_up(done):
+    rows = rows_of(done / "studies/norm-policy.csv")
+    assert len(rows) == 3 * (3 + 3)  # arms and their pairs, under each value and as the change between the values
+    value = {(row["value"], row["what"]): float(row["AP50"]) for row in rows}
+    for policy, folder in (("fair", done), ("frozen", done / "studies/norm-policy-frozen")):
+        for arm, label in (("byol", "BYOL"), ("supervised", "supervised (stand-in)"), ("random", "random")):
+            kept = read_json(folder / f"evaluate/{arm}-seed0/metrics.json")["mask"]["AP50"]
+            assert value[policy, label] == pytest.approx(100 * kept["value"], abs=0.006)
+    gap = "BYOL - random"
+    assert value["fair", gap] == pytest.approx(value["fair", "BYOL"] - value["fair", "random"], abs=0.011)
+    assert value["frozen - fair", gap] == pytest.approx(value["frozen", gap] - value["fair", gap], abs=0.011)
+    assert all(row["profile"] == "smoke" and row["seeds"] == "0" and row["test_images"] == "6" for row in rows)
+
+
+def test_the_differences_are_those_of_the_comparison(done):
+    rows = {row["what"]: row for row in rows_of(done / "studies/norm-policy.csv") if row["value"] == "fair"}
+    compared = read_json(pipeline.compare(pipeline.open_run("smoke", done, overrides=SMALL)))
+    for pair in compared["differences"]:
+        entry, row = pair["mask"]["AP"], rows[pair["label"]]
+        for end, name in (("", "value"), ("_low", "low"), ("_high", "high")):
+            assert float(row[f"AP{end}"]) == pytest.approx(100 * entry[name], abs=0.006)
+
+
+def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsys):
+    before = (done / "studies/norm-policy.csv").read_text()
+    assert main(["study", "norm-policy", "--run", str(done), *OPTIONS]) == 0
+    assert "runs afresh" not in capsys.readouterr().out
+    assert (done / "studies/norm-policy.csv").read_text() == before
+    fig = figures.setting_compared(rows_of(done / "studies/norm-policy.csv"), "A study", "AP50")
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["fair", "frozen"]
+
+
+def test_a_study_that_does_not_exist_is_one_line(tmp_path, capsys):
+    assert main(["study", "colour", "--run", str(tmp_path / "run"), *OPTIONS]) == 2
+    assert "no study 'colour'; there are norm-policy, engines" in capsys.readouterr().err
