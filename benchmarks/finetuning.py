@@ -48,8 +48,9 @@ def finetune_step() -> dict:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
                 optimizer.step()
             times["peer"].append((time.perf_counter() - start) / STEPS)
-    about = {"profile": "quick", "steps": STEPS, "rounds": {key: [round(t, 3) for t in of] for key, of in times.items()},
-             "threads": torch.get_num_threads(), "versions": installed_versions()}
+    rounds = {key: [round(seconds, 3) for seconds in of] for key, of in times.items()}
+    about = {"profile": "quick", "steps": STEPS, "rounds": rounds, "threads": torch.get_num_threads(),
+             "versions": installed_versions()}
     return result(min(times["ours"]), min(times["peer"]), "bare PyTorch loop over the same network and batches", "s",
                   True, about)
 

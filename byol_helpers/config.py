@@ -194,7 +194,7 @@ def load_profile(name: str = "quick", overrides: tuple[str, ...] | list[str] = (
     Raises:
         UserError: unknown profile or key, wrong type, impossible combination.
     """
-    values = _read(name)
+    values = _merged(_defaults(), _read(name))
     for override in overrides:
         _set(values, override)
     try:
@@ -214,6 +214,14 @@ def _read(name: str) -> dict:
     own = yaml.safe_load((resources.files("byol_helpers") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8"))
     base = _read(own.pop("extends")) if "extends" in own else {}
     return _merged(base, own)
+
+
+def _defaults() -> dict:
+    """Settings that the files leave out because hardly anybody changes them."""
+    return {name: {key: field.default for key, field in section.annotation.model_fields.items()
+                   if not field.is_required()}
+            for name, section in Profile.model_fields.items() if isinstance(section.annotation, type)
+            and issubclass(section.annotation, Section)}
 
 
 def _merged(base: dict, own: dict) -> dict:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from two_processes import Witness
 
 from byol_helpers import pipeline
 from byol_helpers.config import load_profile
@@ -12,6 +11,7 @@ from byol_helpers.segmentation.conditions import plan_of
 from byol_helpers.segmentation.dataset import InstanceDataset
 from byol_helpers.segmentation.torchvision_engine import build
 from byol_helpers.training import StepBatches, fit
+from two_processes import Witness
 
 SMALL = ["data.train=8", "data.val=2", "data.test=2", "data.unlabelled=2", "data.crops=16", "finetune.steps=20",
          "finetune.decay_steps=[]"]
@@ -27,7 +27,8 @@ def run(tmp_path_factory):
 def trained(run, folder, *options):
     settings, split = load_profile("smoke", [*SMALL, *options]).finetune, load_split(run, "train")
     network = build(18, len(split.categories), settings, 0)
-    module = Witness(plan_of(settings, split, folder, "test", 0), InstanceDataset(split, settings, 0), network, settings)
+    plan = plan_of(settings, split, folder, "test", 0)
+    module = Witness(plan, InstanceDataset(split, settings, 0), network, settings)
     fit(module)
     return module
 

@@ -22,8 +22,8 @@ def setting_compared(rows: list[dict], title: str, metric: str = "AP") -> Figure
     first = rows[0]
     engine = f"{first['engine']}, " if first["engine"] else ""
     fig = frame(2.9, title, f"Profile {first['profile']}, {engine}{first['iterations']} iterations, "
-                f"{first['test_images']} test images, seeds {first['seeds']}. Whiskers: {float(first['confidence']):.0%} "
-                "intervals over the test images, drawn in pairs.",
+                f"{first['test_images']} test images, seeds {first['seeds']}. Whiskers: "
+                f"{float(first['confidence']):.0%} intervals over the test images, drawn in pairs.",
                 [Line2D([], [], color=colour(arm), marker=line(arm)["marker"], ms=5, lw=1.6, label=label(arm))
                  for arm in arms])
     left, right = fig.subplots(1, 2, width_ratios=[1, 1.35])

@@ -80,7 +80,7 @@ def save_model(network: nn.Module, folder: Path, profile: Profile, categories: l
 
 
 def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
-    """From ``model.pth`` and the ``model.json`` beside it: network in eval mode, categories, its engine's ``detect``."""
+    """From ``model.pth`` and its ``model.json``: the network in eval mode, its categories, its engine's ``detect``."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such model; give the model.pth of a finetune folder")
