@@ -193,7 +193,8 @@ def train(profile: Profile, split: Split, folder: Path, title: str, seed: int, w
         first = trainer.iter + 1
     images = InDetectron2sForm(InstanceDataset(split, settings, seed))
     batches = StepBatches(len(split.images), plan.batch_size, seed, first, plan.steps)
-    trainer.data_loader = DataLoader(images, batch_sampler=batches, num_workers=plan.workers, collate_fn=list)
+    trainer.data_loader = DataLoader(images, batch_sampler=batches, num_workers=plan.workers, collate_fn=list,
+                                     generator=torch.Generator())  # its start takes nothing from the step's draws
     logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)  # a traceback where one line will do
     try:
         trainer.train(first, plan.steps)
