@@ -235,6 +235,7 @@ def up_to(run: Run, stage: str) -> None:
         run_stage_by_name(run, name)
 
 
+FINETUNE_REVISION = 2  # raised when the code, not a setting, changes what a fine-tuning gives: 2, the heads' start
 STAGES = ("prepare", "supervised", "pretrain", "transfer", "finetune", "evaluate", "remove-background", "scorecard")
 
 
@@ -250,7 +251,7 @@ def _engine_settings(run: Run) -> dict:
     """What decides a fine-tuned model, without what only decides how it is reached."""
     without = {"arms", "seeds", "workers", "checkpoint_every", "weights_file"}
     settings = run.profile.finetune.model_dump(exclude=without, exclude_defaults=True)
-    return {"depth": run.profile.depth} | settings
+    return {"depth": run.profile.depth, "revision": FINETUNE_REVISION} | settings
 
 
 def _engine_is_there(engine: str) -> None:

@@ -97,6 +97,27 @@ def test_arms_of_one_seed_differ_in_the_backbone_alone(engine):
     assert differing and all(name.startswith(engine.BODY) for name in differing)
 
 
+def test_heads_start_alike_in_both_engines(engine):
+    """Same distributions of initial weights, layer by layer; the draws differ."""
+    settings = load_profile("quick").finetune
+    theirs, ours = engine.build(18, 10, settings, 0).cpu(), torchvision_engine.build(18, 10, settings, 0)
+    heads, other = theirs.roi_heads, ours.roi_heads
+    pairs = [(heads.box_head.fc1, other.box_head.fc6), (heads.box_head.fc2, other.box_head.fc7),
+             (heads.box_predictor.cls_score, other.box_predictor.cls_score),
+             (heads.box_predictor.bbox_pred, other.box_predictor.bbox_pred),
+             (heads.mask_head.predictor, other.mask_predictor.mask_fcn_logits),
+             (heads.mask_head.deconv, other.mask_predictor.conv5_mask),
+             (heads.mask_head.mask_fcn1, other.mask_head[0][0]),
+             (theirs.proposal_generator.rpn_head.conv, ours.rpn.head.conv[0][0]),
+             (theirs.proposal_generator.rpn_head.objectness_logits, ours.rpn.head.cls_logits),
+             (theirs.backbone.fpn_output3, ours.backbone.fpn.layer_blocks[1][0]),
+             (theirs.backbone.fpn_lateral3, ours.backbone.fpn.inner_blocks[1][0])]
+    for their, our in pairs:
+        assert our.weight.std().item() == pytest.approx(their.weight.std().item(), rel=0.1), (their, our)
+        assert our.weight.abs().max().item() == pytest.approx(their.weight.abs().max().item(), rel=0.35), (their, our)
+        assert not our.bias.any() and not their.bias.any()
+
+
 def test_norm_policies(engine):
     fair = engine.build(18, 3, load_profile("smoke").finetune, 0)
     assert all(p.requires_grad for p in fair.parameters())

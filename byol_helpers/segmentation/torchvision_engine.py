@@ -17,6 +17,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
@@ -99,7 +100,24 @@ def build(depth: int, classes: int, settings: Finetune, seed: int, weights: dict
         mask_predictor=MaskRCNNPredictor(settings.mask_channels, settings.mask_channels, classes + 1),
     )
     model.transform = Resize(settings.short_side, settings.long_side, MEAN, STD)
+    _start_heads(model.roi_heads)
     return model
+
+
+def _start_heads(heads: RoIHeads) -> None:
+    """Start the box and mask heads as detectron2 does: near zero, so that every answer is equally likely at first.
+
+    torchvision's own start gives large random logits (a mask loss of 1.6 where ignorance costs ln 2), which a high
+    learning rate turns into divergence.
+    """
+    for layer in (heads.box_head.fc6, heads.box_head.fc7):
+        nn.init.kaiming_uniform_(layer.weight, a=1)  # what Caffe2 calls Xavier
+    predictors = {heads.box_predictor.cls_score: 0.01, heads.box_predictor.bbox_pred: 0.001,
+                  heads.mask_predictor.mask_fcn_logits: 0.001}
+    for layer, spread in predictors.items():
+        nn.init.normal_(layer.weight, std=spread)
+    for layer in (heads.box_head.fc6, heads.box_head.fc7, heads.mask_predictor.conv5_mask, *predictors):
+        nn.init.zeros_(layer.bias)
 
 
 class MaskRCNNModule(StepModule):
