@@ -34,7 +34,7 @@ help:
 	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
 	@echo "make lint      ruff over code and notebooks"
 	@echo "make figures   bring what runs/quick shows to figures/, README.md and notebooks/"
-	@echo "make studies   the arms again with frozen batch norm, and with detectron2 if it is there; CSVs beside notebook 05"
+	@echo "make studies   again with one setting changed: hidden layer and start of BYOL, frozen batch norm, detectron2"
 	@echo "make clean     remove .venv and caches; runs/ is kept"
 
 setup: STEP = [1/1]
@@ -69,7 +69,8 @@ figures: $(VENV)/.installed
 
 studies: STEP = [1/2]
 studies: $(VENV)/.installed
-	@echo "[2/2] Fine-tuning every arm of $(PROFILE) again, with one setting changed"
+	@echo "[2/2] Training again with one setting changed: pretraining, norm policy, engine"
+	@$(PY) -m byol_helpers study pretraining $(OPTIONS) --out notebooks/03-pretraining.csv
 	@$(PY) -m byol_helpers study norm-policy $(OPTIONS) --out notebooks/05-norm-policy.csv
 	@if $(PY) -c "import detectron2" 2>/dev/null; \
 	then $(PY) -m byol_helpers study engines $(OPTIONS) --out notebooks/05-engines.csv; \

@@ -42,8 +42,9 @@ def parser() -> argparse.ArgumentParser:
                        help="COCO results; once for each model")
     files.add_argument("--out", type=Path, metavar="FOLDER", help="keep metrics.json, bootstrap.csv, comparison.json")
     study = commands.add_parser("study", parents=[common], help="the arms again with one setting changed")
-    study.add_argument("name", help="norm-policy: trainable against frozen batch norm; engines: both engines")
-    study.add_argument("--out", type=Path, metavar="FILE", help="the CSV (default: in the run's folder studies)")
+    study.add_argument("name", help="norm-policy: trainable against frozen batch norm; engines: both engines; "
+                       "pretraining: width of the hidden layer, and BYOL from random weights")
+    study.add_argument("--out", type=Path, metavar="FILE", help="a copy of the CSV from the run's folder studies")
     cut = commands.add_parser("cutout", help="cut the object out of a picture, or of every picture of a folder")
     cut.add_argument("inputs", type=Path, metavar="IMAGE_OR_FOLDER")
     cut.add_argument("--weights", type=Path, required=True, help="model.pth of a finetune folder")

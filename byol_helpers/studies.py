@@ -1,15 +1,15 @@
 """Studies: the arms of a run again with one setting changed, compared on the same test images with the same draws.
 
-``python -m byol_helpers study norm-policy`` asks what normalisation does to the comparison of initial weights, and
-``study engines`` whether torchvision and detectron2 agree. Data and weights are those of the run; what is trained anew
-is kept in ``runs/<run>/studies`` and, like all stages, not trained twice.
+``python -m byol_helpers study norm-policy`` asks what normalisation does to the comparison of initial weights,
+``study engines`` whether torchvision and detectron2 agree, and ``study pretraining`` how BYOL's objective depends on
+the hidden layer and on the weights it starts from (claims C9 and C10). Data and weights are those of the run; what is
+trained anew is kept in ``runs/<run>/studies`` and, like all stages, not trained twice.
 """
 
 import csv
 import io
 import math
 import os
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -24,39 +24,71 @@ from byol_helpers.runs import Run, write_text
 STUDIES = {"norm-policy": ("finetune.norm_policy", ("fair", "frozen")),
            "engines": ("finetune.engine", ("torchvision", "detectron2"))}
 METRICS = ("AP", "AP50", "AP75")
+PRETRAINING = {"2048": ("pretrain.hidden=2048", "pretrain.init=supervised"),  # the thesis's choice
+               "4096": ("pretrain.hidden=4096", "pretrain.init=supervised"),
+               "random": ("pretrain.hidden=2048", "pretrain.init=random")}
+PRETRAINING_SEEDS = (0, 1, 2)
 
 
 def study(run: Run, name: str, overrides: list[str], out: Path | None = None) -> Path:
-    """Train, evaluate and compare; returns the CSV (``runs/<run>/studies/<name>.csv`` unless ``out`` says otherwise).
+    """Train, evaluate and compare; returns ``runs/<run>/studies/<name>.csv`` and copies it to ``out`` if given.
 
-    Its rows are the arms under each value, the differences between arms under each value, each arm's change from the
-    first value to the second, and the change of each difference: AP in points (0..100) with intervals over test images.
+    Rows of ``norm-policy`` and ``engines``: the arms under each value, the differences between arms under each value,
+    each arm's change from the first value to the second, and the change of each difference; AP in points (0..100) with
+    intervals over test images. Rows of ``pretraining``: those of every training's metrics.csv.
     """
-    if name not in STUDIES:
-        raise UserError(f"no study {name!r}; there are {', '.join(STUDIES)}")
-    setting, values = STUDIES[name]
+    if name not in (*STUDIES, "pretraining"):
+        raise UserError(f"no study {name!r}; there are {', '.join(STUDIES)}, pretraining")
     pipeline.up_to(run, "transfer")
-    results = {value: _results(_variant(run, name, setting, value, overrides)) for value in values}
+    if name == "pretraining":
+        return _write(_curves(run, overrides), run.path / "studies" / "pretraining.csv", out)
+    setting, values = STUDIES[name]
+    variants = {value: _variant(run, f"{name}-{value}", [*overrides, f"{setting}={value}"]) for value in values}
+    results = {value: _results(variant) for value, variant in variants.items()}
+    return _write(_rows(run, setting, values, results), run.path / "studies" / f"{name}.csv", out)
+
+
+def _write(rows: list[dict], path: Path, copy: Path | None) -> Path:
     text = io.StringIO()
-    rows = _rows(run, setting, values, results)
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return write_text(out or run.path / "studies" / f"{name}.csv", text.getvalue())
+    if copy:
+        write_text(copy, text.getvalue())
+    return write_text(path, text.getvalue())
 
 
-def _variant(run: Run, name: str, setting: str, value: str, overrides: list[str]) -> Run:
-    """The run with one setting changed, in a folder of its own that borrows data and weights; itself if it has it."""
-    profile = load_profile(run.profile.name, [*overrides, f"{setting}={value}"])
+def _curves(run: Run, overrides: list[str]) -> list[dict]:
+    """The rows of metrics.csv of every variant of the pretraining, once for each seed.
+
+    The seed is that of order, views and new weights; the images and the supervised weights stay the same.
+    """
+    rows = []
+    for name, settings in PRETRAINING.items():
+        for seed in PRETRAINING_SEEDS:
+            changed = [*overrides, *settings, f"seed={seed}"]
+            variant = _variant(run, f"pretraining-{name}-seed{seed}", changed)
+            columns = read_metrics(pipeline.pretrain(variant, "byol") / "metrics.csv")
+            settings_now = variant.profile.pretrain
+            for k, step in enumerate(columns["step"]):
+                rows.append({"variant": name, "seed": seed, "step": int(step), "loss": f"{columns['loss'][k]:.6g}",
+                             "feature_std": f"{columns['feature_std'][k]:.6g}", "lr": f"{columns['lr'][k]:.6g}",
+                             "hidden": settings_now.hidden, "init": settings_now.init, "profile": run.profile.name,
+                             "batch_size": settings_now.batch_size})
+    return rows
+
+
+def _variant(run: Run, name: str, overrides: list[str]) -> Run:
+    """The run with settings changed, in a folder of its own that borrows data and weights; itself if it has them."""
+    profile = load_profile(run.profile.name, overrides)
     if profile == run.profile:
         return run
-    folder = run.path / "studies" / f"{name}-{value}"
+    folder = run.path / "studies" / name
     folder.mkdir(parents=True, exist_ok=True)
     for shared in ("data", "splits.json", "statistics.json", "weights"):
         if (run.path / shared).exists() and not (folder / shared).is_symlink():
             os.symlink(Path("..") / ".." / shared, folder / shared)
-    opened = pipeline.open_run(profile.name, folder, run.data, [*overrides, f"{setting}={value}"])
-    return replace(opened, profile=profile)
+    return pipeline.open_run(profile.name, folder, run.data, overrides)
 
 
 def _results(run: Run) -> dict[str, dict]:

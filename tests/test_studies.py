@@ -57,6 +57,25 @@ def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsy
     assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["fair", "frozen"]
 
 
+def test_the_study_of_pretraining_reaches_figure_and_scorecard(done):
+    assert main(["study", "pretraining", "--run", str(done), *OPTIONS, "--out", str(done / "copy.csv")]) == 0
+    rows = rows_of(done / "copy.csv")
+    assert rows == rows_of(done / "studies/pretraining.csv")
+    curves = {(row["variant"], row["seed"]) for row in rows}
+    assert curves == {(variant, seed) for variant in ("2048", "4096", "random") for seed in "012"}
+    assert {(row["variant"], row["hidden"], row["init"]) for row in rows} == {
+        ("2048", "2048", "supervised"), ("4096", "4096", "supervised"), ("random", "2048", "random")}
+    fig = figures.pretraining_compared(rows, {"2048": "thesis", "4096": "paper", "random": "from random"})
+    assert len(fig.axes) == 2 and len(fig.axes[0].lines) == 3
+    run = pipeline.open_run("smoke", done, overrides=SMALL)
+    claims = {row["claim"]: row for row in read_json(pipeline.scorecard(run))["claims"]}
+    assert claims["C9"]["interval"] is not None and "seeds 0, 1, 2" in claims["C9"]["reason"]
+    loss = {(row["variant"], row["seed"]): float(row["loss"]) for row in rows}  # the last row of each stays
+    mean = sum(loss["2048", seed] - loss["4096", seed] for seed in "012") / 3
+    assert claims["C9"]["measured"] == pytest.approx(mean, abs=0.2)
+    assert claims["C10"]["verdict"] != "reproduced" and "segmentation is not tested" in claims["C10"]["reason"]
+
+
 def test_a_study_that_does_not_exist_is_one_line(tmp_path, capsys):
     assert main(["study", "colour", "--run", str(tmp_path / "run"), *OPTIONS]) == 2
-    assert "no study 'colour'; there are norm-policy, engines" in capsys.readouterr().err
+    assert "no study 'colour'; there are norm-policy, engines, pretraining" in capsys.readouterr().err

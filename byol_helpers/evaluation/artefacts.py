@@ -1,11 +1,13 @@
 """What a run has left behind, as the scorecard reads it: files only, never a model."""
 
+import csv
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from byol_helpers.config import ARM_LABELS
@@ -69,6 +71,20 @@ class Artefacts:
         return {path.parent.name: {"parameters": read_json(path)["parameters"],
                                    "metrics": path.with_name("metrics.csv")}
                 for path in sorted(self.path.glob("pretrain/*/stage.json"))}
+
+    @cached_property
+    def pretraining_study(self) -> dict[str, dict[int, dict]]:
+        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}}; empty without it."""
+        path, found = self.path / "studies" / "pretraining.csv", defaultdict(dict)
+        if not path.is_file():
+            return {}
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                columns = found[row["variant"]].setdefault(int(row["seed"]), {"step": [], "loss": []})
+                for name in columns:
+                    columns[name].append(float(row[name]))
+        return {variant: {seed: {name: np.array(values) for name, values in columns.items()}
+                          for seed, columns in of_seed.items()} for variant, of_seed in found.items()}
 
     @cached_property
     def pretraining_images(self) -> int | None:

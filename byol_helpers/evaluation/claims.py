@@ -24,9 +24,10 @@ from byol_helpers.evaluation.quantities import (
     confidence,
     image_note,
     need,
-    objective_difference,
+    objective_test,
     paired,
     points,
+    pretraining_note,
     scaled,
     seed_note,
     seed_test,
@@ -131,24 +132,30 @@ def c8(run: Artefacts, thesis: Thesis) -> Finding:
 
 
 def c9(run: Artefacts, thesis: Thesis) -> Finding:
-    widths = {entry["parameters"].get("hidden"): entry["metrics"] for name, entry in run.pretraining.items()
-              if name != "byol-random"}
-    if not {2048, 4096} <= widths.keys():
-        raise NotTested("needs two pretraining runs in this folder, with pretrain.hidden 2048 and 4096")
-    test = Quantity("objective 2048 - 4096", None, objective_difference(widths[2048], widths[4096]), None, BELOW)
-    return Finding([test], notes=["one pretraining each"])
+    found = {str(entry["parameters"].get("hidden")): entry["metrics"] for name, entry in run.pretraining.items()
+             if name != "byol-random"}
+    if not {"2048", "4096"} <= (found.keys() | run.pretraining_study.keys()):
+        raise NotTested("needs pretraining with both widths of the hidden layer: python -m byol_helpers study "
+                        "pretraining")
+    test = objective_test(run, ("2048", "4096"), ("2048", "4096"), found)
+    return Finding([test], notes=pretraining_note(run))
 
 
 def c10(run: Artefacts, thesis: Thesis) -> Finding:
-    if not {"byol", "byol-random"} <= run.pretraining.keys():
-        raise NotTested("needs pretraining from random weights too: add byol-random to finetune.arms")
-    if run.pretraining["byol"]["parameters"].get("init") == "random":
+    found = {name: entry["metrics"] for name, entry in run.pretraining.items()}
+    found |= {"2048": found.get("byol"), "random": found.get("byol-random")}
+    if run.pretraining.get("byol", {}).get("parameters", {}).get("init") == "random":
         raise NotTested("the arm byol itself started from random weights (pretrain.init)")
-    need(run.comparison["arms"], "byol", "byol-random")
-    paths = [run.pretraining[name]["metrics"] for name in ("byol", "byol-random")]
-    objective = Quantity("objective BYOL - BYOL from random", None, objective_difference(*paths), None, BELOW)
+    if "byol-random" not in run.comparison["arms"] or "byol" not in run.comparison["arms"]:
+        if not {"2048", "random"} <= run.pretraining_study.keys():
+            raise NotTested("needs pretraining from random weights too: add byol-random to finetune.arms")
+        objective = objective_test(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
+        missing = Quantity("AP BYOL - BYOL from random", None, None, None, ABOVE)
+        return Finding([objective, missing], notes=[*pretraining_note(run), "its segmentation is not tested: add "
+                                                    "byol-random to finetune.arms"])
+    objective = objective_test(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
     tests = ap_tests(run, "AP", "byol-random", None, ABOVE)
-    return Finding([*tests, objective], notes=["one pretraining each", *image_note(run)])
+    return Finding([*tests, objective], notes=[*pretraining_note(run), *image_note(run)])
 
 
 def c11(run: Artefacts, thesis: Thesis) -> Finding:

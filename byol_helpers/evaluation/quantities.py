@@ -95,15 +95,41 @@ def seed_note(run: Artefacts) -> list[str]:
     return [] if len(run.seeds) >= ENOUGH else [SEEDS_MISSING]
 
 
+def pretraining_note(run: Artefacts) -> list[str]:
+    """How often was pretrained, for claims about BYOL's objective."""
+    seeds = sorted({seed for of in run.pretraining_study.values() for seed in of})
+    return [f"study of pretraining, seeds {', '.join(map(str, seeds))}"] if seeds else ["one pretraining each"]
+
+
 def smoothing(path: Path) -> float:
     """The smoothing factor for a curve of this length."""
     return beta_for(len(read_metrics(path)["step"]))
 
 
-def objective_difference(a: Path, b: Path) -> float:
-    """Smoothed BYOL objective of ``a`` minus that of ``b`` at the last step that both have reached."""
-    columns = [read_metrics(path) for path in (a, b)]
-    until = min(of["step"][-1] for of in columns)
-    losses = [of["loss"][of["step"] <= until] for of in columns]
+def objective_difference(a: dict, b: dict) -> float:
+    """Smoothed BYOL objective of ``a`` minus that of ``b`` at the last step that both have reached.
+
+    Args:
+        a, b: columns ``step`` and ``loss``, float [N], as ``read_metrics`` gives them.
+    """
+    until = min(of["step"][-1] for of in (a, b))
+    losses = [of["loss"][of["step"] <= until] for of in (a, b)]
     first, second = (ema(values, beta_for(len(values)))[-1] for values in losses)
     return float(first - second)
+
+
+def objective_test(run: Artefacts, variants: tuple[str, str], names: tuple[str, str], found: dict) -> Quantity:
+    """Objective of the first variant minus that of the second: over the seeds of a study, or of the run's own two.
+
+    Args:
+        variants: in ``studies/pretraining.csv``.
+        names: what to call them.
+        found: {variant: path of metrics.csv} of the run's own pretraining, where there is no study.
+    """
+    study, name = run.pretraining_study, f"objective {names[0]} - {names[1]}"
+    if set(variants) <= study.keys():
+        first, second = (study[variant] for variant in variants)
+        values = [objective_difference(first[seed], second[seed]) for seed in sorted(first.keys() & second.keys())]
+        return seed_test(run, name, None, values, BELOW)
+    columns = [read_metrics(found[variant]) for variant in variants]
+    return Quantity(name, None, objective_difference(*columns), None, BELOW)

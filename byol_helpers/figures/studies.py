@@ -1,10 +1,11 @@
-"""One setting changed: AP of each arm under both values, and what becomes of the differences between the arms."""
+"""One setting changed: AP of each arm under both values, differences between the arms, curves of pretraining."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from byol_helpers.figures.style import INK, SOFT, colour, frame, label, line
+from byol_helpers.figures.style import ARM_COLOURS, INK, OTHERS, SOFT, colour, frame, label, line
 
 
 def setting_compared(rows: list[dict], title: str, metric: str = "AP") -> Figure:
@@ -31,6 +32,32 @@ def setting_compared(rows: list[dict], title: str, metric: str = "AP") -> Figure
     left.set(title=first["setting"].replace("_", " ").split(".")[-1], ylabel=f"mask {metric} (points)")
     _pairs(right, of, values, pairs)
     right.set(title="differences between arms", xlabel=f"difference in mask {metric} (points)")
+    return fig
+
+
+def pretraining_compared(rows: list[dict], names: dict[str, str]) -> Figure:
+    """BYOL's loss and the spread of its features against the iteration, mean over seeds with their whole range.
+
+    Args:
+        rows: of ``pretraining.csv``, as ``csv.DictReader`` reads them.
+        names: what to call the variants ``2048``, ``4096`` and ``random``.
+    """
+    inks = {"2048": ARM_COLOURS["byol"], "4096": OTHERS[0], "random": ARM_COLOURS["byol-random"]}
+    dashes = {"2048": "-", "4096": (0, (5, 1.4)), "random": (0, (4, 1.2, 1, 1.2, 1, 1.2))}
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
+    keys = [Line2D([], [], color=inks[key], lw=2, linestyle=dashes[key], label=name) for key, name in names.items()]
+    fig = frame(2.9, "BYOL's objective (figure 4.2): width of the hidden layer, and what it starts from",
+                f"Profile {rows[0]['profile']}, batch {rows[0]['batch_size']}; line: mean over seeds "
+                f"{', '.join(seeds)}, band: their lowest and highest.", keys)
+    panels = {"loss": ("Loss", "loss (0 to 8)"), "feature_std": ("Spread of the features", "spread (0 to 1)")}
+    for ax, (column, (heading, axis)) in zip(fig.subplots(1, 2), panels.items(), strict=True):
+        for variant in names:
+            of = [[(int(row["step"]), float(row[column])) for row in rows
+                   if (row["variant"], row["seed"]) == (variant, seed)] for seed in seeds]
+            steps, values = np.array(of).transpose(2, 0, 1)
+            ax.plot(steps[0], values.mean(axis=0), color=inks[variant], lw=2, linestyle=dashes[variant])
+            ax.fill_between(steps[0], values.min(axis=0), values.max(axis=0), color=inks[variant], alpha=0.18, lw=0)
+        ax.set(title=heading, xlabel="iteration", ylabel=axis)
     return fig
 
 
