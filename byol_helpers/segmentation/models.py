@@ -1,6 +1,8 @@
 """Fine-tuned models of either engine: prediction, ``model.pth`` and the function that a tool needs."""
 
 import importlib.util
+import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +29,8 @@ def engine(name: str) -> ModuleType:
     if importlib.util.find_spec("detectron2") is None:
         raise UserError("the engine detectron2 is not installed; install it from its repository (see the README), or "
                         "use the engine torchvision")
+    warnings.filterwarnings("ignore", message=".*torch.(jit.script|meshgrid)")  # what detectron2 does in old ways
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     from byol_helpers.segmentation import detectron2_engine
 
     return detectron2_engine
