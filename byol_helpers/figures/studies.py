@@ -24,14 +24,14 @@ def setting_compared(rows: list[dict], title: str, metric: str = "AP") -> Figure
     engine = f"{first['engine']}, " if first["engine"] else ""
     fig = frame(2.9, title, f"Profile {first['profile']}, {engine}{first['iterations']} iterations, "
                 f"{first['test_images']} test images, seeds {first['seeds']}. Whiskers: "
-                f"{float(first['confidence']):.0%} intervals over the test images, drawn in pairs.",
+                f"{100 * float(first['confidence']):.0f} % intervals over the test images, drawn in pairs.",
                 [Line2D([], [], color=colour(arm), marker=line(arm)["marker"], ms=5, lw=1.6, label=label(arm))
                  for arm in arms])
     left, right = fig.subplots(1, 2, width_ratios=[1, 1.35])
     _arms(left, of, values, arms)
-    left.set(title=first["setting"].replace("_", " ").split(".")[-1], ylabel=f"mask {metric} (points)")
+    left.set(title=first["setting"].split(".")[-1].replace("_", " ").capitalize(), ylabel=f"mask {metric} (points)")
     _pairs(right, of, values, pairs)
-    right.set(title="differences between arms", xlabel=f"difference in mask {metric} (points)")
+    right.set(title="Differences between arms", xlabel=f"difference in mask {metric} (points)")
     return fig
 
 
@@ -71,7 +71,7 @@ def _arms(ax: Axes, of: dict, values: list[str], arms: list[str]) -> None:
         ax.plot(at, middle, color=colour(arm), lw=1.2, alpha=0.6, linestyle=line(arm)["linestyle"])
     ax.set_xticks(range(len(values)), values, weight="bold", color=INK)
     ax.set_xlim(-0.4, len(values) - 0.6)
-    ax.set_ylim(0, None)
+    ax.set_ylim(0, max(1, ax.get_ylim()[1]))
     ax.grid(axis="x", visible=False)
 
 
@@ -89,3 +89,5 @@ def _pairs(ax: Axes, of: dict, values: list[str], pairs: list[str]) -> None:
     ax.set_yticks(range(len(pairs)), [pair.replace(" - ", " −\n") for pair in pairs], color=INK)
     ax.set_ylim(len(pairs) - 0.4, -0.6)
     ax.margins(x=0.14)
+    low, high = ax.get_xlim()
+    ax.set_xlim(min(-1, low), max(1.5, high))
