@@ -80,6 +80,9 @@ class Pretrain(Section):
     tau_start: Fraction
     checkpoint_every: Count
     workers: Index
+    head_norm: bool = True  # batch norm in projector and predictor
+    optimizer: Literal["sgd", "lars"] = "sgd"  # lars: the paper's, with learning_rate 0.2 x batch / 256 or so
+    accumulate: Count = 1  # batches whose gradients make one step; batch norm still sees one batch
     devices: Count = 1  # GPUs that share each batch
     precision: Precision = "32-true"
 
