@@ -211,24 +211,6 @@ def test_a_view_is_a_function_of_its_key_and_images_of_a_batch_differ():
     assert view(image, rng(0)).shape == (3, 32, 32)
 
 
-def test_crop_areas_are_uniform_over_the_published_range():
-    sizes = []
-    image = picture(size=(200, 200))
-
-    class Spy:
-        size = (200, 200)
-
-        def resize(self, size, resample, box):
-            sizes.append((box[2] - box[0]) * (box[3] - box[1]) / 200**2)
-            return image
-
-    view, draw = View(8), rng(3)
-    for _ in range(2000):
-        view.crop(Spy(), draw)
-    assert min(sizes) > 0.075 and max(sizes) <= 1.0
-    assert np.mean(sizes) == pytest.approx(0.5, abs=0.04)  # 0.54 but for large crops that do not fit
-
-
 def test_hue_turns_red_to_green_in_a_third_of_a_turn():
     red = Image.new("RGB", (2, 2), (255, 0, 0))
     assert np.asarray(shifted_hue(red, 1 / 3))[0, 0].tolist() == [0, 255, 0]

@@ -16,6 +16,7 @@ from byol_helpers.errors import UserError
 from byol_helpers.pretraining.augmentations import View, two_views
 from byol_helpers.pretraining.byol import BYOL, encoder, parameter_groups, tau_at
 from byol_helpers.pretraining.diagnostics import alignment, effective_rank, feature_std, mean_cosine
+from byol_helpers.pretraining.fast_views import view_of
 from byol_helpers.pretraining.lars import LARS
 from byol_helpers.training import Item, Plan, StepModule, cosine_with_warmup, fit, rng
 
@@ -26,14 +27,17 @@ THESIS = ("the thesis's 350,000 iterations of 64 images", 350_000 * 64)  # secti
 class ViewsDataset(Dataset):
     """Two random views of each picture, [3, size, size] each. Knows file names only: there are no labels to read."""
 
-    def __init__(self, files: list[Path], size: int, seed: int):
-        self.files, self.seed, self.views = files, seed, two_views(size)
+    def __init__(self, files: list[Path], size: int, seed: int, fast: bool = False):
+        self.files, self.seed, self.views, self.fast = files, seed, two_views(size), fast
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
-        image, draw = Image.fromarray(read_image(self.files[item.index])), rng(self.seed, item.position)
+        pixels, draw = read_image(self.files[item.index]), rng(self.seed, item.position)
+        if self.fast:
+            return tuple(view_of(pixels, view, draw) for view in self.views)
+        image = Image.fromarray(pixels)
         return tuple(view(image, draw) for view in self.views)
 
 
@@ -77,6 +81,8 @@ class BYOLModule(StepModule):
         return self.sgd(groups, settings.learning_rate, settings.momentum, settings.weight_decay, factor)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+        if self.settings.channels_last:
+            batch = [view.contiguous(memory_format=torch.channels_last) for view in batch]
         loss, seen = self.network(*batch)
         first, second = seen.features.chunk(2)
         self.values = {"loss": loss.item(), "lr": self.optimizers().param_groups[0]["lr"], "tau": self._tau(),
@@ -138,7 +144,10 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
                 METRICS_EVERY, settings.workers, settings.gradient_clip, settings.devices, settings.precision,
                 settings.accumulate, THESIS)
     network = BYOL(backbone, settings.hidden, settings.output, settings.head_norm)
-    module = BYOLModule(plan, ViewsDataset(files, settings.view_size, seed), network, settings)
+    if settings.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    dataset = ViewsDataset(files, settings.view_size, seed, settings.views == "torch")
+    module = BYOLModule(plan, dataset, network, settings)
     fit(module)
     return cpu_tensors(module.network.encoder)
 
