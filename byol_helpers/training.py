@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from byol_helpers.errors import UserError
 from byol_helpers.runs import Progress, duration, peak_memory_mb, replacing, write_text
+from byol_helpers.shared_norm import SharedNorm
 
 CHECKPOINT = "last.ckpt"
 FORECAST_AFTER = 20  # steps
@@ -265,8 +266,7 @@ def fit(module: StepModule) -> None:
 def _devices(plan: Plan) -> dict:
     """The Trainer's settings for one device, or for several that exchange gradients and batch statistics (SyncBN).
 
-    The processes start from this one, so the stage around the training exists once. torch's SyncBN is for GPUs: CPU
-    processes, made for tests, each use the statistics of their share of the batch.
+    The processes start from this one, so the stage around the training exists once.
     """
     if plan.devices == 1:
         return {"devices": 1}
@@ -274,7 +274,8 @@ def _devices(plan: Plan) -> dict:
     if 0 < there < plan.devices:
         raise UserError(f"{plan.title}: {plan.devices} devices are asked for, {there} found; set devices={there}")
     start = "notebook" if hasattr(sys, "ps1") else "spawn"  # a notebook's own code cannot be imported by a new process
-    return {"devices": plan.devices, "strategy": f"ddp_{start}", "sync_batchnorm": there > 0}
+    shared = {"sync_batchnorm": True} if there else {"plugins": [SharedNorm()]}
+    return {"devices": plan.devices, "strategy": f"ddp_{start}"} | shared
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
