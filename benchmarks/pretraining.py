@@ -108,7 +108,8 @@ def input_() -> dict:
     about = {"images": len(files), "view_size": SIZE, "short_side": SIDE, "threads": 1, "megabytes": whole / 1e6,
              "megabytes of the copies": small / 1e6, "bytes, copies to originals": round(small / whole, 3),
              "versions": installed_versions()}
-    return result(rates["ours"], rates["peer"], "raw JPEG and lightly's BYOLTransform", "images/s and core", False, about)
+    name = "raw JPEG and lightly's BYOLTransform"
+    return result(rates["ours"], rates["peer"], name, "images/s and core", False, about)
 
 
 @benchmark

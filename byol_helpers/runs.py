@@ -216,7 +216,8 @@ def peak_memory_mb() -> int:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / (1 << 20))
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def device_name() -> str:

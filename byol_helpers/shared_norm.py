@@ -7,7 +7,22 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import nn
-from torch.distributed.nn.functional import all_reduce  # the one that gradients flow through
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -21,9 +36,9 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
         count = dist.get_world_size() * x.numel() / x.shape[1]  # the shares are equal
-        mean = all_reduce(x.sum(axes)) / count
+        mean = _Sum.apply(x.sum(axes)) / count
         centred = x - mean.view(shape)
-        variance = all_reduce(centred.square().sum(axes)) / count
+        variance = _Sum.apply(centred.square().sum(axes)) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)

@@ -147,7 +147,8 @@ def test_views_of_grey_palette_cmyk_16_bit_and_turned_pictures(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     made = {"grey.png": base.convert("L"), "palette.png": base.convert("P"), "cmyk.jpg": base.convert("CMYK"),
-            "deep.png": Image.fromarray(np.asarray(base.convert("L"), np.uint16) * 257), "rgba.png": base.convert("RGBA")}
+            "deep.png": Image.fromarray(np.asarray(base.convert("L"), np.uint16) * 257),
+            "rgba.png": base.convert("RGBA")}
     for name, picture in made.items():
         picture.save(tmp_path / name)
     base.save(tmp_path / "turned.jpg", exif=exif)

@@ -25,8 +25,8 @@ def encoder(depth: int) -> nn.Module:
 def head(inputs: int, hidden: int, output: int, norm: bool = True) -> nn.Sequential:
     """Projector or predictor: Linear - BatchNorm - ReLU - Linear without bias.
 
-    BYOL's hidden layer is 4096 wide; the thesis's, 2048 (section 3.2.4), is this project's default. Without ``norm`` the
-    batch norm is left out, an ablation of the literature.
+    BYOL's hidden layer is 4096 wide; the thesis's, 2048 (section 3.2.4), is this project's default. Without ``norm``
+    the batch norm is left out, an ablation of the literature.
     """
     middle = [nn.BatchNorm1d(hidden)] if norm else []
     return nn.Sequential(nn.Linear(inputs, hidden), *middle, nn.ReLU(inplace=True),

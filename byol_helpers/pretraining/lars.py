@@ -9,9 +9,10 @@ import torch
 
 
 class LARS(torch.optim.Optimizer):
-    """Momentum SGD whose step of each layer is scaled to the length of its weights (arXiv:1708.03888; BYOL, appendix).
+    """Momentum SGD whose step of each layer is scaled to the length of its weights (arXiv:1708.03888).
 
-        u = g + weight_decay w;   r = eta |w| / |u|, or 1 where either length is 0;   v <- momentum v + r u;   w <- w - lr v
+        u = g + weight_decay w,   r = eta |w| / |u|, or 1 where either length is 0
+        v <- momentum v + r u,    w <- w - lr v
 
     Args:
         params: groups; one with ``adapt: False`` takes r = 1. BYOL gives biases and norm parameters neither decay nor
