@@ -13,8 +13,8 @@ REGISTRY: dict[str, Callable[[], dict]] = {}
 
 
 def benchmark(function: Callable[[], dict]) -> Callable[[], dict]:
-    """Register a benchmark under its function's name, ``_`` read as ``-``."""
-    REGISTRY[function.__name__.replace("_", "-")] = function
+    """Register a benchmark under its function's name, ``_`` read as ``-`` and left out at the end."""
+    REGISTRY[function.__name__.rstrip("_").replace("_", "-")] = function
     return function
 
 

@@ -80,6 +80,12 @@ class Pretrain(Section):
     tau_start: Fraction
     checkpoint_every: Count
     workers: Index
+    head_norm: bool = True  # batch norm in projector and predictor
+    optimizer: Literal["sgd", "lars"] = "sgd"  # lars: the paper's, with learning_rate 0.2 x batch / 256 or so
+    accumulate: Count = 1  # batches whose gradients make one step; batch norm still sees one batch
+    cache_side: Count | None = None  # short side in pixels of copies that are decoded faster; null: the originals
+    views: Literal["pillow", "torch"] = "pillow"  # who renders the views; torch is faster, the draws are the same
+    channels_last: bool = False  # memory format of images and weights: faster convolutions
     devices: Count = 1  # GPUs that share each batch
     precision: Precision = "32-true"
 

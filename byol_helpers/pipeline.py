@@ -9,10 +9,11 @@ import importlib.util
 from pathlib import Path
 
 from byol_helpers.config import ARM_LABELS, dump_profile, load_profile
+from byol_helpers.data import cache
 from byol_helpers.data.layout import area_limits, load_split, pretraining_images
 from byol_helpers.data.prepare import prepare
 from byol_helpers.errors import UserError
-from byol_helpers.runs import Run, run_stage, write_json, write_text
+from byol_helpers.runs import Run, run_stage, sha256, write_json, write_text
 
 
 def open_run(profile: str = "quick", run: str | Path | None = None, data: str | Path | None = None,
@@ -61,7 +62,7 @@ def pretrain(run: Run, name: str = "byol") -> Path:
 
     def work(folder: Path) -> None:
         weights = bridge.load(start) if start else None
-        train_byol(run.profile, pretraining_images(run), folder, f"pretrain {name}", weights)
+        train_byol(run.profile, _usable_images(run), folder, f"pretrain {name}", weights)
 
     return run_stage(run, f"pretrain/{name}", parameters, [run.path / "splits.json", *([start] if start else [])], work)
 
@@ -241,6 +242,15 @@ STAGES = ("prepare", "supervised", "pretrain", "transfer", "finetune", "evaluate
 
 def _weights(run: Run, arm: str) -> Path:
     return run.path / "weights" / f"{arm}.pth"
+
+
+def _usable_images(run: Run) -> list[Path]:
+    """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
+    side, files = run.profile.pretrain.cache_side, pretraining_images(run)
+    if side is None:
+        return cache.readable(files, "check images")
+    listed = sha256(run.path / "splits.json")[:8]  # another list of images is another cache
+    return cache.shrunk(files, run.path / "cache" / f"{side}-{listed}", side, f"shrink images to {side} pixels")
 
 
 def _base(run: Run) -> dict:

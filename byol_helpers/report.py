@@ -114,7 +114,8 @@ def _execute(stem: str, folder: Path, values: dict) -> None:
 class _Terminal:
     """Passes the stages' own lines on to the terminal while a notebook runs; the rest is for its reader."""
 
-    STAGE = re.compile(r"[\w/ .-]+: (\d+ of \d+ \w+.*( in | left)|goes on|up to date|runs afresh|was interrupted)")
+    STAGE = re.compile(r"[\w/ .-]+: (\d+ of \d+ \w+.*( in | left)|[\d.e+]+ images/s|"
+                       r"goes on|up to date|runs afresh|was interrupted)")
 
     def write(self, text: str) -> None:
         for line in text.splitlines():

@@ -115,13 +115,15 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: ``8 s``, ``2 min 05 s``, ``3 h 20 min``."""
+    """Seconds as a person says them: ``8 s``, ``2 min 05 s``, ``3 h 20 min``, ``4 days 6 h``."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60:02d} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 86400} days {seconds % 86400 // 3600} h"
 
 
 def run_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path], work: Callable[[Path], object],
@@ -201,13 +203,21 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
 
 def _cost(start: float) -> dict:
     """Seconds of this session, peak memory of the process so far, device, versions."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     return {
         "seconds": round(time.monotonic() - start, 3),
-        "peak_memory_mb": round(peak),
+        "peak_memory_mb": peak_memory_mb(),
         "device": device_name(),
         "versions": {"python": platform.python_version()} | installed_versions(),
     }
+
+
+def peak_memory_mb() -> int:
+    """Most memory that this process has held so far; on a GPU that of the GPU."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / (1 << 20))
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 def device_name() -> str:

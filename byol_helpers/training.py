@@ -7,7 +7,6 @@ are drawn from generators seeded by both, so a restart needs nothing but the che
 
 import logging
 import math
-import pickle
 import signal
 import statistics
 import sys
@@ -23,9 +22,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from byol_helpers.errors import UserError
-from byol_helpers.runs import Progress, replacing, write_text
+from byol_helpers.runs import Progress, duration, peak_memory_mb, replacing, write_text
+from byol_helpers.shared_norm import SharedNorm
 
 CHECKPOINT = "last.ckpt"
+FORECAST_AFTER = 20  # steps
 
 
 def rng(*key: int) -> np.random.Generator:
@@ -91,6 +92,8 @@ class Plan:
     gradient_clip: float = 0.0
     devices: int = 1  # processes that share each batch: GPUs, or CPU processes where there is none
     precision: str = "32-true"
+    accumulate: int = 1  # batches of one step
+    reference: tuple[str, int] | None = None  # a training to forecast beside this one: name, images shown in all
 
 
 class StepModule(lightning.LightningModule):
@@ -105,8 +108,8 @@ class StepModule(lightning.LightningModule):
         """The batches from here to the next checkpoint; Lightning asks again after each."""
         plan, first = self.plan, self.global_step
         last = min(plan.steps, first + plan.checkpoint_every - first % plan.checkpoint_every)
-        batches = StepBatches(len(self.dataset), plan.batch_size, plan.seed, first, last,
-                              self.trainer.global_rank, self.trainer.world_size)
+        batches = StepBatches(len(self.dataset), plan.batch_size, plan.seed, first * plan.accumulate,
+                              last * plan.accumulate, self.trainer.global_rank, self.trainer.world_size)
         return DataLoader(self.dataset, batch_sampler=batches, num_workers=plan.workers, collate_fn=self.collate,
                           pin_memory=torch.cuda.is_available())
 
@@ -117,7 +120,11 @@ class StepModule(lightning.LightningModule):
     def sgd(self, parameters: list, learning_rate: float, momentum: float, weight_decay: float,
             factor: Callable[[int], float]) -> dict:
         """SGD with a learning rate that is multiplied by a function of the step."""
-        optimizer = torch.optim.SGD(parameters, learning_rate, momentum=momentum, weight_decay=weight_decay)
+        return self.scheduled(torch.optim.SGD(parameters, learning_rate, momentum=momentum, weight_decay=weight_decay),
+                              factor)
+
+    def scheduled(self, optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> dict:
+        """An optimiser whose learning rate is multiplied by a function of the step."""
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -160,6 +167,23 @@ def step_seed(plan: Plan, step: int) -> int:
     return int(rng(plan.seed, step, 1).integers(2**63))
 
 
+def forecast(plan: Plan, computed: list[float], waited: list[float]) -> str:
+    """What the first steps say about this device, in one line.
+
+    Args:
+        plan: its ``reference`` is a training to compare with: (name, images shown in all).
+        computed, waited: seconds of each step, and seconds between steps, in which the next images are made.
+    """
+    work, wait = statistics.median(computed), statistics.median(waited)
+    rate = plan.batch_size * plan.accumulate / (work + wait)
+    said = (f"{plan.title}: {rate:.3g} images/s, {work:.2g} s a step and {wait:.2g} s waiting for images, "
+            f"{peak_memory_mb():,} MB; {plan.steps:,} steps take {duration(plan.steps * (work + wait))}")
+    if plan.reference:
+        name, images = plan.reference
+        said += f", {name} would take {duration(images / rate)} with this network and image size"
+    return said
+
+
 class Recorder(lightning.Callback):
     """Progress lines, metrics.csv, the NaN guard and the checkpoint.
 
@@ -168,6 +192,7 @@ class Recorder(lightning.Callback):
 
     def __init__(self, plan: Plan):
         self.plan, self.medians, self.progress = plan, Medians(plan.metrics_every, plan.steps), None
+        self.computed, self.waited, self.ended = [], [], None
 
     def state_dict(self) -> dict:
         return self.medians.state_dict()
@@ -180,15 +205,24 @@ class Recorder(lightning.Callback):
             self.progress = Progress(self.plan.title, self.plan.steps, done=trainer.global_step)
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
-        self.started = clock()
+        now = clock()
+        if batch_idx % self.plan.accumulate == 0:
+            self.started = now
+            self.waited += [now - self.ended] if self.ended else []
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         loss = float(outputs["loss"])
         if not math.isfinite(loss):
             raise not_finite(self.plan, str(loss), trainer.global_step, module.values.get("lr", math.nan))
-        self.medians.add(trainer.global_step, module.values | {"seconds": clock() - self.started})
+        if (batch_idx + 1) % self.plan.accumulate:
+            return
+        self.ended = clock()
+        self.computed.append(self.ended - self.started)
+        self.medians.add(trainer.global_step, module.values | {"seconds": self.computed[-1]})
         if self.progress:
             self.progress.update()
+            if len(self.computed) == FORECAST_AFTER:
+                print(forecast(self.plan, self.computed, self.waited), flush=True)
 
     def on_train_epoch_end(self, trainer, module) -> None:
         last = self.plan.folder / CHECKPOINT
@@ -215,7 +249,7 @@ def fit(module: StepModule) -> None:
         max_steps=plan.steps, max_epochs=-1, accelerator="auto", precision=plan.precision, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[Recorder(plan)],
         reload_dataloaders_every_n_epochs=1, use_distributed_sampler=False,
-        gradient_clip_val=plan.gradient_clip or None, **_devices(plan),
+        gradient_clip_val=plan.gradient_clip or None, accumulate_grad_batches=plan.accumulate, **_devices(plan),
     )
     try:
         trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
@@ -232,8 +266,7 @@ def fit(module: StepModule) -> None:
 def _devices(plan: Plan) -> dict:
     """The Trainer's settings for one device, or for several that exchange gradients and batch statistics (SyncBN).
 
-    The processes start from this one, so the stage around the training exists once. torch's SyncBN is for GPUs: CPU
-    processes, made for tests, each use the statistics of their share of the batch.
+    The processes start from this one, so the stage around the training exists once.
     """
     if plan.devices == 1:
         return {"devices": 1}
@@ -241,45 +274,8 @@ def _devices(plan: Plan) -> dict:
     if 0 < there < plan.devices:
         raise UserError(f"{plan.title}: {plan.devices} devices are asked for, {there} found; set devices={there}")
     start = "notebook" if hasattr(sys, "ps1") else "spawn"  # a notebook's own code cannot be imported by a new process
-    return {"devices": plan.devices, "strategy": f"ddp_{start}", "sync_batchnorm": there > 0}
-
-
-def read_plain(path: Path) -> object:
-    """What ``torch.save`` wrote, if it is tensors and plain values; code that the file may hold is not run."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such weights file; run the stage that writes it, or give the path of a .pth file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or ["empty"])[0]
-        raise UserError(f"{path}: damaged, or more than plain tensors ({reason[:90]}); save it again with "
-                        "torch.save(model.state_dict(), file)") from None
-
-
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a file of named tensors without running any code that it may hold."""
-    tensors = read_plain(path)
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise UserError(f"{path}: not a dictionary of tensors; save model.state_dict()")
-    return tensors
-
-
-def load_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Load weights into a network and accept no difference in names or shapes (counters of batches apart)."""
-    fit_exactly(network, weights)
-    network.load_state_dict({k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, strict=False)
-
-
-def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Compare names and shapes of weights with those of a network; a ``UserError`` lists what differs."""
-    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    given = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
-    wrong = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
-    problems = {"missing": sorted(wanted.keys() - given.keys()), "unknown": sorted(given.keys() - wanted.keys()),
-                "of another shape": sorted(wrong)}
-    said = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])} ...)" for kind, names in problems.items() if names)
-    if said:
-        raise UserError(f"the weights do not fit this ResNet: {said}; use weights of the same architecture")
+    shared = {"sync_batchnorm": True} if there else {"plugins": [SharedNorm()]}
+    return {"devices": plan.devices, "strategy": f"ddp_{start}"} | shared
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:

@@ -12,7 +12,7 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet
 
 from byol_helpers.errors import UserError
 from byol_helpers.runs import replacing, sha256, write_json
-from byol_helpers.training import fit_exactly, load_tensors, read_plain
+from byol_helpers.weights import fit_exactly, load_tensors, read_plain
 
 IMAGENET = {18: ResNet18_Weights.IMAGENET1K_V1, 50: ResNet50_Weights.IMAGENET1K_V1}
 SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}

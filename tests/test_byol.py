@@ -13,7 +13,16 @@ from lightly.utils.scheduler import cosine_schedule
 from PIL import Image
 
 from byol_helpers.pretraining.augmentations import View, shifted_hue, two_views
-from byol_helpers.pretraining.byol import BYOL, encoder, feature_std, head, parameter_groups, regression_loss, tau_at
+from byol_helpers.pretraining.byol import (
+    BYOL,
+    encoder,
+    head,
+    parameter_groups,
+    regression_loss,
+    squared_distance,
+    tau_at,
+)
+from byol_helpers.pretraining.lars import LARS
 from byol_helpers.training import StepBatches, cosine_with_warmup, rng
 
 
@@ -27,6 +36,7 @@ def test_loss_is_the_squared_distance_of_normalised_vectors(pair):
     prediction, target = pair
     squared = (F.normalize(prediction, dim=1) - F.normalize(target, dim=1)).square().sum(1)
     assert torch.allclose(regression_loss(prediction, target), squared, atol=1e-6)
+    assert torch.allclose(squared_distance(prediction, target), squared, atol=1e-6)
 
 
 def test_loss_and_gradient_equal_lightly(pair):
@@ -63,12 +73,13 @@ def test_both_directions_are_summed_and_each_view_has_its_own_batch_statistics()
     first, second = torch.randn(2, 8, 3, 32, 32)
     reference = BYOL(encoder(18), 64, 32).train()
     reference.load_state_dict(network.state_dict())
-    loss, features = network(first, second)
+    loss, seen = network(first, second)
     p = [reference.predictor(reference.projector(reference.encoder(v))) for v in (first, second)]
     t = [reference.target(v) for v in (first, second)]
     by_hand = 4 - 2 * F.cosine_similarity(p[0], t[1]).mean() - 2 * F.cosine_similarity(p[1], t[0]).mean()
     assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
-    assert features.shape == (16, 512)
+    assert seen.features.shape == (16, 512) and seen.projections.shape == seen.targets.shape == (16, 32)
+    assert torch.allclose(seen.targets, torch.cat(t), atol=1e-5) and not seen.projections.requires_grad
     loss.backward()
     assert all(p.grad is None for p in network.target.parameters())
     assert all(p.grad is not None for p in network.encoder.parameters())
@@ -116,12 +127,6 @@ def test_learning_rate_warms_up_and_ends_at_zero():
     assert cosine_with_warmup(100, 100, 10) == pytest.approx(0.0)
 
 
-def test_feature_std_at_both_extremes():
-    assert feature_std(torch.ones(512, 64)) == pytest.approx(0, abs=1e-6)
-    torch.manual_seed(0)
-    assert feature_std(torch.randn(4096, 64)) == pytest.approx(1, abs=0.02)
-
-
 def test_decay_spares_biases_and_norms():
     network = BYOL(encoder(18), 64, 32)
     decayed, spared = parameter_groups(network, 1e-4)
@@ -129,6 +134,63 @@ def test_decay_spares_biases_and_norms():
     assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in spared["params"])
     trained = sum(p.requires_grad for p in network.parameters())
     assert len(decayed["params"]) + len(spared["params"]) == trained
+
+
+def test_heads_with_and_without_norm_of_both_widths():
+    for hidden in (2048, 4096):
+        with_norm, without = head(2048, hidden, 256), head(2048, hidden, 256, norm=False)
+        count = 2048 * hidden + hidden + hidden * 256
+        assert sum(p.numel() for p in without.parameters()) == count
+        assert sum(p.numel() for p in with_norm.parameters()) == count + 2 * hidden
+        assert with_norm[-1].bias is None and without(torch.zeros(2, 2048)).shape == (2, 256)
+
+
+def lars_by_hand(w, gradients, lr, momentum, decay, eta, adapt):
+    velocity = torch.zeros_like(w)
+    for g in gradients:
+        update = g + decay * w
+        if adapt and w.norm() > 0 and update.norm() > 0:
+            update = update * eta * w.norm() / update.norm()
+        velocity = momentum * velocity + update
+        w = w - lr * velocity
+    return w
+
+
+@pytest.mark.parametrize("start", [torch.arange(6.0).reshape(2, 3) - 2, torch.zeros(2, 3)])
+@pytest.mark.parametrize("adapt", [True, False])
+def test_lars_steps_by_the_equation(start, adapt):
+    torch.manual_seed(0)
+    gradients, weight = torch.randn(3, 2, 3), torch.nn.Parameter(start.clone())
+    optimizer = LARS([{"params": [weight], "adapt": adapt}], 0.3, momentum=0.9, weight_decay=0.01, eta=0.1)
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+    assert torch.allclose(weight, lars_by_hand(start, gradients, 0.3, 0.9, 0.01, 0.1, adapt), atol=1e-6)
+
+
+def test_lars_equals_lightlys_where_both_read_the_paper_alike():
+    """lightly divides by |g| + decay |w| instead of |g + decay w|: the same where g and w are parallel."""
+    from lightly.utils.lars import LARS as Theirs
+
+    torch.manual_seed(0)
+    start = torch.randn(5, 4)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    pair = [(ours, LARS([ours], 0.2, 0.9, 1e-2, eta=1e-3)),
+            (theirs, Theirs([theirs], 0.2, 0.9, 0, 1e-2, trust_coefficient=1e-3))]
+    for factor in (0.5, 2.0, 0.1):
+        for weight, optimizer in pair:
+            weight.grad = factor * weight.detach()
+            optimizer.step()
+    assert torch.allclose(ours, theirs, atol=1e-6) and not torch.allclose(ours, start)
+
+
+def test_lars_leaves_biases_and_norms_to_plain_momentum():
+    network = BYOL(encoder(18), 64, 32)
+    optimizer = LARS(parameter_groups(network, 1e-6), 0.2)
+    plain = [group for group in optimizer.param_groups if not group["adapt"]]
+    assert [group["weight_decay"] for group in plain] == [0.0]
+    assert all(p.ndim == 1 for p in plain[0]["params"])
+    assert any(p is network.predictor[0].weight for p in optimizer.param_groups[0]["params"])
 
 
 def picture(seed=0, size=(96, 80)):
@@ -147,24 +209,6 @@ def test_a_view_is_a_function_of_its_key_and_images_of_a_batch_differ():
     assert torch.equal(view(image, rng(1, 5)), view(image, rng(1, 5)))
     assert not torch.equal(view(image, rng(1, 5)), view(image, rng(1, 6)))
     assert view(image, rng(0)).shape == (3, 32, 32)
-
-
-def test_crop_areas_are_uniform_over_the_published_range():
-    sizes = []
-    image = picture(size=(200, 200))
-
-    class Spy:
-        size = (200, 200)
-
-        def resize(self, size, resample, box):
-            sizes.append((box[2] - box[0]) * (box[3] - box[1]) / 200**2)
-            return image
-
-    view, draw = View(8), rng(3)
-    for _ in range(2000):
-        view.crop(Spy(), draw)
-    assert min(sizes) > 0.075 and max(sizes) <= 1.0
-    assert np.mean(sizes) == pytest.approx(0.5, abs=0.04)  # 0.54 but for large crops that do not fit
 
 
 def test_hue_turns_red_to_green_in_a_third_of_a_turn():

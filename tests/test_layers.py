@@ -16,18 +16,20 @@ MAX_LINES = 320
 # pretraining, segmentation, background (strangers to each other; transfer is the bridge of the first two,
 # training what they share) <- evaluation <- figures <- pipeline <- __main__.
 BASE = {"errors", "config", "runs", "thesis"}
-MIDDLE = {"training", "pretraining", "segmentation", "background", "transfer"}
+MIDDLE = {"weights", "training", "pretraining", "segmentation", "background", "transfer"}
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
     "runs": {"errors", "config"},
     "thesis": {"errors", "config", "runs"},
     "data": BASE,
-    "training": BASE | {"data"},
+    "weights": {"errors"},
+    "shared_norm": set(),
+    "training": BASE | {"data", "shared_norm"},
     "pretraining": BASE | {"data", "training"},
-    "segmentation": BASE | {"data", "training"},
+    "segmentation": BASE | {"data", "training", "weights"},
     "background": BASE | {"data"},
-    "transfer": BASE | {"data", "training", "pretraining", "segmentation"},
+    "transfer": BASE | {"data", "training", "weights", "pretraining", "segmentation"},
     "evaluation": BASE | {"data", "background"},
     "figures": BASE | {"data", "background", "evaluation"},
     "pipeline": BASE | {"data", "evaluation", "figures"} | MIDDLE,

@@ -1,9 +1,10 @@
 """The two views of BYOL (Grill et al. 2020, appendix B; thesis 3.2.2), with the published numbers as defaults.
 
 Every random number comes from the generator that is passed in, so a view is a function of its key, and each image of a
-batch draws its own crop and colours.
+batch draws its own crop and colours. ``View`` renders with Pillow; ``fast_views`` renders the same draws with torch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,44 +36,60 @@ class View:
 
     def __call__(self, image: Image.Image, draw: np.random.Generator) -> torch.Tensor:
         """An RGB picture becomes a normalised float32 tensor [3, size, size]."""
-        image = self.crop(image, draw)
-        if draw.random() < self.flip:
+        drawn = self.draw(*image.size, draw)
+        image = image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=drawn.box)
+        if drawn.flip:
             image = ImageOps.mirror(image)
-        if draw.random() < self.jitter:
-            image = self.colours(image, draw)
-        if draw.random() < self.grey:
+        for kind, strength in drawn.colours:
+            image = COLOURS[kind](image, strength)
+        if drawn.grey:
             image = ImageOps.grayscale(image).convert("RGB")
-        if draw.random() < self.blur:
-            sigma = draw.uniform(*self.sigma) * self.size / PUBLISHED_SIZE
-            image = image.filter(ImageFilter.GaussianBlur(sigma))
-        if draw.random() < self.solarize:
+        if drawn.sigma:
+            image = image.filter(ImageFilter.GaussianBlur(drawn.sigma))
+        if drawn.solarize:
             image = ImageOps.solarize(image, threshold=128)
         return normalised(image)
 
-    def crop(self, image: Image.Image, draw: np.random.Generator) -> Image.Image:
-        """A random part by area and aspect ratio, resized to a square; the whole image if ten draws do not fit."""
-        width, height = image.size
-        box = (0, 0, width, height)
+    def draw(self, width: int, height: int, draw: np.random.Generator) -> "Drawn":
+        """Every random number of one view of a picture of that size; they do not depend on its pixels."""
+        box = self.crop(width, height, draw)
+        flip = draw.random() < self.flip
+        colours = self.colours(draw) if draw.random() < self.jitter else ()
+        grey = draw.random() < self.grey
+        sigma = draw.uniform(*self.sigma) * self.size / PUBLISHED_SIZE if draw.random() < self.blur else 0.0
+        return Drawn(box, flip, colours, grey, sigma, draw.random() < self.solarize)
+
+    def crop(self, width: int, height: int, draw: np.random.Generator) -> tuple[int, int, int, int]:
+        """A random part by area and aspect ratio (left, top, right, bottom); the whole if ten draws do not fit."""
         for _ in range(10):
             area = width * height * draw.uniform(*self.area)
             ratio = np.exp(draw.uniform(np.log(self.ratio[0]), np.log(self.ratio[1])))
             w, h = round(float(np.sqrt(area * ratio))), round(float(np.sqrt(area / ratio)))
             if 0 < w <= width and 0 < h <= height:
                 x, y = int(draw.integers(width - w + 1)), int(draw.integers(height - h + 1))
-                box = (x, y, x + w, y + h)
-                break
-        return image.resize((self.size, self.size), Image.Resampling.BICUBIC, box=box)
+                return x, y, x + w, y + h
+        return 0, 0, width, height
 
-    def colours(self, image: Image.Image, draw: np.random.Generator) -> Image.Image:
-        """Brightness, contrast, saturation and hue, in random order."""
-        for kind in draw.permutation(4):
-            if kind == 3:
-                image = shifted_hue(image, draw.uniform(-self.hue, self.hue))
-                continue
-            enhance = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)[kind]
-            strength = (self.brightness, self.contrast, self.saturation)[kind]
-            image = enhance(image).enhance(draw.uniform(1 - strength, 1 + strength))
-        return image
+    def colours(self, draw: np.random.Generator) -> tuple[tuple[str, float], ...]:
+        """Brightness, contrast, saturation and hue in random order, each with its strength."""
+        strengths = (self.brightness, self.contrast, self.saturation, self.hue)
+        return tuple((name, draw.uniform(middle - strengths[k], middle + strengths[k]))
+                     for k, name, middle in (CHANGES[k] for k in draw.permutation(4)))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The random numbers of one view."""
+
+    box: tuple[int, int, int, int]  # left, top, right, bottom in pixels of the picture
+    flip: bool
+    colours: tuple[tuple[str, float], ...]  # in their order; factors around 1, hue in turns around 0
+    grey: bool
+    sigma: float  # of the blur, pixels of the view; 0 for none
+    solarize: bool
+
+
+CHANGES = ((0, "brightness", 1.0), (1, "contrast", 1.0), (2, "saturation", 1.0), (3, "hue", 0.0))
 
 
 def two_views(size: int) -> tuple[View, View]:
@@ -80,11 +97,19 @@ def two_views(size: int) -> tuple[View, View]:
     return View(size), View(size, blur=0.1, solarize=0.2)
 
 
+def enhanced(kind: type) -> Callable[[Image.Image, float], Image.Image]:
+    return lambda image, factor: kind(image).enhance(factor)
+
+
 def shifted_hue(image: Image.Image, turns: float) -> Image.Image:
     """Rotate the colour circle by ``turns`` in -0.5..0.5, in Pillow's 8-bit HSV."""
     hue, saturation, value = image.convert("HSV").split()
     moved = (np.asarray(hue).astype(np.int16) + round(turns * 255)) % 256
     return Image.merge("HSV", (Image.fromarray(moved.astype(np.uint8)), saturation, value)).convert("RGB")
+
+
+COLOURS = {"brightness": enhanced(ImageEnhance.Brightness), "contrast": enhanced(ImageEnhance.Contrast),
+           "saturation": enhanced(ImageEnhance.Color), "hue": shifted_hue}
 
 
 def normalised(image: Image.Image) -> torch.Tensor:

@@ -14,21 +14,30 @@ from byol_helpers.config import Profile
 from byol_helpers.data.images import read_image
 from byol_helpers.errors import UserError
 from byol_helpers.pretraining.augmentations import View, two_views
-from byol_helpers.pretraining.byol import BYOL, encoder, feature_std, parameter_groups, tau_at
+from byol_helpers.pretraining.byol import BYOL, encoder, parameter_groups, tau_at
+from byol_helpers.pretraining.diagnostics import alignment, effective_rank, feature_std, mean_cosine
+from byol_helpers.pretraining.fast_views import view_of
+from byol_helpers.pretraining.lars import LARS
 from byol_helpers.training import Item, Plan, StepModule, cosine_with_warmup, fit, rng
+
+METRICS_EVERY = 5  # steps
+THESIS = ("the thesis's 350,000 iterations of 64 images", 350_000 * 64)  # section 4.4
 
 
 class ViewsDataset(Dataset):
     """Two random views of each picture, [3, size, size] each. Knows file names only: there are no labels to read."""
 
-    def __init__(self, files: list[Path], size: int, seed: int):
-        self.files, self.seed, self.views = files, seed, two_views(size)
+    def __init__(self, files: list[Path], size: int, seed: int, fast: bool = False):
+        self.files, self.seed, self.views, self.fast = files, seed, two_views(size), fast
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
-        image, draw = Image.fromarray(read_image(self.files[item.index])), rng(self.seed, item.position)
+        pixels, draw = read_image(self.files[item.index]), rng(self.seed, item.position)
+        if self.fast:
+            return tuple(view_of(pixels, view, draw) for view in self.views)
+        image = Image.fromarray(pixels)
         return tuple(view(image, draw) for view in self.views)
 
 
@@ -53,7 +62,11 @@ class CropsDataset(Dataset):
 
 
 class BYOLModule(StepModule):
-    """BYOL under Lightning: SGD, warm-up and cosine, target update after the optimiser's step."""
+    """BYOL under Lightning: SGD or LARS, warm-up and cosine, target update after the optimiser's step.
+
+    With ``accumulate`` several batches make one step, and the target is updated once for all of them. That saves
+    memory; it is not a larger batch, because batch norm sees each of them alone.
+    """
 
     def __init__(self, plan: Plan, dataset: ViewsDataset, network: BYOL, settings):
         super().__init__(plan, dataset, default_collate)
@@ -63,12 +76,20 @@ class BYOLModule(StepModule):
         settings = self.settings
         factor = partial(cosine_with_warmup, steps=self.plan.steps, warmup=settings.warmup_steps)
         groups = parameter_groups(self.network, settings.weight_decay)
+        if settings.optimizer == "lars":
+            return self.scheduled(LARS(groups, settings.learning_rate, settings.momentum), factor)
         return self.sgd(groups, settings.learning_rate, settings.momentum, settings.weight_decay, factor)
 
     def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
-        loss, features = self.network(*batch)
+        if self.settings.channels_last:
+            batch = [view.contiguous(memory_format=torch.channels_last) for view in batch]
+        loss, seen = self.network(*batch)
+        first, second = seen.features.chunk(2)
         self.values = {"loss": loss.item(), "lr": self.optimizers().param_groups[0]["lr"], "tau": self._tau(),
-                       "feature_std": feature_std(features)}
+                       "feature_std": feature_std(seen.features), "alignment": alignment(first, second),
+                       "target_cosine": mean_cosine(seen.projections, seen.targets)}
+        if (self.global_step + 1) % METRICS_EVERY == 0:  # a decomposition: too dear for every step of a fast device
+            self.values["effective_rank"] = effective_rank(seen.features)
         return loss
 
     def optimizer_step(self, *args, **kwargs) -> None:
@@ -119,10 +140,14 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
     backbone = encoder(profile.depth)
     if weights is not None:
         backbone.load_state_dict(weights)
-    plan = Plan(title, folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every, 5,
-                settings.workers, settings.gradient_clip, settings.devices, settings.precision)
-    network = BYOL(backbone, settings.hidden, settings.output)
-    module = BYOLModule(plan, ViewsDataset(files, settings.view_size, seed), network, settings)
+    plan = Plan(title, folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every,
+                METRICS_EVERY, settings.workers, settings.gradient_clip, settings.devices, settings.precision,
+                settings.accumulate, THESIS)
+    network = BYOL(backbone, settings.hidden, settings.output, settings.head_norm)
+    if settings.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    dataset = ViewsDataset(files, settings.view_size, seed, settings.views == "torch")
+    module = BYOLModule(plan, dataset, network, settings)
     fit(module)
     return cpu_tensors(module.network.encoder)
 
@@ -131,7 +156,8 @@ def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
     """Train the stand-in on ``data/crops`` and return its encoder's tensors."""
     settings, seed = profile.supervised, profile.seed
     torch.manual_seed(seed)
-    plan = Plan("supervised stand-in", folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every, 5)
+    plan = Plan("supervised stand-in", folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every,
+                METRICS_EVERY)
     module = ClassifierModule(plan, CropsDataset(data, seed), encoder(profile.depth), settings)
     fit(module)
     return cpu_tensors(module.network)

@@ -41,11 +41,11 @@ from byol_helpers.training import (
     Plan,
     StepBatches,
     clock,
-    load_exactly,
     not_finite,
     step_seed,
     write_csv,
 )
+from byol_helpers.weights import load_exactly
 
 BODY = "backbone.bottom_up."  # where detectron2 keeps the ResNet below a feature pyramid
 LOGGED = ("total_loss", "loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc", "lr", *SIGNALS)

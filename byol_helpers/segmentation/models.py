@@ -17,7 +17,7 @@ from byol_helpers.data.layout import Split
 from byol_helpers.errors import UserError
 from byol_helpers.runs import Progress, read_json, replacing, write_json
 from byol_helpers.segmentation.dataset import image_of
-from byol_helpers.training import load_tensors
+from byol_helpers.weights import load_tensors
 
 
 def engine(name: str) -> ModuleType:

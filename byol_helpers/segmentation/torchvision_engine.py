@@ -28,7 +28,8 @@ from byol_helpers.data.layout import Split
 from byol_helpers.segmentation.conditions import DETECTIONS, MEAN, SCORE_THRESHOLD, SIGNALS, STD, plan_of, schedule
 from byol_helpers.segmentation.dataset import InstanceDataset, collate, fitted
 from byol_helpers.segmentation.signals import recording
-from byol_helpers.training import Plan, StepModule, fit, load_exactly
+from byol_helpers.training import Plan, StepModule, fit
+from byol_helpers.weights import load_exactly
 
 FROZEN_STAGES = ("conv1", "bn1", "layer1")  # detectron2's FREEZE_AT 2
 DETECTRON2_NAMES = {"loss_classifier": "loss_cls", "loss_box_reg": "loss_box_reg", "loss_mask": "loss_mask",

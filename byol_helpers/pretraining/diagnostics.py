@@ -1,0 +1,94 @@
+"""Is BYOL collapsing, and are its features any good? Numbers that stand beside the loss.
+
+A collapsed network gives every image the same vector: the loss is then 0, the standard deviation 0, the effective rank
+1. None of the first four numbers needs a label; the nearest-neighbour accuracy does, where there are labelled crops.
+"""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from byol_helpers.data.images import read_image
+from byol_helpers.pretraining.augmentations import MEAN, STD
+
+NEIGHBOURS, TEMPERATURE = 20, 0.07  # of Wu et al. 2018, section 3.4; they take 200 neighbours of 1.3 million images
+
+
+def feature_std(features: torch.Tensor) -> float:
+    """Mean over dimensions of the standard deviation of normalised features [N, D], times sqrt(D).
+
+    1 for features spread evenly over the sphere, 0 for a collapsed network that gives the same vector to every image.
+    """
+    spread = F.normalize(features, dim=1).std(dim=0).mean()
+    return float(spread * math.sqrt(features.shape[1]))
+
+
+def effective_rank(features: torch.Tensor) -> float:
+    """In how many directions features [N, D] spread: exp of the entropy of their normalised singular values.
+
+    Roy and Vetterli 2007, on features Garrido et al. 2023 (RankMe). Between 1, all vectors on one line, and min(N, D),
+    all directions alike.
+    """
+    values = torch.linalg.svdvals(features.float())
+    shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    return float(torch.exp(torch.special.entr(shares).sum()))
+
+
+def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Mean squared distance of the normalised features [N, D] of two views of the same images (Wang and Isola 2020).
+
+    0 where views of an image give the same direction, 2 for unrelated directions, 4 for opposite ones.
+    """
+    return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(dim=1).mean())
+
+
+def mean_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Mean cosine of the rows of two tensors [N, D]: of the online and the target projections of the same views."""
+    return float(F.cosine_similarity(first, second, dim=1).mean())
+
+
+def neighbour_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor,
+                       neighbours: int = NEIGHBOURS, temperature: float = TEMPERATURE) -> float:
+    """Share of queries [M, D] whose label wins the vote of their nearest vectors of the bank [N, D].
+
+    A neighbour votes with weight exp(cosine / temperature) (Wu et al. 2018, equation 7).
+    """
+    similarity = F.normalize(queries, dim=1) @ F.normalize(bank, dim=1).T
+    nearest, index = similarity.topk(min(neighbours, len(bank)), dim=1)
+    votes = torch.zeros(len(queries), int(bank_labels.max()) + 1)
+    votes.scatter_add_(1, bank_labels[index], (nearest / temperature).exp())
+    return float((votes.argmax(dim=1) == labels).float().mean())
+
+
+@torch.inference_mode()
+def neighbours_on_crops(encoder: nn.Module, folder: Path, most: int = 1000, batch: int = 250) -> float:
+    """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: every second one asks the others.
+
+    The encoder is used in eval mode. BYOL has never seen the labels; the supervised stand-in was trained on them.
+
+    Args:
+        folder: with ``crops.csv`` (columns ``file`` and ``category_id``).
+        most: how many crops are used, the first ones of the list.
+        batch: how many are encoded at a time.
+    """
+    with open(folder / "crops.csv", newline="") as file:
+        rows = list(csv.DictReader(file))[:most]
+    ids = sorted({row["category_id"] for row in rows})
+    labels = torch.tensor([ids.index(row["category_id"]) for row in rows])
+    was_training, device = encoder.training, next(encoder.parameters()).device
+    encoder.eval()
+    features = torch.cat([encoder(_pixels(folder, rows[k:k + batch]).to(device)).cpu()
+                          for k in range(0, len(rows), batch)])
+    encoder.train(was_training)
+    return neighbour_accuracy(features[::2], labels[::2], features[1::2], labels[1::2])
+
+
+def _pixels(folder: Path, rows: list[dict]) -> torch.Tensor:
+    """Crops as the encoder wants them, float32 [N, 3, H, W]."""
+    pixels = np.stack([read_image(folder / row["file"]) for row in rows]).astype(np.float32) / 255
+    return torch.from_numpy(((pixels - MEAN) / STD).transpose(0, 3, 1, 2).copy())
