@@ -11,7 +11,8 @@ from byol_helpers.figures.style import png
 from byol_helpers.runs import write_bytes
 
 # Figures that the notebooks keep with a run (names given to ``show``) and that the README may show.
-COURSE_FIGURES = ("training-pictures", "losses-compared", "average-precision", "detections", "cutouts")
+COURSE_FIGURES = ("training-pictures", "losses-compared", "average-precision", "detections", "cutouts",
+                  "norm-policy")
 PIPELINE = ("The pipeline, left to right: unlabelled images train a network with BYOL; its weights, supervised "
             "ones and random ones go into Mask R-CNN, are fine-tuned on the same labelled scenes, evaluated with AP50 "
             "and used to cut objects out; a scorecard gives each claim of the thesis a verdict.")

@@ -84,7 +84,7 @@ def _pairs(ax: Axes, of: dict, values: list[str], pairs: list[str]) -> None:
             ax.errorbar([middle], [y], xerr=[[max(0, middle - low)], [max(0, high - middle)]], fmt="o", ms=6, color=ink,
                         mfc=ink if low > 0 or high < 0 else "white", mew=1.5, elinewidth=2)
             ax.annotate(value, (max(high, middle), y), xytext=(6, 0), textcoords="offset points", va="center", size=8,
-                        color=SOFT)
+                        color=SOFT, bbox={"fc": "white", "ec": "none", "pad": 0.6})
     ax.axvline(0, color=INK, lw=1)
     ax.set_yticks(range(len(pairs)), [pair.replace(" - ", " −\n") for pair in pairs], color=INK)
     ax.set_ylim(len(pairs) - 0.4, -0.6)
