@@ -67,6 +67,19 @@ def pretrain(run: Run, name: str = "byol") -> Path:
     return run_stage(run, f"pretrain/{name}", parameters, [run.path / "splits.json", *([start] if start else [])], work)
 
 
+def neighbours(run: Run, name: str = "byol") -> list[float] | None:
+    """Nearest-neighbour accuracy on the generated crops before and after a pretraining; None where there are none."""
+    from byol_helpers import transfer as bridge
+    from byol_helpers.pretraining.training import neighbours_before_and_after
+
+    if run.profile.supervised.source != "crops":
+        return None
+    init = "random" if name == "byol-random" else run.profile.pretrain.init
+    weights = bridge.load(_weights(run, run.profile.reference_arm)) if init == "supervised" else None
+    tensors = bridge.encoder_of(run.path / "pretrain" / name / "last.ckpt")
+    return neighbours_before_and_after(run.profile, weights, tensors, run.path / "data")
+
+
 def transfer(run: Run, arm: str) -> Path | None:
     """Write ``weights/<arm>.pth`` from the arm's checkpoint; None for random weights, which come from no file."""
     if arm == "random":

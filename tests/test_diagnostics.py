@@ -87,7 +87,7 @@ def test_crops_of_two_colours_are_told_apart_and_by_a_blind_encoder_are_not(tmp_
             return self.scale * x.mean(dim=(2, 3)) + (1 - self.scale)
 
     assert neighbours_on_crops(Mean(1.0), tmp_path) == 1
-    assert neighbours_on_crops(Mean(0.0), tmp_path) == pytest.approx(0.5)
+    assert neighbours_on_crops(Mean(0.0), tmp_path) == pytest.approx(0.5, abs=0.2)
 
 
 @pytest.mark.parametrize(("stop_gradient", "healthy"), [(True, True), (False, False)])

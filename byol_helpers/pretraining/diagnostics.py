@@ -67,17 +67,18 @@ def neighbour_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: t
 
 @torch.inference_mode()
 def neighbours_on_crops(encoder: nn.Module, folder: Path, most: int = 1000, batch: int = 250) -> float:
-    """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: every second one asks the others.
+    """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: a random half asks the other half.
 
     The encoder is used in eval mode. BYOL has never seen the labels; the supervised stand-in was trained on them.
 
     Args:
         folder: with ``crops.csv`` (columns ``file`` and ``category_id``).
-        most: how many crops are used, the first ones of the list.
+        most: how many crops are used, always the same ones.
         batch: how many are encoded at a time.
     """
     with open(folder / "crops.csv", newline="") as file:
-        rows = list(csv.DictReader(file))[:most]
+        rows = list(csv.DictReader(file))
+    rows = [rows[k] for k in np.random.default_rng(0).permutation(len(rows))[:most]]
     ids = sorted({row["category_id"] for row in rows})
     labels = torch.tensor([ids.index(row["category_id"]) for row in rows])
     was_training, device = encoder.training, next(encoder.parameters()).device
@@ -85,7 +86,8 @@ def neighbours_on_crops(encoder: nn.Module, folder: Path, most: int = 1000, batc
     features = torch.cat([encoder(_pixels(folder, rows[k:k + batch]).to(device)).cpu()
                           for k in range(0, len(rows), batch)])
     encoder.train(was_training)
-    return neighbour_accuracy(features[::2], labels[::2], features[1::2], labels[1::2])
+    half = len(rows) // 2
+    return neighbour_accuracy(features[:half], labels[:half], features[half:], labels[half:])
 
 
 def _pixels(folder: Path, rows: list[dict]) -> torch.Tensor:

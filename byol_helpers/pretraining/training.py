@@ -15,7 +15,13 @@ from byol_helpers.data.images import read_image
 from byol_helpers.errors import UserError
 from byol_helpers.pretraining.augmentations import View, two_views
 from byol_helpers.pretraining.byol import BYOL, encoder, parameter_groups, tau_at
-from byol_helpers.pretraining.diagnostics import alignment, effective_rank, feature_std, mean_cosine
+from byol_helpers.pretraining.diagnostics import (
+    alignment,
+    effective_rank,
+    feature_std,
+    mean_cosine,
+    neighbours_on_crops,
+)
 from byol_helpers.pretraining.fast_views import view_of
 from byol_helpers.pretraining.lars import LARS
 from byol_helpers.training import Item, Plan, StepModule, cosine_with_warmup, fit, rng
@@ -150,6 +156,24 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
     module = BYOLModule(plan, dataset, network, settings)
     fit(module)
     return cpu_tensors(module.network.encoder)
+
+
+def neighbours_before_and_after(profile: Profile, weights: dict | None, tensors: dict, crops: Path) -> list[float]:
+    """Nearest-neighbour accuracy on labelled crops of the encoder that a pretraining started with, and ended with.
+
+    Args:
+        profile: of the pretraining; its seed draws random weights.
+        weights: what it started from; None for random ones.
+        tensors: the trained encoder's.
+        crops: folder with ``crops.csv``.
+    """
+    torch.manual_seed(profile.seed)
+    network, accuracies = encoder(profile.depth), []
+    for state in (weights, tensors):
+        if state is not None:
+            network.load_state_dict(state)
+        accuracies.append(neighbours_on_crops(network, crops))
+    return accuracies
 
 
 def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
