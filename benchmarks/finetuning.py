@@ -9,7 +9,7 @@ from byol_helpers import pipeline
 from byol_helpers.runs import installed_versions
 
 STEPS, ROUNDS = 40, 3
-SETTINGS = [f"finetune.steps={STEPS}", "finetune.decay_steps=[]", "finetune.arms=[random]", "data.train=80",
+SETTINGS = [f"finetune.steps={STEPS}", "finetune.warmup_steps=20", "finetune.decay_steps=[]", "finetune.arms=[random]", "data.train=80",
             "data.unlabelled=2", "data.val=2", "data.test=2", "data.crops=64"]
 
 

@@ -75,7 +75,7 @@ def test_each_colour_change_is_pillows_within_rounding(kind, share):
     x = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     fast = 255 * fast_views.CHANGES[kind](x, strength).permute(1, 2, 0).numpy()
     assert np.abs(fast - slow).mean() < (1.5 if kind == "hue" else 0.8)  # Pillow's hue has 8 bits
-    assert np.quantile(np.abs(fast - slow), 0.99) < (6 if kind == "hue" else 1.6)
+    assert np.quantile(np.abs(fast - slow), 0.99) < (8 if kind == "hue" else 1.6)
 
 
 def test_hue_turns_red_to_green_in_a_third_of_a_turn_and_a_whole_turn_is_none():
