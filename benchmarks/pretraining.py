@@ -89,7 +89,7 @@ def input_() -> dict:
     files, theirs = photographs()[:96], BYOLTransform()
     with tempfile.TemporaryDirectory() as folder:
         copies = shrunk(files, Path(folder), SIDE, "shrink")
-        dataset = ViewsDataset(copies, SIZE, 0, fast=True)
+        dataset = ViewsDataset(copies, SIZE, 0, fast=True, copies=True)
         whole, small = (sum(path.stat().st_size for path in of) for of in (files, copies))
 
         def ours() -> None:

@@ -29,6 +29,17 @@ def test_copies_have_the_short_side_the_order_and_the_look(tmp_path):
     assert not list((tmp_path / "cache").rglob("*.part"))
 
 
+def test_a_copy_is_read_alike_by_both_readers(tmp_path):
+    from byol_helpers.pretraining.training import read_copy
+
+    grey = tmp_path / "grey.png"
+    Image.new("L", (40, 50), 90).save(grey)
+    for copy in shrunk([*pictures(tmp_path / "a", 2), grey], tmp_path / "cache", 30, "shrink"):
+        slow, fast = read_image(copy), read_copy(copy)
+        assert fast.shape == slow.shape and fast.dtype == np.uint8
+        assert np.abs(fast.astype(int) - slow).max() <= 2
+
+
 def test_what_is_there_is_not_made_again(tmp_path):
     files = pictures(tmp_path / "a", 4)
     copies = shrunk(files, tmp_path / "cache", 30, "shrink")

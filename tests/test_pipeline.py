@@ -166,6 +166,23 @@ def test_an_arm_from_somebody_elses_checkpoint(done, tmp_path):
     assert read_json(run / "evaluate/comparison.json")["arms"]["file"]["label"] == "weights file"
 
 
+def test_pretraining_from_shrunk_copies_with_every_option(done, tmp_path, capsys):
+    run = tmp_path / "options"
+    shutil.copytree(done, run)
+    options = ["cache_side=64", "views=torch", "channels_last=true", "optimizer=lars", "accumulate=2", "head_norm=false",
+               "precision=bf16-mixed"]
+    call_it = [*command("pretrain", run=run)[3:], *(part for one in options for part in ("--set", f"pretrain.{one}"))]
+    assert main(call_it) == 0
+    said = capsys.readouterr().out
+    assert "runs afresh" in said and "shrink images to 64 pixels: 32 of 32 images" in said
+    (folder,) = (run / "cache").iterdir()
+    copies = sorted(folder.rglob("*.jpg"))
+    assert len(copies) == 32 and min(Image.open(copies[0]).size) == 64
+    columns = (run / "pretrain/byol/metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"loss", "feature_std", "alignment", "target_cosine", "effective_rank", "tau"} <= set(columns)
+    assert main(call_it) == 0 and "up to date" in capsys.readouterr().out
+
+
 def test_a_loss_that_is_not_a_number_stops_with_step_rate_and_remedy(done, tmp_path, capsys):
     run = tmp_path / "nan"
     shutil.copytree(done, run)

@@ -91,7 +91,7 @@ def test_hue_turns_red_to_green_in_a_third_of_a_turn_and_a_whole_turn_is_none():
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
 def test_blur_is_a_gaussian_with_a_repeated_border(sigma):
     x = torch.rand(3, 40, 30, generator=torch.Generator().manual_seed(0))
-    radius = int(np.ceil(3 * sigma))
+    radius = max(1, round(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     wide = np.pad(x.numpy().astype(float), ((0, 0), (radius, radius), (radius, radius)), mode="edge")

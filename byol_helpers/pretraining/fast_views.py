@@ -69,8 +69,8 @@ def saturated(x: torch.Tensor, factor: float) -> torch.Tensor:
 def hue_turned(x: torch.Tensor, turns: float) -> torch.Tensor:
     """Hue of HSV rotated by ``turns`` of the circle; value and saturation stay.
 
-    With hue h in 0..6, value V and chroma C, channel n is V - C max(0, min(k, 4 - k, 1)), k = (n + h) mod 6, for n = 5,
-    3, 1 (red, green, blue).
+    With hue h in 0..6 (0 red, 2 green, 4 blue), value V and chroma C, the channels are V - C + C times |h - 3| - 1,
+    2 - |h - 2| and 2 - |h - 4|, each cut to 0..1.
     """
     red, green, blue = x
     value = torch.maximum(torch.maximum(red, green), blue)
@@ -81,11 +81,11 @@ def hue_turned(x: torch.Tensor, turns: float) -> torch.Tensor:
     difference.addcmul_(red - green, (1 - is_red).sub_(is_green))
     hue = difference.div_(chroma.clamp(min=1e-12)).add_(4 + 6 * turns)
     hue.sub_(is_red, alpha=4).sub_(is_green, alpha=2)
-    channels = torch.empty_like(x)
-    for channel, n in zip(channels, (5, 3, 1), strict=True):
-        k = hue + n
-        k.sub_((k / 6).floor_(), alpha=6)
-        torch.sub(value, torch.minimum(k, 4 - k).clamp_(0, 1).mul_(chroma), out=channel)
+    hue.sub_((hue / 6).floor_(), alpha=6)
+    lowest, channels = value - chroma, torch.empty_like(x)
+    torch.addcmul(lowest, chroma, (hue - 3).abs_().sub_(1).clamp_(0, 1), out=channels[0])
+    torch.addcmul(lowest, chroma, (hue - 2).abs_().neg_().add_(2).clamp_(0, 1), out=channels[1])
+    torch.addcmul(lowest, chroma, (hue - 4).abs_().neg_().add_(2).clamp_(0, 1), out=channels[2])
     return channels
 
 
@@ -95,8 +95,8 @@ def _zero(x: torch.Tensor) -> torch.Tensor:
 
 
 def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of [C, H, W], cut at three sigma, the border repeated."""
-    radius = math.ceil(3 * sigma)
+    """Gaussian blur of [C, H, W], cut at about three sigma, the border repeated."""
+    radius = max(1, round(3 * sigma))
     weights = [math.exp(-0.5 * (t / sigma) ** 2) for t in range(radius + 1)]
     whole = weights[0] + 2 * sum(weights[1:])
     for dim in (1, 2):
