@@ -169,8 +169,8 @@ def test_an_arm_from_somebody_elses_checkpoint(done, tmp_path):
 def test_pretraining_from_shrunk_copies_with_every_option(done, tmp_path, capsys):
     run = tmp_path / "options"
     shutil.copytree(done, run)
-    options = ["cache_side=64", "views=torch", "channels_last=true", "optimizer=lars", "accumulate=2", "head_norm=false",
-               "precision=bf16-mixed"]
+    options = ["cache_side=64", "views=torch", "channels_last=true", "optimizer=lars", "accumulate=2",
+               "head_norm=false", "precision=bf16-mixed"]
     call_it = [*command("pretrain", run=run)[3:], *(part for one in options for part in ("--set", f"pretrain.{one}"))]
     assert main(call_it) == 0
     said = capsys.readouterr().out
