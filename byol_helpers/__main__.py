@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     commands.add_parser("report", parents=[common], help="the whole thesis: all notebooks, figures, index.html")
     stages = {name: commands.add_parser(name, parents=[common], help=text) for name, text in STAGE_HELP.items()}
+    stages["prepare"].add_argument("--check", action="store_true", help="only say all that is wrong with the --data folder")
     files = stages["evaluate"].add_argument_group("results files from anywhere, instead of a run")
     files.add_argument("--ground-truth", type=Path, metavar="FILE", help="annotations in COCO's format")
     files.add_argument("--detections", type=Path, metavar="FILE", action="append", default=[],
@@ -72,6 +73,8 @@ def run_command(options: argparse.Namespace) -> int:
         return cut_out(options)
     if options.command == "evaluate" and (options.ground_truth or options.detections):
         return evaluate_files(options)
+    if options.command == "prepare" and options.check:
+        return check_data(options.data)
     settings = overrides(options)
     run = pipeline.open_run(options.profile, options.run, options.data, settings)
     if options.command == "report":
@@ -85,6 +88,20 @@ def run_command(options: argparse.Namespace) -> int:
     else:
         pipeline.run_stage_by_name(run, options.command)
     return 0
+
+
+def check_data(data: Path | None) -> int:
+    """The command ``prepare --check``: one line on the standard error for each kind of problem, the worst first."""
+    from byol_helpers.data.prepare import check
+
+    if data is None:
+        raise UserError("prepare --check needs --data FOLDER, the folder to check")
+    errors = check(data)
+    for line in errors:
+        print(f"error: {line}", file=sys.stderr)
+    if not errors:
+        print(f"{data}: nothing is wrong with it")
+    return 2 if errors else 0
 
 
 def evaluate_files(options: argparse.Namespace) -> int:

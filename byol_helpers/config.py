@@ -49,7 +49,10 @@ class Data(Section):
     crops: Index  # generated single-object crops, for the supervised stand-in
     crop_size: Count
     pretrain_folder: str | None  # folder with the pretraining images of a COCO copy; null: those of the train split
-    exclude_pretraining: bool  # leave the images of the test split out of pretraining
+    exclude_pretraining: bool  # leave the images of the test split, and near-duplicates of them, out of pretraining
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of each split; a smaller one lies inside a larger one
+    stratified: bool = False  # keep the categories' shares in every part of a split
+    licenses: list[int] | None = None  # use only images with these licence ids, for those who publish pictures
 
 
 class Supervised(Section):

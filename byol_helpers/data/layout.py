@@ -1,12 +1,13 @@
 """The COCO layout on the disk: splits, their images and their instance masks."""
 
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as rle
 
+from byol_helpers.data.annotations import ByImage, Labels
 from byol_helpers.errors import UserError
 from byol_helpers.runs import Run, read_json
 
@@ -21,7 +22,7 @@ class Split:
     name: str
     root: Path
     images: list[dict]
-    annotations: dict[int, list[dict]]
+    annotations: Mapping[int, list[dict]]
     categories: list[dict]
     file: Path
 
@@ -43,15 +44,12 @@ def image_root(run: Run, splits: dict) -> Path:
 
 
 def load_split(run: Run, name: str) -> Split:
-    """Read ``train``, ``val`` or ``test`` of a prepared run."""
+    """Read ``train``, ``val`` or ``test`` of a prepared run; annotations are parsed when they are asked for."""
     splits = load_splits(run)
     file = run.path / splits[name]
-    content = read_json(file)
-    by_image = defaultdict(list)
-    for annotation in content["annotations"]:
-        by_image[annotation["image_id"]].append(annotation)
-    categories = sorted(content["categories"], key=lambda category: category["id"])
-    return Split(name, image_root(run, splits), content["images"], dict(by_image), categories, file)
+    labels = Labels(file)
+    categories = sorted(labels.categories, key=lambda category: category["id"])
+    return Split(name, image_root(run, splits), labels.images, ByImage(labels), categories, file)
 
 
 def pretraining_images(run: Run) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A folder of one's own in COCO layout: found, checked and split.
+"""A folder in COCO layout, one's own or COCO itself: found, checked and split.
 
     DIR/annotations/instances_train.json      one file, or one for train and one for val
     DIR/annotations/instances_val.json
@@ -10,11 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from byol_helpers.data.images import list_images, read_image
+from byol_helpers.config import Data
+from byol_helpers.data.annotations import Labels
+from byol_helpers.data.checks import Problems, check_image, check_labels
+from byol_helpers.data.images import list_images
+from byol_helpers.data.splits import ordered, part_of, stratified
 from byol_helpers.errors import UserError
-from byol_helpers.runs import Progress, read_json
+from byol_helpers.runs import Progress
 
 SHARES = {"test": 0.2, "val": 0.1}  # of a single annotation file; the profile's counts are upper limits
 
@@ -23,12 +25,15 @@ SHARES = {"test": 0.2, "val": 0.1}  # of a single annotation file; the profile's
 class Labelled:
     """One annotation file and the folder of its pictures, relative to the data folder."""
 
-    file: Path
+    labels: Labels
     folder: Path
-    content: dict
+
+    def named(self, records: Iterable[dict]) -> list[dict]:
+        """Image records whose file names are relative to the data folder."""
+        return [record | {"file_name": (self.folder / record["file_name"]).as_posix()} for record in records]
 
 
-def find(data: Path) -> dict[str, Labelled]:
+def locate(data: Path) -> dict[str, Path]:
     """The annotation files of a folder: ``{"train": ..., "val": ...}``, or ``{"all": ...}`` for a single one."""
     if not data.is_dir():
         raise UserError(f"{data}: no such folder; give a folder in COCO layout (annotations/*.json and images)")
@@ -39,101 +44,112 @@ def find(data: Path) -> dict[str, Labelled]:
     train = [file for file in files if "train" in file.stem]
     val = [file for file in files if "val" in file.stem]
     if train and val:  # of several years the newest
-        return {"train": _labelled(data, train[-1]), "val": _labelled(data, val[-1])}
+        return {"train": train[-1], "val": val[-1]}
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise UserError(f"{data}: {names}: keep one annotation file, or name one 'train' and one 'val'")
-    return {"all": _labelled(data, files[0])}
+    return {"all": files[0]}
+
+
+def find(data: Path) -> dict[str, Labelled]:
+    """The annotation files of a folder, opened, each with the folder of its pictures."""
+    return {name: _labelled(data, file) for name, file in locate(data).items()}
 
 
 def _labelled(data: Path, file: Path) -> Labelled:
-    content = read_json(file)
-    _check(file, content)
+    labels = Labels(file)
+    folders = [Path(place) for place in image_folders(file)]
+    for record in labels.images[:100]:  # of a partial copy the first images may be absent
+        for folder in folders:
+            if (data / folder / str(record.get("file_name"))).is_file():
+                return Labelled(labels, folder)
+    if not labels.images:
+        return Labelled(labels, folders[0])
+    there = next((folder for folder in folders[:-1] if (data / folder).is_dir()), None)
+    if there is not None and any((data / there).iterdir()):
+        return Labelled(labels, there)
+    raise UserError(f"{file}: its image {labels.images[0].get('file_name')} is neither in {data / folders[0]} nor in "
+                    f"{data / 'images'}; put it there")
+
+
+def image_folders(file: Path) -> list[str]:
+    """Where the pictures of an annotation file may lie, relative to the data folder."""
     suffix = file.stem.removeprefix("instances_")
-    name = content["images"][0]["file_name"]
-    for folder in (suffix, f"images/{suffix}", "images", "."):
-        if (data / folder / name).is_file():
-            return Labelled(file, Path(folder), content)
-    raise UserError(f"{file}: its image {name} is neither in {data / suffix} nor in {data / 'images'}; put it there")
+    return [suffix, f"images/{suffix}", "images", "."]
 
 
-def fingerprint(data: Path, found: Iterable[Labelled]) -> str:
+def fingerprint(data: Path) -> str:
     """A digest of names, sizes and times of the pictures: it changes when one of them does."""
     digest = hashlib.sha256()
-    for labelled in found:
-        for path in list_images(data / labelled.folder):
-            kept = path.stat()
-            digest.update(f"{path.relative_to(data)} {kept.st_size} {kept.st_mtime_ns}\n".encode())
+    for path in list_images(data):
+        kept = path.stat()
+        digest.update(f"{path.relative_to(data)} {kept.st_size} {kept.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _check(file: Path, content: object) -> None:
-    """Refuse what would give numbers without meaning, naming the entry."""
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
-        raise UserError(f"{file}: not a COCO instances file (needs images, annotations, categories)")
-    if not content["images"]:
-        raise UserError(f"{file}: lists no images; export it again with its images")
-    if not content["annotations"]:
-        raise UserError(f"{file}: holds no annotations; label some images first")
-    images = {record["id"] for record in content["images"]}
-    categories = {category["id"] for category in content["categories"]}
-    if len(images) < len(content["images"]):
-        raise UserError(f"{file}: two images share an id; give every image its own")
-    for annotation in content["annotations"]:
-        where = f"{file}: annotation {annotation.get('id')}"
-        if annotation.get("image_id") not in images:
-            raise UserError(f"{where} belongs to image {annotation.get('image_id')}, which is missing; remove it or "
-                            "add the image")
-        if annotation.get("category_id") not in categories:
-            raise UserError(f"{where} has the unknown category {annotation.get('category_id')}; add the category")
-        if not annotation.get("segmentation"):
-            raise UserError(f"{where} has no mask (segmentation); instance segmentation needs one for every object")
+def checked(labelled: Labelled) -> Problems:
+    """Refuse an annotation file that would give numbers without meaning, naming the entry; say what was mended."""
+    found = check_labels(labelled.labels)
+    if errors := found.errors():
+        raise UserError(errors[0])
+    if found.boxes:
+        print(f"{labelled.labels.file.name}: {len(found.boxes):,} boxes left their image by rounding and were clipped",
+              flush=True)
+    return found
 
 
-def split(found: dict[str, Labelled], counts: dict[str, int], seed: int) -> dict[str, tuple[Labelled, list[dict]]]:
-    """Draw train, val and test from sorted image ids.
+def split(found: dict[str, Labelled], settings: Data, seed: int) -> dict[str, tuple[Labelled, list[dict]]]:
+    """Draw train, val and test from image ids (see ``splits``); records come sorted by id.
 
-    A single file is divided 70 / 10 / 20; with files for train and val the test split is a fifth of train. ``counts``
-    holds upper limits. The draw depends on the ids and the seed, not on the order in the file.
+    A single file is divided 70 / 10 / 20; with files for train and val the test split is a fifth of train. The counts
+    of ``settings`` are upper limits; its ``fraction`` takes the beginning of each split, its ``licenses`` leave other
+    images out, ``stratified`` keeps the categories' shares in every beginning.
     """
-    source = found.get("all") or found["train"]
-    records = sorted(source.content["images"], key=lambda record: record["id"])
-    order = np.random.default_rng(seed).permutation(len(records))
-    taken, drawn = 0, {}
-    for name in ("test", "val"):
+    drawn, source = {}, found.get("all") or found["train"]
+    order, taken = _order(source, settings, seed), 0
+    for name in ("test", "val", "train"):
         if name == "val" and "val" in found:
-            val = sorted(found["val"].content["images"], key=lambda record: record["id"])
-            keep = np.random.default_rng(seed).permutation(len(val))[:counts["val"]]
-            drawn["val"] = (found["val"], [val[i] for i in sorted(keep)])
+            drawn["val"] = _part(found["val"], _order(found["val"], settings, seed)[:settings.val], settings)
             continue
-        count = max(1, min(counts[name], round(SHARES[name] * len(records))))
-        drawn[name] = (source, [records[i] for i in sorted(order[taken:taken + count])])
+        share = round(SHARES[name] * len(order)) if name in SHARES else len(order)
+        count = max(1, min(getattr(settings, name), share))
+        drawn[name] = _part(source, order[taken:taken + count], settings)
         taken += count
-    rest = order[taken:taken + counts["train"]]
-    drawn["train"] = (source, [records[i] for i in sorted(rest)])
-    for name, (labelled, images) in drawn.items():
-        ids = {record["id"] for record in images}
-        if not any(a["image_id"] in ids and not a.get("iscrowd") for a in labelled.content["annotations"]):
-            raise UserError(f"{labelled.file}: no annotation falls into the {name} split of {len(images)} images; "
+    for name, (labelled, records) in drawn.items():
+        ids = {record["id"] for record in records}
+        if not any(a.image_id in ids and not a.iscrowd for _, a in labelled.labels):
+            raise UserError(f"{labelled.labels.file}: no annotation falls into the {name} split of {len(records)} images; "
                             "label more images")
     return drawn
 
 
-def subset(labelled: Labelled, images: list[dict]) -> dict:
-    """COCO content of some images, file names relative to the data folder."""
-    ids = {record["id"] for record in images}
-    return {
-        "images": [record | {"file_name": (labelled.folder / record["file_name"]).as_posix()} for record in images],
-        "annotations": [a for a in labelled.content["annotations"] if a["image_id"] in ids],
-        "categories": labelled.content["categories"],
-    }
+def _order(labelled: Labelled, settings: Data, seed: int) -> list[dict]:
+    """The usable records in the order that the seed draws."""
+    usable = {record["id"]: record for record in labelled.labels.images
+              if settings.licenses is None or record.get("license") in settings.licenses}
+    if not usable:
+        raise UserError(f"{labelled.labels.file}: no image has one of the licences {settings.licenses}; see its list "
+                        "\"licenses\"")
+    order = ordered(usable, seed, "labelled")
+    if settings.stratified:
+        categories = {}
+        for _, annotation in labelled.labels:
+            categories.setdefault(annotation.image_id, set()).add(annotation.category_id)
+        wanted = settings.test + settings.val + settings.train
+        order = stratified(order, categories, min(wanted, len(order)))
+    return [usable[i] for i in order]
 
 
-def check_images(root: Path, content: dict, progress: Progress) -> None:
-    """Decode every picture once and compare its size with the annotations: better now than in mid-training."""
-    for record in content["images"]:
-        height, width = read_image(root / record["file_name"]).shape[:2]
-        if (height, width) != (record["height"], record["width"]):
-            raise UserError(f"{root / record['file_name']}: is {width} x {height}, its annotations say "
-                            f"{record['width']} x {record['height']}; rotate or resize it back")
+def _part(labelled: Labelled, records: list[dict], settings: Data) -> tuple[Labelled, list[dict]]:
+    part = records[:part_of(len(records), settings.fraction)]
+    return labelled, sorted(part, key=lambda record: record["id"])
+
+
+def check_images(root: Path, records: list[dict], progress: Progress) -> None:
+    """Decode every picture once and compare its size with the annotations; names are relative to ``root``."""
+    for record in records:
+        found = Problems()
+        check_image(found, root / record["file_name"], record)
+        if errors := found.errors():
+            raise UserError(errors[0])
         progress.update()

@@ -1,35 +1,68 @@
-"""Stage prepare: images and labels of a run, generated or given, as COCO files and ``splits.json``."""
+"""Stage prepare: images and labels of a run, generated or given, as COCO files, ``splits.json`` and ``audit.json``."""
 
 from pathlib import Path
 
 from byol_helpers.data import own, world
-from byol_helpers.data.images import list_images
+from byol_helpers.data.audit import audit
+from byol_helpers.data.checks import check_folder
+from byol_helpers.data.pretraining import names as pretraining_names
 from byol_helpers.data.statistics import statistics
 from byol_helpers.errors import UserError
-from byol_helpers.runs import Progress, Run, run_stage, write_json
+from byol_helpers.runs import Progress, Run, read_json, run_stage, write_json
 
 SPLITS = ("train", "val", "test")
-DOWNLOAD = ("reads COCO from a folder: download the images and annotations of COCO 2017 (and train2014 for the profile "
-            "thesis), unpack them into one folder and give it with --data")
+DOWNLOAD = ("reads COCO from a folder: fetch what it needs with `python -m byol_helpers download --profile {} --data "
+            "FOLDER`, or copy COCO there, and give the same --data FOLDER here")
 
 
 def prepare(run: Run) -> Path:
-    """Write ``data/``, ``splits.json`` and ``statistics.json``; generated unless the run has a data folder."""
+    """Write ``data/``, ``splits.json``, ``statistics.json``, ``audit.json``; generated unless the run has a data folder."""
     profile = run.profile
     if run.data is None and profile.data.source == "coco":
-        raise UserError(f"the profile {profile.name} {DOWNLOAD}")
-    parameters = {"data": profile.data.model_dump(), "seed": profile.seed, "world": world.fingerprint()}
+        raise UserError(f"the profile {profile.name} {DOWNLOAD.format(profile.name)}")
+    parameters = {"data": profile.data.model_dump(exclude_defaults=True), "seed": profile.seed,
+                  "world": world.fingerprint(), "revision": REVISION}
     inputs = []
     if run.data is not None:
-        found = own.find(run.data).values()
-        inputs = [labelled.file for labelled in found]
-        parameters |= {"folder": str(run.data.resolve()), "images": own.fingerprint(run.data, found)}
-    return run_stage(run, "data", parameters, inputs, lambda folder: _write(run, folder),
-                     outputs=[run.path / "splits.json", run.path / "statistics.json"])
+        inputs = list(own.locate(run.data).values())
+        parameters |= {"folder": str(run.data.resolve()), "images": own.fingerprint(run.data)}
+    outputs = [run.path / f"{name}.json" for name in ("splits", "statistics", "audit")]
+    return run_stage(run, "data", parameters, inputs, lambda folder: _write(run, folder), outputs=outputs)
+
+
+REVISION = 2  # raised when the code changes what is written: 2, splits drawn by hash, and the audit
+
+
+def check(data: Path) -> list[str]:
+    """All that is wrong with a data folder, the most important first; notes are printed, errors returned.
+
+    Nothing is written. The pictures of every annotation file are decoded, so it takes as long as reading them once.
+    """
+    errors, notes = [], []
+    for labelled in own.find(data).values():
+        labels = labelled.labels
+        progress = Progress(f"check {labels.file.name}", len(labels.images), "images")
+        found = check_folder(data, labelled.folder, labels, progress.update)
+        progress.close()
+        errors, notes = errors + found.errors(), notes + found.notes()
+    for line in notes:
+        print(f"note: {line}", flush=True)
+    return errors
 
 
 def _write(run: Run, folder: Path) -> None:
     splits = _given(run, folder) if run.data is not None else _generated(run, folder)
+    root = run.path / splits["image_root"]
+    listed = {name: [record["file_name"] for record in read_json(run.path / splits[name])["images"]] for name in SPLITS}
+    listed["pretrain"] = splits["pretrain"]
+    progress = Progress("audit", len({name for names in listed.values() for name in names}), "images compared")
+    shared = audit(root, listed, progress)
+    progress.close()
+    if run.profile.data.exclude_pretraining:
+        alike = {first for row in shared if (row["first"], row["second"]) == ("pretrain", "test") for first, _ in row["near"]}
+        splits["pretrain"] = [name for name in splits["pretrain"] if name not in alike]
+        splits["overlap"]["near_duplicates_excluded"] = len(alike)
+    write_json(run.path / "audit.json", shared)
     write_json(run.path / "splits.json", splits)
     write_json(run.path / "statistics.json", statistics(run))
 
@@ -54,34 +87,19 @@ def _given(run: Run, folder: Path) -> dict:
     settings, seed = run.profile.data, run.profile.seed
     root = run.data.resolve()
     found = own.find(root)
-    drawn = own.split(found, {name: getattr(settings, name) for name in SPLITS}, seed)
-    contents = {name: own.subset(labelled, images) for name, (labelled, images) in drawn.items()}
-    progress = Progress("prepare", sum(len(c["images"]) for c in contents.values()), "images checked")
-    for name, content in contents.items():
-        own.check_images(root, content, progress)
-        write_json(folder / "annotations" / f"{name}.json", content)
+    mended = {labelled.labels.file: own.checked(labelled) for labelled in found.values()}
+    drawn = own.split(found, settings, seed)
+    records = {name: labelled.named(images) for name, (labelled, images) in drawn.items()}
+    progress = Progress("prepare", sum(map(len, records.values())), "images checked")
+    for name, (labelled, _) in drawn.items():
+        own.check_images(root, records[name], progress)
+        labelled.labels.write_subset(records[name], folder / "annotations" / f"{name}.json",
+                                     mended[labelled.labels.file].boxes)
     progress.close()
     if run.profile.supervised.source == "crops":
         world.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
-    categories = [{"id": c["id"], "name": c["name"]} for c in contents["train"]["categories"]]
-    return _splits("given", str(root), categories, *_pretraining_files(run, root, contents))
-
-
-def _pretraining_files(run: Run, root: Path, contents: dict) -> tuple[list[str], dict]:
-    """Names of the pretraining images, and how many of them are in the test split too."""
-    settings = run.profile.data
-    test = {Path(record["file_name"]).name for record in contents["test"]["images"]}
-    if settings.pretrain_folder:
-        files = [path.relative_to(root).as_posix() for path in list_images(root / settings.pretrain_folder)]
-    else:
-        files = [record["file_name"] for name in SPLITS for record in contents[name]["images"]]
-        files = sorted(set(files))
-    # COCO 2014 calls a picture COCO_train2014_000000000009.jpg that COCO 2017 calls 000000000009.jpg
-    shared = {name for name in files if Path(name).name.split("_")[-1] in test or Path(name).name in test}
-    if settings.exclude_pretraining:
-        files = [name for name in files if name not in shared]
-    files = files[:settings.unlabelled]
-    return files, {"shared_with_test": len(shared), "excluded": settings.exclude_pretraining}
+    categories = [{"id": c["id"], "name": c["name"]} for c in drawn["train"][0].labels.categories]
+    return _splits("given", str(root), categories, *pretraining_names(root, records, settings, seed))
 
 
 def _splits(source: str, root: str, categories: list[dict], pretrain: list[str], overlap: dict) -> dict:

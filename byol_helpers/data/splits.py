@@ -1,0 +1,49 @@
+"""Who goes into which split: drawn from image ids and a seed, so the same on every machine and after any interruption.
+
+The order is that of a hash (SHA-256 of seed, purpose and id): no random generator whose stream a library may change.
+A split is the beginning of such an order, so a tenth of it lies inside a fifth of it, and an image that is taken away
+moves no other one.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+
+def ordered(ids: Iterable[int | str], seed: int, purpose: str) -> list:
+    """Ids in the order that the seed draws for a purpose, whatever order they come in."""
+    return sorted(ids, key=lambda i: (hashlib.sha256(f"{seed}:{purpose}:{i}".encode()).digest(), i))
+
+
+def part_of(count: int, fraction: float) -> int:
+    """How many of ``count`` images a fraction in 0..1 is: rounded, and one at least."""
+    return max(1, round(count * fraction))
+
+
+def stratified(ids: Sequence[int], categories: dict[int, set[int]], count: int) -> list[int]:
+    """``count`` of the ids, such that categories keep their shares of images; nested for growing counts.
+
+    Iterative stratification (Sechidis et al. 2011), one image at a time: the category that is furthest behind its share
+    gives the next image, the first of the order that holds it.
+
+    Args:
+        ids: in the drawn order.
+        categories: ids of the categories in an image; images without any are a group of their own.
+        count: how many to take, at most ``len(ids)``.
+    """
+    groups = {i: categories.get(i) or {None} for i in ids}
+    waiting, share = defaultdict(list), Counter()
+    for i in reversed(ids):
+        for category in groups[i]:
+            waiting[category].append(i)
+            share[category] += 1 / len(ids)
+    names, taken, held = sorted(share, key=lambda c: (c is None, c or 0)), {}, Counter()
+    while len(taken) < count:
+        open_ = [c for c in names if waiting[c]]
+        behind = max(open_, key=lambda c: (share[c] * (len(taken) + 1) - held[c]) / share[c])
+        image = waiting[behind].pop()
+        if image in taken:
+            continue
+        taken[image] = None
+        held.update(groups[image])
+    return list(taken)
