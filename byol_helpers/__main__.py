@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting")
     commands.add_parser("report", parents=[common], help="the whole thesis: all notebooks, figures, index.html")
     stages = {name: commands.add_parser(name, parents=[common], help=text) for name, text in STAGE_HELP.items()}
-    stages["prepare"].add_argument("--check", action="store_true", help="only say all that is wrong with the --data folder")
+    stages["prepare"].add_argument("--check", action="store_true", help="only say what is wrong with the --data folder")
     files = stages["evaluate"].add_argument_group("results files from anywhere, instead of a run")
     files.add_argument("--ground-truth", type=Path, metavar="FILE", help="annotations in COCO's format")
     files.add_argument("--detections", type=Path, metavar="FILE", action="append", default=[],

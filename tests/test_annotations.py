@@ -1,4 +1,4 @@
-"""Instances files read in place: the same content as a plain parser, subsets that pycocotools opens, other files named."""
+"""Instances files read in place: the content of a plain parser, subsets that pycocotools opens, other files named."""
 
 import json
 import pickle
@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from byol_helpers.data.annotations import ByImage, Labels
 from byol_helpers.errors import UserError
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco-real" / "annotations" / "instances_train2017.json"
+REAL = Path(__file__).resolve().parents[2] / "shared/data/coco-real/annotations/instances_train2017.json"
 real = pytest.mark.skipif(not REAL.is_file(), reason="the real annotations (../shared/data) are not here")
 
 

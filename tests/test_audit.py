@@ -1,4 +1,4 @@
-"""Near-duplicates: found when scaled, recompressed, brightened; none among different photographs; pairs by brute force."""
+"""Near-duplicates: found when scaled, recompressed, brightened; none among other photographs; pairs by brute force."""
 
 from pathlib import Path
 
@@ -34,13 +34,14 @@ def test_namesakes_and_near_duplicates_are_told_apart(tmp_path):
     scene(1).save(tmp_path / "train2014" / "COCO_train2014_000000000001.jpg")
     scene(1).save(tmp_path / "train2017" / "000000000001.jpg")
     scene(2).save(tmp_path / "train2014" / "COCO_train2014_000000000002.jpg")
-    ImageEnhance.Brightness(scene(2, (48, 36))).enhance(1.2).save(tmp_path / "train2017" / "000000000007.jpg", quality=60)
+    brighter = ImageEnhance.Brightness(scene(2, (48, 36))).enhance(1.2)
+    brighter.save(tmp_path / "train2017" / "000000000007.jpg", quality=60)
     scene(3).save(tmp_path / "val2017" / "000000000003.jpg")
-    rows = audit(tmp_path, {
-        "pretrain": ["train2014/COCO_train2014_000000000001.jpg", "train2014/COCO_train2014_000000000002.jpg"],
-        "train": [], "val": ["val2017/000000000003.jpg"], "test": ["train2017/000000000001.jpg", "train2017/000000000007.jpg"]})
+    names = ["train2014/COCO_train2014_000000000001.jpg", "train2014/COCO_train2014_000000000002.jpg"]
+    rows = audit(tmp_path, {"pretrain": names, "train": [], "val": ["val2017/000000000003.jpg"],
+                            "test": ["train2017/000000000001.jpg", "train2017/000000000007.jpg"]})
     found = {(row["first"], row["second"]): (row["same"], row["near"]) for row in rows}
-    assert found[("pretrain", "test")] == (1, [("train2014/COCO_train2014_000000000002.jpg", "train2017/000000000007.jpg")])
+    assert found[("pretrain", "test")] == (1, [(names[1], "train2017/000000000007.jpg")])
     assert all(value == (0, []) for pair, value in found.items() if pair != ("pretrain", "test"))
 
 
@@ -55,10 +56,12 @@ def test_real_pictures_match_their_copies_and_nobody_else(tmp_path, name):
     for k, path in enumerate(paths):
         with Image.open(path) as image:
             image = image.convert("RGB")
-            image.resize((max(1, image.width * 2 // 3), max(1, image.height * 2 // 3))).save(tmp_path / f"{k}.jpg", quality=60)
+            smaller = image.resize((image.width * 2 // 3, image.height * 2 // 3))
+            smaller.save(tmp_path / f"{k}.jpg", quality=60)
     copies = [tmp_path / f"{k}.jpg" for k in range(len(paths))]
-    rows = audit(Path("/"), {"pretrain": [str(p) for p in copies], "train": [], "val": [], "test": [str(p) for p in paths]})
-    assert rows[0]["near"] == [(str(copies[k]), str(paths[k])) for k in range(len(paths))]
+    first, second = ([str(path) for path in of] for of in (copies, paths))
+    rows = audit(Path("/"), {"pretrain": first, "train": [], "val": [], "test": second})
+    assert rows[0]["near"] == list(zip(first, second, strict=True))
 
 
 @real

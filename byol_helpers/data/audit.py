@@ -1,8 +1,9 @@
 """Do the splits share pictures? By name, and by looks: near-duplicates found with a perceptual hash.
 
-The hash is the difference hash in both directions (dHash, 2 x 64 bits): is a cell of a 9 x 9 thumbnail brighter than its
-left and its upper neighbour? It survives scaling, recompression and a change of brightness. Pictures whose hashes differ
-in few bits are compared once more, by the correlation of thumbnails, because plain pictures share hashes by chance.
+The hash is the difference hash in both directions (dHash, 2 x 64 bits): is a cell of a 9 x 9 thumbnail brighter than
+its left and its upper neighbour? It survives scaling, recompression and a change of brightness, but not a crop. Pictures
+whose hashes differ in few bits are compared once more, by the correlation of thumbnails, because plain pictures share
+hashes by chance.
 """
 
 from collections.abc import Sequence
@@ -78,7 +79,8 @@ def audit(root: Path, splits: dict[str, list[str]], progress: Progress | None = 
         known = {photograph(name) for name in here}
         namesakes = {photograph(name) for name in there} & known
         near = [(here[i], there[k]) for i, k in near_pairs(_stacked(of, here), _stacked(of, there))
-                if photograph(here[i]) != photograph(there[k]) and alike(root / here[i], root / there[k]) >= CORRELATION]
+                if photograph(here[i]) != photograph(there[k])
+                and alike(root / here[i], root / there[k]) >= CORRELATION]
         rows.append({"first": first, "second": second, "same": len(namesakes), "near": near})
     return rows
 

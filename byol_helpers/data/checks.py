@@ -65,10 +65,11 @@ def check_labels(labels: Labels) -> Problems:
             found.add("annotation id twice", f"{where} is there twice; give every annotation its own id")
         seen.add(annotation.id)
         if annotation.category_id not in categories:
-            found.add("unknown category", f"{where} has the unknown category {annotation.category_id}; add the category")
+            found.add("unknown category", f"{where} has the unknown category {annotation.category_id}; add the "
+                      "category")
         if annotation.image_id not in records:
-            found.add("missing image", f"{where} belongs to image {annotation.image_id}, which is missing; remove it or "
-                      "add the image")
+            found.add("missing image", f"{where} belongs to image {annotation.image_id}, which is missing; remove it "
+                      "or add the image")
             continue
         _check_annotation(found, annotation, records[annotation.image_id], where)
         (crowds if annotation.iscrowd else single).add(annotation.image_id)
@@ -95,8 +96,8 @@ def check_folder(data: Path, folder: Path, labels: Labels, each: Callable[[], ob
         each()
     unlisted = [path for path in list_images(data / folder) if path.resolve() not in listed]
     if unlisted and folder != Path("."):
-        found.add("unlisted files", f"{unlisted[0]}: not in {labels.file.name}, so it is used by nothing but pretraining "
-                  "from that folder", len(unlisted))
+        found.add("unlisted files", f"{unlisted[0]}: not in {labels.file.name}, so it is used by nothing but "
+                  "pretraining from that folder", len(unlisted))
     return found
 
 
@@ -122,11 +123,12 @@ def _records(found: Problems, labels: Labels) -> dict[int, dict]:
         wrong = [key for key, kind in (("id", int), ("file_name", str), ("width", int), ("height", int))
                  if not isinstance(record.get(key), kind)]
         if wrong:
-            found.add("image record", f"{labels.file}: image number {number} has no usable {', '.join(wrong)}; export the "
-                      "file again")
+            found.add("image record", f"{labels.file}: image number {number} has no usable {', '.join(wrong)}; export "
+                      "the file again")
             continue
         if record["id"] in records:
-            found.add("image id twice", f"{labels.file}: two images share an id, {record['id']}; give every image its own")
+            found.add("image id twice", f"{labels.file}: two images share an id, {record['id']}; give every image its "
+                      "own")
         if record["file_name"] in names:
             found.add("name twice", f"{labels.file}: {record['file_name']} is listed twice, under different ids")
         records[record["id"]] = record
@@ -212,5 +214,5 @@ def _note_what_is_rare(found: Problems, labels: Labels, categories: dict, single
         found.add("unused category", f"{file}: no object of the category {absent[0]}", len(absent))
     empty = len(labels.images) - len(single | crowds)
     if empty > 0:
-        found.add("empty images", f"{file}: {empty:,} of {len(labels.images):,} images hold no annotation; they stay, as "
-                  "images in which there is nothing to find")
+        found.add("empty images", f"{file}: {empty:,} of {len(labels.images):,} images hold no annotation; they stay, "
+                  "as images in which there is nothing to find")

@@ -118,8 +118,8 @@ def split(found: dict[str, Labelled], settings: Data, seed: int) -> dict[str, tu
     for name, (labelled, records) in drawn.items():
         ids = {record["id"] for record in records}
         if not any(a.image_id in ids and not a.iscrowd for _, a in labelled.labels):
-            raise UserError(f"{labelled.labels.file}: no annotation falls into the {name} split of {len(records)} images; "
-                            "label more images")
+            raise UserError(f"{labelled.labels.file}: no annotation falls into the {name} split of {len(records)} "
+                            "images; label more images")
     return drawn
 
 

@@ -16,7 +16,7 @@ DOWNLOAD = ("reads COCO from a folder: fetch what it needs with `python -m byol_
 
 
 def prepare(run: Run) -> Path:
-    """Write ``data/``, ``splits.json``, ``statistics.json``, ``audit.json``; generated unless the run has a data folder."""
+    """Write ``data/`` and ``splits``, ``statistics``, ``audit`` as JSON; generated unless the run has a data folder."""
     profile = run.profile
     if run.data is None and profile.data.source == "coco":
         raise UserError(f"the profile {profile.name} {DOWNLOAD.format(profile.name)}")
@@ -59,7 +59,8 @@ def _write(run: Run, folder: Path) -> None:
     shared = audit(root, listed, progress)
     progress.close()
     if run.profile.data.exclude_pretraining:
-        alike = {first for row in shared if (row["first"], row["second"]) == ("pretrain", "test") for first, _ in row["near"]}
+        row = next(row for row in shared if (row["first"], row["second"]) == ("pretrain", "test"))
+        alike = {first for first, _ in row["near"]}
         splits["pretrain"] = [name for name in splits["pretrain"] if name not in alike]
         splits["overlap"]["near_duplicates_excluded"] = len(alike)
     write_json(run.path / "audit.json", shared)

@@ -38,5 +38,6 @@ def listed(root: Path, folder: str) -> list[str]:
     if files:
         return sorted(f"{folder}/{record['file_name']}" for record in Labels(files[0]).images)
     if not (root / folder).is_dir():
-        raise UserError(f"{root / folder}: no such folder; put the pretraining images there, or set data.pretrain_folder")
+        raise UserError(f"{root / folder}: no such folder; put the pretraining images there, or set "
+                        "data.pretrain_folder")
     return [path.relative_to(root).as_posix() for path in list_images(root / folder)]
