@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import REGISTRY, evaluation, finetuning, pretraining, report  # noqa: F401  importing a module registers its benchmarks
+from benchmarks import REGISTRY, annotations, evaluation, finetuning, pretraining, report  # noqa: F401  importing a module registers its benchmarks
 
 
 def main() -> int:

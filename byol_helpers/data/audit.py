@@ -1,9 +1,8 @@
 """Do the splits share pictures? By name, and by looks: near-duplicates found with a perceptual hash.
 
 The hash is the difference hash in both directions (dHash, 2 x 64 bits): is a cell of a 9 x 9 thumbnail brighter than
-its left and its upper neighbour? It survives scaling, recompression and a change of brightness, but not a crop. Pictures
-whose hashes differ in few bits are compared once more, by the correlation of thumbnails, because plain pictures share
-hashes by chance.
+its left and its upper neighbour? It survives scaling, recompression and other brightness, but no crop. Pictures whose
+hashes differ in few bits are compared once more, by the correlation of thumbnails: plain ones share hashes by chance.
 """
 
 from collections.abc import Sequence

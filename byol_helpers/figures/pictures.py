@@ -60,7 +60,7 @@ def scene_grid(split: Split, count: int = 12, columns: int = 6, title: str = "")
         annotations = split.annotations.get(record["id"], [])
         masks = [instance_mask(a, *image.shape[:2]) for a in annotations]
         inks = [CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)] for i, a in enumerate(annotations)]
-        pictures.append(draw_masks(*_enlarged(image, masks), inks))
+        pictures.append(draw_masks(*enlarged(image, masks), inks))
         captions.append(_counted([("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]]
                                   for a in annotations]))
     return gallery(pictures, captions, columns, title)
@@ -180,7 +180,7 @@ def _column_head(ax: Axes, text: str, name: str, tall: float) -> None:
 
 def _drawn(image: np.ndarray, entries: list[dict], ink: str) -> np.ndarray:
     masks = [instance_mask(entry, *image.shape[:2]) for entry in entries]
-    return draw_masks(*_enlarged(image, masks), ink)
+    return draw_masks(*enlarged(image, masks), ink)
 
 
 def _confident(results: list[dict], image_id: int, threshold: float) -> list[dict]:
@@ -212,7 +212,7 @@ def _tallest(images: list[np.ndarray]) -> float:
     return min(3.0, max((image.shape[0] / image.shape[1] for image in images), default=1.0))
 
 
-def _enlarged(image: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+def enlarged(image: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """A small picture and its masks, smoothly enlarged; a large one is returned as it is."""
     factor = SIDE / max(image.shape[:2])
     if factor <= 1:
