@@ -1,8 +1,8 @@
 """One file over HTTP on a bad line: tried again after drops, stalls and refusals, from the last byte that arrived.
 
 What arrived is kept between attempts. The next one asks for the rest by ``Range``, with ``If-Range`` and the version
-that the first answer named (RFC 9110, 13.1.5 and 14.2): a file that changed meanwhile, or a server that knows no ranges,
-answers with the whole and the file starts again.
+that the first answer named (RFC 9110, 13.1.5 and 14.2). Where the file changed meanwhile or the server knows no ranges,
+the answer is the whole, and the file starts again.
 """
 
 import asyncio
@@ -107,19 +107,10 @@ async def fetch(body: Body, using: httpx.AsyncClient, patience: Patience,
     """Bring ``body`` to its end. ``arrived`` hears the size of every piece.
 
     Raises:
-        LostError: refused, or no new byte in ``patience.retries`` attempts after the first.
+        LostError: refused, or no new byte in ``patience.retries`` attempts in a row after the first.
         OSError: the file cannot be written.
     """
-    furthest = body.file.tell()
-
-    async def attempt() -> None:
-        nonlocal furthest
-        try:
-            await _attempt(body, using, patience, arrived)
-        finally:
-            attempt.advanced, furthest = body.file.tell() > furthest, max(furthest, body.file.tell())
-
-    await _persist(attempt, patience)
+    await _persist(lambda: _attempt(body, using, patience, arrived), patience, body.file.tell)
 
 
 async def size_of(url: str, using: httpx.AsyncClient, patience: Patience) -> int | None:
@@ -132,14 +123,16 @@ async def size_of(url: str, using: httpx.AsyncClient, patience: Patience) -> int
     return await _persist(ask, patience)
 
 
-async def _persist(attempt: Callable[[], Awaitable[Value]], patience: Patience) -> Value:
-    """Try again until it works, or until it failed too often in a row without ``attempt.advanced``."""
-    failures = 0
+async def _persist(attempt: Callable[[], Awaitable[Value]], patience: Patience,
+                   reached: Callable[[], int] = lambda: 0) -> Value:
+    """Try again until it works, or until it failed too often in a row without reaching further than before."""
+    failures, furthest = 0, reached()
     while True:
         try:
             return await attempt()
         except (_TryAgain, httpx.HTTPError) as error:
-            failures = 1 if getattr(attempt, "advanced", False) else failures + 1
+            failures = 1 if reached() > furthest else failures + 1
+            furthest = max(furthest, reached())
             if failures > patience.retries:
                 raise LostError(_said(error), network=isinstance(error, httpx.TransportError)) from None
             await asyncio.sleep(max(patience.pause(failures), getattr(error, "wait", 0.0)))
