@@ -25,8 +25,8 @@ def status(code: int, **headers: str):
 class Server:
     """Files by path, and what happened to them.
 
-    ``fault(path, nth)`` is asked before the nth answer (from 1) to a GET of a path: None, ``DROP`` (no answer), ``STALL``
-    (half the body, then silence), ``CUT`` (half the body, then the end), ``status(...)``, or bytes that are sent instead.
+    ``fault(path, nth)`` is asked before the nth answer (from 1) to a GET of a path: None, ``DROP`` (no answer),
+    ``STALL`` (half the body, then silence), ``CUT`` (half, then the end), ``status(...)``, or bytes to send instead.
     """
 
     def __init__(self, files: dict[str, bytes], fault: Callable = lambda path, nth: None, ranges: bool = True,
@@ -69,7 +69,7 @@ class Server:
         writer.write(f"HTTP/1.1 {code} Said\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + sent)
         await writer.drain()
         self.served += len(sent)
-        self.whole[path] += method == "GET" and code == 200 and len(sent) == len(body)
+        self.whole[path] += method == "GET" and code < 300 and len(sent) == len(body)
         if fault == STALL:
             await asyncio.sleep(60)
         return fault not in (STALL, CUT)

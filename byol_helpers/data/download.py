@@ -87,7 +87,7 @@ def images(wanted: Iterable[Wanted], folder: Path, connections: int = CONNECTION
     patience, start = patience or Patience(), time.monotonic()
     files = list({one.name: one for one in wanted}.values())
     _check_names(files, folder)
-    todo = plan(files, folder, connections, patience)
+    todo = plan(files, folder, patience)
     print(f"download: {todo}", flush=True)
     if dry_run or not todo.unlisted and not todo.missing:
         return Result(todo.there, 0, 0, time.monotonic() - start)
@@ -103,7 +103,7 @@ def images(wanted: Iterable[Wanted], folder: Path, connections: int = CONNECTION
     return Result(todo.there + work.adopted, work.fetched, work.bytes, time.monotonic() - start)
 
 
-def plan(files: Sequence[Wanted], folder: Path, connections: int, patience: Patience) -> Plan:
+def plan(files: Sequence[Wanted], folder: Path, patience: Patience) -> Plan:
     """What is there, what is missing, and how many bytes that is: known, or estimated from a few files."""
     manifest, there, unlisted, missing = Manifest(folder), 0, [], []
     for one in files:
@@ -118,12 +118,12 @@ def plan(files: Sequence[Wanted], folder: Path, connections: int, patience: Pati
     if not unknown:
         return Plan(there, unlisted, missing, known, 0)
     step = max(1, len(unknown) // SAMPLE)
-    sizes = _sizes(unknown[::step][:SAMPLE], folder, connections, patience)
+    sizes = _sizes(unknown[::step][:SAMPLE], folder, patience)
     estimate = known + round(sum(sizes) / len(sizes) * len(unknown)) if sizes else None
     return Plan(there, unlisted, missing, estimate, len(sizes) if len(sizes) < len(unknown) else 0)
 
 
-def _sizes(sample: list[Wanted], folder: Path, connections: int, patience: Patience) -> list[int]:
+def _sizes(sample: list[Wanted], folder: Path, patience: Patience) -> list[int]:
     """Sizes of those files whose source says it; no answer at all ends here, before anything is written."""
     hasty = replace(patience, retries=min(3, patience.retries))
 
@@ -137,7 +137,7 @@ def _sizes(sample: list[Wanted], folder: Path, connections: int, patience: Patie
             return error
 
     async def every() -> list:
-        async with client(connections, hasty) as using:
+        async with client(hasty) as using:
             return await asyncio.gather(*(one(file, using) for file in sample))
 
     found = run(every)
@@ -164,26 +164,26 @@ class _Work:
 
     async def all(self, files: list[Wanted]) -> None:
         queue, count = iter(files), min(self.connections, len(files))
-        async with client(count, self.patience) as using:
-            workers = [asyncio.create_task(self.connection(queue, count, using)) for _ in range(count)]
-            try:
-                await asyncio.gather(*workers)
-            finally:
-                for worker in workers:
-                    worker.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+        workers = [asyncio.create_task(self.connection(queue, count)) for _ in range(count)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
-    async def connection(self, queue: Iterator[Wanted], count: int, using: httpx.AsyncClient) -> None:
+    async def connection(self, queue: Iterator[Wanted], count: int) -> None:
         """Take files from the queue until it is empty, or until nobody answers on any connection."""
-        for wanted in queue:
-            try:
-                await self.one(wanted, using)
-                self.silent = 0
-            except LostError as error:
-                self.lost.append((wanted, str(error)))
-                self.silent = self.silent + 1 if error.network else 0
-                if self.silent >= count:
-                    raise _no_connection(wanted, self.folder, error) from None
+        async with client(self.patience) as using:
+            for wanted in queue:
+                try:
+                    await self.one(wanted, using)
+                    self.silent = 0
+                except LostError as error:
+                    self.lost.append((wanted, str(error)))
+                    self.silent = self.silent + 1 if error.network else 0
+                    if self.silent >= count:
+                        raise _no_connection(wanted, self.folder, error) from None
 
     async def one(self, wanted: Wanted, using: httpx.AsyncClient) -> None:
         path = self.folder / wanted.name

@@ -7,10 +7,12 @@ the answer is the whole, and the file starts again.
 
 import asyncio
 import random
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -72,12 +74,19 @@ class Body:
         self.version = self.size = None
 
 
-def client(connections: int, patience: Patience) -> httpx.AsyncClient:
-    """A client whose bodies arrive as they are stored, so that their sizes can be compared."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None), follow_redirects=True,
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-        headers={"Accept-Encoding": "identity"})
+def client(patience: Patience) -> httpx.AsyncClient:
+    """A client whose bodies arrive as they are stored, so that their sizes can be compared.
+
+    Meant for one connection: a pool of n asks all n whether they are still open whenever a request begins or ends.
+    """
+    return httpx.AsyncClient(timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
+                             headers={"Accept-Encoding": "identity"}, follow_redirects=True, verify=_certificates())
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Read once, not for every connection."""
+    return httpx.create_ssl_context()
 
 
 def run(work: Callable[[], Awaitable[Value]]) -> Value:
