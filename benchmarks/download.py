@@ -9,6 +9,7 @@ import tempfile
 import time
 import urllib.request
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from benchmarks import benchmark, result
 from byol_helpers.data.download import CONNECTIONS, Wanted, images
 
 IMAGES, LATENCY, SIDE = 400, 0.05, 64
+PACKAGES = ("anyio", "httpcore", "httpx", "sniffio")
 SERVER = Path(__file__).resolve().parents[1] / "tests" / "loopback.py"
 
 
@@ -25,8 +27,8 @@ SERVER = Path(__file__).resolve().parents[1] / "tests" / "loopback.py"
 def download() -> dict:
     """Seconds until 400 JPEGs of a few kB lie on the disk, from a process that answers each request after 50 ms.
 
-    The peer is a ``for`` loop over ``urllib.request.urlopen`` that writes each body to its file. Ours also decodes every
-    image, compares its size in pixels, and keeps the manifest.
+    The peer is a ``for`` loop over ``urllib.request.urlopen`` that writes each body to its file. Ours also decodes
+    every image, compares its size in pixels, and keeps the manifest.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, root = Path(folder) / "source", Path(folder)
@@ -48,7 +50,7 @@ def download() -> dict:
                 raise RuntimeError(f"{name} differs")
     settings = {"images": IMAGES, "latency": f"{LATENCY * 1000:.0f} ms", "connections": CONNECTIONS,
                 "cores": os.cpu_count(), "versions": {"python": platform.python_version()} | {
-                    name: metadata.version(name) for name in ("httpx", "httpcore", "pillow")}}
+                    name: metadata.version(name) for name in PACKAGES if find_spec(name)}}
     return result(ours, peer, "a loop over urllib", "s", True, settings)
 
 

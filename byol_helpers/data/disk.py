@@ -1,6 +1,7 @@
 """Where downloads go: names that stay inside their folder, room on the disk, and what goes wrong while writing."""
 
 import errno
+import fcntl
 import os
 import shutil
 from contextlib import contextmanager
@@ -61,6 +62,16 @@ def writing(folder: Path):
             raise UserError(f"{folder}: the disk is full ({where}); make room and call the same command again: what "
                             "has arrived is kept") from None
         raise UserError(f"{where}: cannot be written ({said}); choose a folder that can") from None
+
+
+def lock(file: int, folder: Path) -> None:
+    """Keep an open file to this process until it is closed; two downloads would write the same parts."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{folder}: another download is writing here; wait for it or stop it") from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def copy(source: Path, path: Path) -> None:

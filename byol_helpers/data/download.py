@@ -10,7 +10,7 @@ import io
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -125,7 +125,7 @@ def plan(files: Sequence[Wanted], folder: Path, patience: Patience) -> Plan:
 
 def _sizes(sample: list[Wanted], folder: Path, patience: Patience) -> list[int]:
     """Sizes of those files whose source says it; no answer at all ends here, before anything is written."""
-    hasty = replace(patience, retries=min(3, patience.retries))
+    hasty = patience.hasty()
 
     async def one(file: Wanted, using: httpx.AsyncClient) -> int | None | LostError:
         try:

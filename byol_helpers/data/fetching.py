@@ -9,7 +9,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -36,6 +36,10 @@ class Patience:
     asked: float = 120.0  # or than this, where the server asks for it by Retry-After
     connect: float = 15.0
     read: float = 30.0  # without a byte: the connection has stalled
+
+    def hasty(self) -> "Patience":
+        """For the first question to a server: no connection at all is said soon."""
+        return replace(self, retries=min(3, self.retries))
 
     def pause(self, failures: int) -> float:
         """Exponential back-off; at random between half and the whole, so that connections do not return together."""

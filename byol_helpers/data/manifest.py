@@ -7,11 +7,11 @@ manifest is read, and the next one starts on a line of its own.
 """
 
 import errno
-import fcntl
 import json
 import os
 from pathlib import Path
 
+from byol_helpers.data.disk import lock
 from byol_helpers.errors import UserError
 
 NAME = "manifest.jsonl"
@@ -45,12 +45,10 @@ class Manifest:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock(self.file, self.folder)
+        except UserError:
             os.close(self.file)
-            raise UserError(f"{self.folder}: another download is writing here; wait for it or stop it") from None
-        except OSError:
-            pass  # a file system without locks
+            raise
         size = os.fstat(self.file).st_size
         self.torn = size > 0 and os.pread(self.file, 1, size - 1) != b"\n"
         return self
