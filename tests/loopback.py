@@ -27,9 +27,10 @@ class Server:
 
     ``fault(path, nth)`` is asked before the nth answer (from 1) to a GET of a path: None, ``DROP`` (no answer),
     ``STALL`` (half the body, then silence), ``CUT`` (half, then the end), ``status(...)``, or bytes to send instead.
+    ``ranges="careless"`` sends the rest of another version, whatever ``If-Range`` says.
     """
 
-    def __init__(self, files: dict[str, bytes], fault: Callable = lambda path, nth: None, ranges: bool = True,
+    def __init__(self, files: dict[str, bytes], fault: Callable = lambda path, nth: None, ranges: bool | str = True,
                  latency: float = 0.0, heads: bool = True):
         self.files, self.fault, self.ranges, self.latency, self.heads = files, fault, ranges, latency, heads
         self.gets, self.whole, self.served, self.asked = Counter(), Counter(), 0, []
@@ -82,7 +83,7 @@ class Server:
         start = int(headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         if not self.ranges:
             return 200, {}, body
-        if not start or headers.get("if-range", tag) != tag:
+        if not start or headers.get("if-range", tag) != tag and self.ranges != "careless":
             return 200, {"ETag": tag, "Accept-Ranges": "bytes"}, body
         span = {"ETag": tag, "Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
         return (206, span, body[start:]) if start < len(body) else (416, span, b"")

@@ -63,7 +63,7 @@ def test_a_later_call_goes_on_where_the_first_was_lost(tmp_path):
     content = zipped()
     server = Server({"/some.zip": content}, lambda path, nth: CUT if nth == 1 else DROP if nth < 7 else None)
     with serving(server) as address:
-        with pytest.raises(UserError, match=rf"once the network is there, or copy that file by hand to {tmp_path}/a.zip"):
+        with pytest.raises(UserError, match=rf"the network is there, or copy that file by hand to {tmp_path}/a.zip"):
             bring(f"{address}/some.zip", tmp_path / "a.zip", HASTY)
         assert not (tmp_path / "a.zip").exists() and server.served == len(content) // 2
         assert bring(f"{address}/some.zip", tmp_path / "a.zip", HASTY).read_bytes() == content
@@ -76,7 +76,7 @@ def test_kill_9_keeps_what_arrived(tmp_path):
     call = ("import sys; from pathlib import Path; from byol_helpers.data.archives import bring; "
             "bring(sys.argv[1], Path(sys.argv[2]))")
     with serving(server) as address:
-        process = subprocess.Popen([sys.executable, "-c", call, f"{address}/a.zip".replace("a.zip", "some.zip"),
+        process = subprocess.Popen([sys.executable, "-c", call, f"{address}/some.zip",
                                     str(tmp_path / "a.zip")], cwd=Path(__file__).parents[1])
         part = tmp_path / ".a.zip.part"
         while not part.exists() or part.stat().st_size < len(content) // 3:
@@ -88,7 +88,7 @@ def test_kill_9_keeps_what_arrived(tmp_path):
         assert server.served == len(content) + lost and lost < 300_000  # what had not reached the disk
 
 
-@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("ranges", [True, False, "careless"])
 def test_a_changed_archive_starts_again(tmp_path, ranges):
     old, new = zipped(), zipped({"other.bin": b"other" * 9999})
     server = Server({"/some.zip": old}, lambda path, nth: CUT if nth == 1 else DROP if nth < 7 else None, ranges)
@@ -135,15 +135,12 @@ def test_unpacking_goes_on_where_it_stopped(tmp_path, archive, capsys):
     assert "unpack some.zip: goes on from 14 of 20 files" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("../out.bin", "'../out.bin' is not a name inside a folder"), ("/tmp/out.bin", "'/tmp/out.bin' is not"),
-    ("train/../../out.bin", "is not a name"), ("train\\..\\out.bin", "is not a name"), ("c:out.bin", "is not a name")])
-def test_a_member_that_leaves_the_folder_condemns_the_archive(tmp_path, archive, name, said):
-    archive.write_bytes(zipped(MEMBERS).replace(b"train/7.bin", name.encode().ljust(11, b"x")[:11])
-                        if len(name) <= 11 else zipped(MEMBERS | {name: b"x"}))
-    with pytest.raises(UserError, match="do not trust this archive") as caught:
+@pytest.mark.parametrize("name", ["../out.bin", "/tmp/out.bin", "train/../../out.bin", "..\\out.bin", "c:out.bin"])
+def test_a_member_that_leaves_the_folder_condemns_the_archive(tmp_path, archive, name):
+    archive.write_bytes(zipped(MEMBERS | {name: b"x"}))
+    with pytest.raises(UserError) as caught:
         unpack(archive, tmp_path / "in", ["train/1.bin"])
-    assert said.split(" ")[-1] in str(caught.value) and "some.zip" in str(caught.value)
+    assert str(caught.value).startswith(f"{archive}: {name!r} is not a name inside a folder; do not trust this archive")
     assert not (tmp_path / "in/train").exists() and not list(tmp_path.rglob("out.bin"))
 
 
