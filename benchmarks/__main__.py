@@ -5,7 +5,15 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import REGISTRY, annotations, evaluation, finetuning, pretraining, report  # noqa: F401  importing a module registers its benchmarks
+from benchmarks import (  # noqa: F401  importing a module registers its benchmarks
+    REGISTRY,
+    annotations,
+    download,
+    evaluation,
+    finetuning,
+    pretraining,
+    report,
+)
 
 
 def main() -> int:

@@ -53,6 +53,12 @@ def parser() -> argparse.ArgumentParser:
     cut.add_argument("--rule", default="confident", choices=("confident", "largest", "all"))
     cut.add_argument("--score", type=float, default=0.5, help="least score of a detection (default: 0.5)")
     cut.add_argument("--black", action="store_true", help="black background, as the thesis, instead of transparency")
+    fetch = commands.add_parser("download", parents=[common], help="bring the part of COCO that a profile needs")
+    fetch.add_argument("--images-url", metavar="URL", help="a mirror or folder with train2017/, val2017/, ...")
+    fetch.add_argument("--annotations-url", metavar="URL", help="annotations_trainval2017.zip, or a folder")
+    fetch.add_argument("--archives", action="store_true", help="whole archives, instead of image by image")
+    fetch.add_argument("--connections", type=int, default=24, help="images on their way at once (default: 24)")
+    fetch.add_argument("--dry-run", action="store_true", help="only say how many files and bytes that is")
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
 
@@ -76,6 +82,8 @@ def run_command(options: argparse.Namespace) -> int:
     if options.command == "prepare" and options.check:
         return check_data(options.data)
     settings = overrides(options)
+    if options.command == "download":
+        return download(options, settings)
     run = pipeline.open_run(options.profile, options.run, options.data, settings)
     if options.command == "report":
         from byol_helpers.report import report
@@ -102,6 +110,24 @@ def check_data(data: Path | None) -> int:
     if not errors:
         print(f"{data}: nothing is wrong with it")
     return 2 if errors else 0
+
+
+def download(options: argparse.Namespace, settings: list[str]) -> int:
+    """The command ``download``."""
+    from byol_helpers.config import load_profile
+    from byol_helpers.data import coco_source
+
+    if options.data is None:
+        raise UserError("download needs --data FOLDER, the folder that COCO goes to")
+    if not 1 <= options.connections <= 64:
+        raise UserError(f"--connections {options.connections}: give a number from 1 to 64")
+    profile = load_profile(options.profile, settings)
+    if profile.data.source != "coco":
+        raise UserError(f"the profile {profile.name} generates its images; download for --profile colab or thesis")
+    coco_source.fetch(options.data, profile, options.images_url or coco_source.IMAGES_URL,
+                      options.annotations_url or coco_source.ANNOTATIONS_URL, options.archives, options.dry_run,
+                      options.connections)
+    return 0
 
 
 def evaluate_files(options: argparse.Namespace) -> int:

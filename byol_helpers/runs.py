@@ -99,14 +99,15 @@ class Progress:
         if done:
             print(f"{title}: goes on from {done} of {total} {unit}", flush=True)
 
-    def update(self, n: int = 1) -> None:
-        """Count ``n`` more units; print when the last line is old enough."""
+    def update(self, n: int = 1, note: str = "") -> None:
+        """Count ``n`` more units; print, with the note, when the last line is old enough."""
         self.done += n
         now = time.monotonic()
         if now - self.last >= self.every and self.done < self.total:
             self.last = now
             left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
-            print(f"{self.title}: {self.done} of {self.total} {self.unit}, {duration(left)} left", flush=True)
+            said = f"{self.title}: {self.done} of {self.total} {self.unit}, {note + ', ' if note else ''}"
+            print(f"{said}{duration(left)} left", flush=True)
 
     def close(self) -> None:
         """Print the last line, with the whole time."""

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from byol_helpers.data.images import read_image
 from byol_helpers.data.layout import Split, instance_mask
-from byol_helpers.figures.pictures import CROWD, OBJECTS, enlarged, draw_masks, gallery
+from byol_helpers.figures.pictures import CROWD, OBJECTS, draw_masks, enlarged, gallery
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
