@@ -106,7 +106,8 @@ def test_thesis_also_gets_images_of_2014(coco, tmp_path, exclude):
     run = pipeline.open_run("thesis", tmp_path / "run", data, overrides)
     pipeline.prepare(run)
     test = {record["id"] for record in load_split(run, "test").images}
-    expected = [f"train2014/{file_name('train2014', k)}" for k in IDS["train2014"] if exclude == "false" or k not in test]
+    left = [k for k in IDS["train2014"] if exclude == "false" or k not in test]
+    expected = [f"train2014/{file_name('train2014', k)}" for k in left]
     assert load_splits(run)["pretrain"] == expected[:6]
     assert {name for name in lying(data) if name.startswith("train2014")} == set(expected[:6])
     assert "annotations/instances_train2014.json" in lying(data)
