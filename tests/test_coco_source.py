@@ -142,10 +142,11 @@ def test_a_dry_run_writes_nothing_with_and_without_annotations(coco, tmp_path, c
     assert ("train2017: 10 images, 0 there, 10 to unpack" if whole else "13 images: 0 there, 13 to fetch") in said
 
 
-def test_an_archive_that_was_there_before_is_used_and_kept(coco, tmp_path):
+def test_an_archive_that_was_there_before_is_used_and_kept(coco, tmp_path, capsys):
     spread({"/annotations_trainval2017.zip": coco["/annotations/annotations_trainval2017.zip"]}, tmp_path)
     annotations(tmp_path, "val2017", "http://127.0.0.1:9/annotations_trainval2017.zip")
     assert (tmp_path / "annotations_trainval2017.zip").is_file() and ANNOTATIONS <= lying(tmp_path)
+    assert "annotations_trainval2017.zip: kept, because it was there before; delete it" in capsys.readouterr().out
 
 
 def test_without_a_network_address_and_place_are_said(tmp_path):
