@@ -138,7 +138,7 @@ def _unpack_from(address: str, folder: Path, names: list[str], patience: Patienc
     if ours:
         path.unlink()
     elif path.is_file():
-        print(f"{path}: kept, because it was there before; delete it to free {readable(path.stat().st_size)}", flush=True)
+        print(f"{path}: kept, because it was there before; delete it to free {readable(path.stat().st_size)}")
 
 
 def _foretell(folder: Path, profile: Profile, images_url: str, annotations_url: str, whole: bool,
