@@ -75,23 +75,28 @@ images(wanted(served(int(sys.argv[3])), sys.argv[1]), Path(sys.argv[2]), 16, HAS
 """
 
 
+def called(address: str, folder: Path, count: int, **options) -> subprocess.Popen:
+    """A download in a process of its own."""
+    paths = f"{Path(__file__).parents[1]}:{Path(__file__).parent}"
+    return subprocess.Popen([sys.executable, "-c", CALL, address, str(folder), str(count)], text=True,
+                            env={"PYTHONPATH": paths}, stdout=subprocess.DEVNULL, **options)
+
+
 @pytest.mark.slow
 def test_a_bad_line_and_five_kills(tmp_path):
     files, count = served(2000), 2000
     server = Server(files, bad_line(0))
     with serving(server) as address:
-        command = [sys.executable, "-c", CALL, address, str(tmp_path), str(count)]
-        paths = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
         for kill in range(5):
-            call = subprocess.Popen(command, env={"PYTHONPATH": ":".join(paths)}, stdout=subprocess.DEVNULL)
+            call = called(address, tmp_path, count)
             while sum(server.whole.values()) < 330 * (kill + 1):
                 time.sleep(0.005)
             call.send_signal(signal.SIGKILL)
             call.wait()
             arrived = lying(tmp_path)
             assert arrived == {path: files[path] for path in arrived}, "half a file under a final name"
-        subprocess.run(command, env={"PYTHONPATH": ":".join(paths)}, check=True, stdout=subprocess.DEVNULL)
-        assert lying(tmp_path) == files
+        assert called(address, tmp_path, count).wait() == 0
+        assert lying(tmp_path) == files and not list(tmp_path.rglob("*.part"))
         assert server.served <= 1.15 * sum(map(len, files.values()))
         again = sum(times - 1 for times in server.whole.values())
         assert again <= 5 * 16 + 1
@@ -259,9 +264,10 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, name):
         images([Wanted(name, "http://127.0.0.1:9/x.jpg")], tmp_path)
 
 
-def test_other_schemes_are_refused(tmp_path):
-    with pytest.raises(UserError, match="ftp://host/x.jpg: cannot be fetched; give an http"):
-        images([Wanted("x.jpg", "ftp://host/x.jpg")], tmp_path)
+@pytest.mark.parametrize("url", ["ftp://host/x.jpg", "http:///x.jpg", "http://[x/x.jpg"])
+def test_other_addresses_are_refused(tmp_path, url):
+    with pytest.raises(UserError, match="x.jpg: cannot be fetched; give an http"):
+        images([Wanted("x.jpg", url)], tmp_path)
 
 
 def test_retry_after_in_seconds_and_as_a_date(tmp_path):
@@ -288,6 +294,19 @@ def test_progress_shows_rate_and_time_left(tmp_path, capsys, monkeypatch):
     fetched(served(3), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"download: 1 of 3 images, [\d.]+ images/s, [\d.]+ [kM]?B(ytes)?/s, \d+ s left", lines[1])
+
+
+def test_ctrl_c_ends_soon_and_leaves_no_part(tmp_path):
+    files = served(400)
+    server = Server(files, latency=0.05)
+    with serving(server) as address:
+        call = called(address, tmp_path, 400, stderr=subprocess.PIPE)
+        while sum(server.whole.values()) < 50:
+            time.sleep(0.005)
+        call.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in call.communicate(timeout=5)[1]
+        arrived = lying(tmp_path)
+        assert arrived == {path: files[path] for path in arrived} and not list(tmp_path.rglob("*.part"))
 
 
 def test_it_works_where_an_event_loop_runs_already(tmp_path):

@@ -137,6 +137,8 @@ def _unpack_from(address: str, folder: Path, names: list[str], patience: Patienc
     archives.unpack(archives.bring(address, path, patience), folder, names)
     if ours:
         path.unlink()
+    elif path.is_file():
+        print(f"{path}: kept, because it was there before; delete it to free {readable(path.stat().st_size)}")
 
 
 def _foretell(folder: Path, profile: Profile, images_url: str, annotations_url: str, whole: bool,

@@ -55,8 +55,9 @@ class Plan:
         size = "size unknown" if self.bytes is None else readable(self.bytes)
         if self.sampled:
             size = f"about {size} (estimated from {self.sampled} of them)"
+        rest = f"{len(self.missing):,} to fetch, {size}" if self.missing else "none to fetch"
         looked = f", {len(self.unlisted):,} there but unchecked" if self.unlisted else ""
-        return f"{total:,} images: {self.there:,} there{looked}, {len(self.missing):,} to fetch, {size}"
+        return f"{total:,} images: {self.there:,} there{looked}, {rest}"
 
 
 @dataclass(frozen=True)

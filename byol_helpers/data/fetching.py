@@ -105,12 +105,16 @@ def local_path(url: str) -> Path | None:
     Raises:
         UserError: any other scheme.
     """
-    parts = urlsplit(url)
-    if parts.scheme in ("http", "https") and parts.hostname:
-        return None
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    if "://" in url or parts.scheme in ("http", "https"):
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return None
+        if parts.scheme == "file":
+            return Path(unquote(parts.path))
+        known = "://" not in url and parts.scheme not in ("http", "https")
+    except ValueError:
+        known = False
+    if not known:
         raise UserError(f"{url}: cannot be fetched; give an http: or https: address, a file: address or a folder")
     return Path(url)
 
@@ -143,6 +147,8 @@ async def _persist(attempt: Callable[[], Awaitable[Value]], patience: Patience,
     while True:
         try:
             return await attempt()
+        except httpx.InvalidURL as error:
+            raise LostError(f"not an address: {error}") from None
         except (_TryAgain, httpx.HTTPError) as error:
             failures = 1 if reached() > furthest else failures + 1
             furthest = max(furthest, reached())
