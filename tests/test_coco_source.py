@@ -178,7 +178,7 @@ def test_the_command_downloads_and_goes_on(coco, tmp_path, capsys):
                "--annotations-url", str(mirror / "annotations/annotations_trainval2017.zip"), *options]
     assert main([*command, "--dry-run"]) == 0 and not data.exists()
     assert main(command) == 0 and main(command) == 0
-    assert "13 images: 13 there, 0 to fetch" in capsys.readouterr().out
+    assert "13 images: 13 there, none to fetch" in capsys.readouterr().out
     assert main(["prepare", "--profile", "colab", "--data", str(data), "--run", str(tmp_path / "run"), *options]) == 0
 
 

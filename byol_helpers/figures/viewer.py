@@ -3,6 +3,7 @@
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from byol_helpers.data.images import read_image
@@ -25,16 +26,19 @@ def holding(split: Split, category: str = EVERY) -> list[dict]:
 
 
 def annotated(split: Split, record: dict, category: str = EVERY) -> Figure:
-    """A picture, and beside it its masks: objects of the category in colours of their own, crowds in white."""
+    """A picture, its masks drawn over it, and alone: objects of the category in turn colours, crowds in white."""
     names = {c["id"]: c["name"] for c in split.categories}
     image = read_image(split.path(record))
     shown = [a for a in split.annotations.get(record["id"], []) if category in (EVERY, names[a["category_id"]])]
     masks = [instance_mask(a, *image.shape[:2]) for a in shown]
     inks = [CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)] for i, a in enumerate(shown)]
-    drawn = draw_masks(*enlarged(image, masks), inks)
+    image, masks = enlarged(image, masks)
+    alone = draw_masks(np.zeros_like(image), masks, inks, opacity=1)
     found = ", ".join(("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]] for a in shown)
     said = [f"image {record['id']}, {record['width']} x {record['height']}", found or "nothing annotated"]
-    return gallery([image, drawn], said, columns=2, title=f"Split {split.name}: {record['file_name']}")
+    title = f"Split {split.name}: {record['file_name']}"
+    return gallery([image, draw_masks(image, masks, inks), alone], [*said, "the masks alone"], 3, title)
+
 
 
 def browser(splits: dict[str, Split]) -> "VBox":
