@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from byol_helpers.background.removal import remove_background, to_rgba
+from byol_helpers.background.removal import remove_background
 
 BLUR_SHARE = 0.02  # standard deviation of the blur of the surroundings, as a share of the longer side
 FINEST_SIGMA = 4.0  # pixels; wider blurs are made on a smaller copy, which looks the same and is far faster
@@ -59,10 +59,8 @@ def fill(image: np.ndarray, alpha: np.ndarray, background: str | tuple[int, int,
     if alpha.shape != image.shape[:2]:
         raise ValueError(f"alpha: expected {list(image.shape[:2])}, as large as the image, got {list(alpha.shape)}")
     if isinstance(background, str) and background == "transparent":
-        opacity = np.rint(alpha * 255).astype(np.uint8)
-        rgba = to_rgba(image, opacity > 0)
-        rgba[..., 3] = opacity
-        return rgba
+        opacity = cv2.convertScaleAbs(alpha, alpha=255)
+        return cv2.merge((remove_background(image, opacity > 0), opacity))
     if isinstance(background, str) and background == "black":
         return _mixed(image, alpha, None)
     if isinstance(background, str) and background == "blur":

@@ -52,10 +52,7 @@ def to_rgba(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Colours outside are 0 too, so that the removed background cannot be brought back from the file.
     """
-    rgba = np.empty((*mask.shape, 4), np.uint8)
-    rgba[..., :3] = remove_background(image, mask)
-    rgba[..., 3] = mask * np.uint8(255)
-    return rgba
+    return cv2.merge((remove_background(image, mask), mask * np.uint8(255)))
 
 
 def choose_instances(
