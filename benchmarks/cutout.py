@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pycocotools import mask as rle
 
 from benchmarks import benchmark, result
 from benchmarks.pretraining import PHOTOS, photographs
@@ -119,7 +120,7 @@ def cutout() -> dict:
     spent = {name: [] for name in variants}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        files = link(root / "in", PICTURES)
+        files = sorted(link(root / "in", PICTURES).iterdir())
         plain_loop(files[:4], predict, root / "warm")
         for turn in range(ROUNDS):
             for name in list(variants)[:: 1 if turn % 2 else -1]:
@@ -146,36 +147,34 @@ def cutout() -> dict:
     return result(best["ours"], peer, "plain loop (Pillow, same network)", "images/s", False, settings)
 
 
-def link(folder: Path, many: int) -> list[Path]:
+def link(folder: Path, many: int) -> Path:
     """A folder with ``many`` links to the photographs, some more than once."""
     folder.mkdir()
-    originals, made = photographs(), []
+    originals = photographs()
     for number in range(many):
-        made.append(folder / f"{number:04}.jpg")
-        made[-1].symlink_to(originals[number % len(originals)])
-    return made
+        (folder / f"{number:04}.jpg").symlink_to(originals[number % len(originals)])
+    return folder
 
 
 def peak_memory() -> dict:
-    """Of a process of its own without a network: after a few pictures and after many, and the same for a video."""
-    return {kind: json.loads(subprocess.run([sys.executable, "-m", "benchmarks.cutout", kind], check=True,
-                                            stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[1]).stdout)
-            for kind in ("pictures", "video")}
-
-
-def measure(kind: str) -> dict:
-    """Peak memory in MB after each number of pictures or frames, and the seconds of the larger."""
+    """Of a process of its own without a network: after a few pictures and after many, and the same for videos."""
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for many in (FEW, MANY if kind == "pictures" else FRAMES):
-            source = root / str(many)
-            if kind == "pictures":
-                link(source, many)
-            else:
-                source = film(root / f"{many}.mp4", many)
-            seconds, _ = quiet(partial(cut_out, source, left_half, root / f"out{many}"))
-            measured |= {f"after_{many}": peak(), "seconds": round(seconds, 1)}
+        for kind, make, numbers in (("pictures", link, (FEW, MANY)), ("video", film, (FEW, FRAMES))):
+            sources = [make(Path(folder) / f"{kind}-{many}", many) for many in numbers]
+            done = subprocess.run([sys.executable, "-m", "benchmarks.cutout", *map(str, sources)], check=True,
+                                  stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[1])
+            measured[kind] = dict(zip(numbers, json.loads(done.stdout), strict=True))
+    return measured
+
+
+def measure(sources: list[str]) -> list[dict]:
+    """This process' peak memory in MB after cutting out each of the sources, one after the other, and its seconds."""
+    measured = []
+    with tempfile.TemporaryDirectory() as out:
+        for number, source in enumerate(sources):
+            seconds, _ = quiet(partial(cut_out, Path(source), left_half, Path(out) / str(number)))
+            measured.append({"mb": peak(), "seconds": round(seconds, 1)})
     return measured
 
 
@@ -189,18 +188,17 @@ def peak() -> int:
 
 def left_half(image: np.ndarray) -> list[dict]:
     """In place of a network: the left half of the picture."""
-    from pycocotools import mask as rle
-
     mask = np.zeros(image.shape[:2], np.uint8, order="F")
     mask[:, : image.shape[1] // 2] = 1
     return [{"category_id": 1, "score": 1.0, "segmentation": rle.encode(mask)}]
 
 
 def film(path: Path, frames: int) -> Path:
-    """A video of 640 x 480 that moves over a photograph."""
+    """A video of 640 x 480 that moves over a photograph; the path gets its extension."""
     import av
 
     image = next(image for image in map(read_image, photographs()) if image.shape[:2] == SIZE)
+    path = path.with_suffix(".mp4")
     with av.open(str(path), "w") as out:
         video = out.add_stream("libx264", rate=30)
         video.height, video.width, video.pix_fmt = *SIZE, "yuv420p"
@@ -211,4 +209,4 @@ def film(path: Path, frames: int) -> Path:
 
 
 if __name__ == "__main__":  # what ``peak_memory`` starts
-    print(json.dumps(measure(sys.argv[1])))
+    print(json.dumps(measure(sys.argv[1:])))
