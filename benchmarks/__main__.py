@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks import (  # noqa: F401  importing a module registers its benchmarks
     REGISTRY,
     annotations,
+    cutout,
     download,
     evaluation,
     finetuning,

@@ -86,9 +86,7 @@ def save_model(network: nn.Module, folder: Path, profile: Profile, categories: l
 def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
     """From ``model.pth`` and its ``model.json``: the network in eval mode, its categories, its engine's ``detect``."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such model; give the model.pth of a finetune folder")
-    made = read_json(path.with_name("model.json"))
+    made = _description(path)
     used = engine(made["engine"])
     network = used.build(made["depth"], len(made["categories"]), Finetune(**made["finetune"]), made["seed"])
     tensors = load_tensors(path)
@@ -100,11 +98,35 @@ def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
     return network.eval(), made["categories"], used.detect
 
 
-def predictor(path: Path) -> Callable[[np.ndarray], list[dict]]:
-    """A function from a picture, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``."""
+def categories_of(path: Path) -> list[dict]:
+    """The COCO categories that a ``model.pth`` finds, in the order of its labels; the model itself is not read."""
+    return _description(Path(path))["categories"]
+
+
+def _description(path: Path) -> dict:
+    """What stands in ``model.json`` beside a ``model.pth``."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; give the model.pth of a finetune folder")
+    return read_json(path.with_name("model.json"))
+
+
+def predictor(path: Path, least_score: float = 0.0) -> Callable[[np.ndarray], list[dict]]:
+    """A function from a picture, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``.
+
+    Args:
+        path: the file.
+        least_score: detections with a lower score are left out, before time and memory go into their masks. The
+            engines leave out those below 0.05 anyway.
+    """
     network, categories, detect = load_model(path)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     ids = [category["id"] for category in categories]
+    # Both engines keep what is greater than a float32.
+    heads, below = network.roi_heads, float(np.nextafter(np.float32(least_score), np.float32(0)))
+    if hasattr(heads, "score_thresh"):  # torchvision
+        heads.score_thresh = max(heads.score_thresh, below)
+    else:
+        heads.box_predictor.test_score_thresh = max(heads.box_predictor.test_score_thresh, below)
 
     def predict(picture: np.ndarray) -> list[dict]:
         return predict_image(network, torch.from_numpy(picture).permute(2, 0, 1).float() / 255, ids, detect)
