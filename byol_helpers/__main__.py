@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from byol_helpers import pipeline
+from byol_helpers.background import command
 from byol_helpers.config import PROFILES
 from byol_helpers.errors import UserError
 from byol_helpers.runs import device_name, installed_versions
@@ -45,13 +46,7 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument("name", help="norm-policy: trainable against frozen batch norm; engines: both engines; "
                        "pretraining: width of the hidden layer, and BYOL from random weights")
     study.add_argument("--out", type=Path, metavar="FILE", help="a copy of the CSV from the run's folder studies")
-    cut = commands.add_parser("cutout", help="cut the object out of a picture, or of every picture of a folder")
-    cut.add_argument("inputs", type=Path, metavar="IMAGE_OR_FOLDER")
-    cut.add_argument("--weights", type=Path, required=True, help="model.pth of a finetune folder")
-    cut.add_argument("--out", type=Path, required=True, help="folder for the PNG files")
-    cut.add_argument("--rule", default="confident", choices=("confident", "largest", "all"))
-    cut.add_argument("--score", type=float, default=0.5, help="least score of a detection (default: 0.5)")
-    cut.add_argument("--black", action="store_true", help="black background, as the thesis, instead of transparency")
+    command.add_options(commands.add_parser("cutout", help="cut objects out of pictures and videos"))
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
 
@@ -99,13 +94,9 @@ def evaluate_files(options: argparse.Namespace) -> int:
 
 def cut_out(options: argparse.Namespace) -> int:
     """The command ``cutout``: status 1 when some files failed and the others are done."""
-    from byol_helpers.background.cutout import cutout
-    from byol_helpers.segmentation.models import predictor
+    from byol_helpers.segmentation.models import categories_of, predictor
 
-    if not 0 <= options.score <= 1:
-        raise UserError(f"--score {options.score}: give a number from 0 to 1")
-    summary = cutout(options.inputs, predictor(options.weights), options.out, options.rule, options.score,
-                     not options.black)
+    summary = command.run(options, categories_of(options.weights), lambda: predictor(options.weights))
     print(summary)
     return 1 if summary.failed else 0
 

@@ -56,7 +56,7 @@ def test_one_file(tmp_path):
     np.testing.assert_array_equal(cut[:, :5, :3], pixels[:, :5])
     assert (cut[:, :5, 3] == 255).all() and not cut[:, 5:].any()
     # Read back, the transparent cut-out is the one on black.
-    cutout(tmp_path / "dog.jpg", predict, tmp_path / "black", transparent=False)
+    cutout(tmp_path / "dog.jpg", predict, tmp_path / "black", background="black")
     assert Image.open(tmp_path / "black" / "dog.png").mode == "RGB"
     np.testing.assert_array_equal(read_image(tmp_path / "black" / "dog.png"), cut[..., :3])
 
@@ -146,20 +146,19 @@ def test_a_failing_prediction_costs_that_picture_only(tmp_path, capsys):
 
 
 def test_a_full_disk_stops_at_once_and_leaves_what_is_done(tmp_path, monkeypatch):
-    for n in range(3):
-        photo(tmp_path / "in" / f"{n}.png", n)
-    write, calls = module.write_bytes, []
+    for n in range(30):
+        photo(tmp_path / "in" / f"{n:02}.png", n)
+    write, asked = module.write_bytes, []
 
     def full(path, content):
-        calls.append(path)
-        if len(calls) == 2:
+        if path.name != "00.png":
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(path, content)
 
     monkeypatch.setattr(module, "write_bytes", full)
-    with pytest.raises(UserError, match=r"1\.png: the disk is full \(1 cut out.*free some and call again"):
-        cutout(tmp_path / "in", predict, tmp_path / "out")
-    assert names(tmp_path / "out") == ["0.png"] and len(calls) == 2
+    with pytest.raises(UserError, match=r"01\.png: the disk is full \(1 cut out.*free some and call again"):
+        cutout(tmp_path / "in", lambda image: asked.append(image) or predict(image), tmp_path / "out")
+    assert names(tmp_path / "out") == ["00.png"] and len(asked) < 15
 
 
 def test_what_cannot_work_is_refused_before_anything_is_done(tmp_path):
@@ -167,7 +166,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(tmp_path):
     (tmp_path / "none").mkdir()
     for inputs, out, said in [
         ("missing", "out", "no such file or folder"),
-        ("none", "out", "no images in it; known are .bmp"),
+        ("none", "out", "no images or videos in it; known are .bmp"),
         ("in", "in", "the folder of the pictures"),
         ("in/a.png", "in", "would take the place of"),
         ("in", "in/a.png", "a file; give a folder"),

@@ -6,6 +6,7 @@ import numpy as np
 from pycocotools import mask as rle
 
 from byol_helpers.data.layout import instance_mask, run_lengths
+from byol_helpers.errors import UserError
 
 RULES = ("confident", "largest", "all")
 
@@ -53,24 +54,67 @@ def to_rgba(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.dstack([cut, mask.astype(np.uint8) * 255])
 
 
-def choose_instances(detections: Sequence[dict], rule: str, score_threshold: float) -> list[dict]:
+def choose_instances(
+    detections: Sequence[dict],
+    rule: str,
+    score_threshold: float,
+    *,
+    category: int | None = None,
+    point: tuple[float, float] | None = None,
+    number: int | None = None,
+) -> list[dict]:
     """The detections to keep, from those of one image.
 
     Args:
-        detections: COCO results of one image, each with ``score`` and ``segmentation``.
+        detections: COCO results of one image, each with ``score`` and ``segmentation`` (RLE), and with
+            ``category_id`` where a category is asked for.
         rule: ``confident`` keeps the one with the highest score (the thesis: one instance per image),
             ``largest`` the one whose mask has most pixels, ``all`` every one. Of equals the first is kept.
         score_threshold: detections with a lower score are never kept; 0 to 1.
+        category: only detections of this category id are looked at.
+        point: (x, y), pixels of the upright image from its upper left corner; only detections whose mask
+            holds that pixel are looked at.
+        number: instead of the rule, the one with this rank by score, from 1 on, of those looked at.
 
     Returns:
-        The kept detections, best first; empty when no score reaches the threshold.
+        The kept detections, best first; empty when nothing fits.
+
+    Raises:
+        ValueError: unknown rule, or a number below 1.
     """
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
-    sure = sorted((d for d in detections if d["score"] >= score_threshold), key=lambda d: -d["score"])
+    if number is not None and number < 1:
+        raise ValueError(f"number {number}: the first is 1")
+    fitting = [
+        d for d in detections
+        if d["score"] >= score_threshold
+        and (category is None or d["category_id"] == category)
+        and (point is None or _holds(d, *point))
+    ]
+    fitting.sort(key=lambda d: -d["score"])
+    if number is not None:
+        return fitting[number - 1 : number]
     if rule == "largest":
-        sure.sort(key=lambda d: -_area(d))
-    return sure if rule == "all" else sure[:1]
+        fitting.sort(key=lambda d: -_area(d))
+    return fitting if rule == "all" else fitting[:1]
+
+
+def category_id(name: str, categories: Sequence[dict]) -> int:
+    """The id of the category with this name, upper and lower case alike.
+
+    Args:
+        name: as the user writes it.
+        categories: COCO categories, each with ``id`` and ``name``.
+
+    Raises:
+        UserError: no such category; the line lists those that there are.
+    """
+    for category in categories:
+        if category["name"].casefold() == name.strip().casefold():
+            return category["id"]
+    known = ", ".join(category["name"] for category in categories)
+    raise UserError(f"no category {name!r}; the model knows {known}")
 
 
 def choose_instance(
@@ -109,6 +153,12 @@ def union(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
 def _area(detection: dict) -> int:
     """Pixels of a detection's mask."""
     return int(rle.area(run_lengths(detection, *detection["segmentation"]["size"])))
+
+
+def _holds(detection: dict, x: float, y: float) -> bool:
+    """Whether a detection's mask holds the pixel that a point lies in."""
+    height, width = detection["segmentation"]["size"]
+    return 0 <= x < width and 0 <= y < height and bool(instance_mask(detection, height, width)[int(y), int(x)])
 
 
 def _by(size: tuple[int, ...]) -> str:

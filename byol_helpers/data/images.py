@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,19 +48,24 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         UserError: no such file, empty, truncated, not an image, or more than ``MAX_PIXELS`` pixels.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; the pixels are what counts
+        return read_in_thread(path)
+
+
+def read_in_thread(path: Path) -> np.ndarray:
+    """``read_image`` without silencing Pillow's warnings, which is done for all threads at once or not at all."""
     path = Path(path)
     if not path.is_file():
-        what = "a folder, not an image" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; check the path")
+        raise UserError(f"{path}: {_instead_of_a_file(path)}; check the path")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; replace or remove it")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; the pixels are what counts
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                return _rgb(_upright(image))
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            return _rgb(_upright(image))
+    except Image.DecompressionBombError:
         raise UserError(f"{path}: more than {MAX_PIXELS:,} pixels; make the image smaller") from None
     except UnidentifiedImageError:
         raise UserError(f"{path}: not an image of a known format; convert it to PNG or remove it") from None
@@ -71,27 +77,49 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, at any depth, sorted by their path.
-
-    A file counts by its extension (``EXTENSIONS``, in upper or lower case). Hidden files and folders, whose
-    names begin with a dot, are left out. An empty list is a valid answer.
+    """All image files below a folder (``list_files`` with ``EXTENSIONS``).
 
     Raises:
         UserError: no such folder, or one below it that may not be read.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the path of a folder with images")
 
     def refuse(error: OSError) -> None:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror}); change its permissions")
 
+    return list_files(folder, EXTENSIONS, refuse)
+
+
+def list_files(folder: Path, extensions: Sequence[str], unreadable: Callable[[OSError], None]) -> list[Path]:
+    """All files below a folder with one of the extensions, at any depth, sorted by their path.
+
+    Upper and lower case are alike. Hidden files and folders, whose names begin with a dot, are left out, and
+    links to folders are not followed. An empty list is a valid answer.
+
+    Args:
+        folder: where to look.
+        extensions: in lower case, with their dot.
+        unreadable: told of each folder that may not be read.
+
+    Raises:
+        UserError: no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the path of a folder with images")
     found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         seen = [name for name in names if not name.startswith(".")]
-        found += [Path(parent, name) for name in seen if Path(name).suffix.lower() in EXTENSIONS]
+        found += [Path(parent, name) for name in seen if Path(name).suffix.lower() in extensions]
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+def _instead_of_a_file(path: Path) -> str:
+    if path.is_dir():
+        return "a folder, not an image"
+    if path.exists():
+        return "a device or a pipe, not an image"
+    return "a link to nothing" if path.is_symlink() else "no such file"
 
 
 def _upright(image: Image.Image) -> Image.Image:

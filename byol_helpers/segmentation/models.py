@@ -86,9 +86,7 @@ def save_model(network: nn.Module, folder: Path, profile: Profile, categories: l
 def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
     """From ``model.pth`` and its ``model.json``: the network in eval mode, its categories, its engine's ``detect``."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such model; give the model.pth of a finetune folder")
-    made = read_json(path.with_name("model.json"))
+    made = _description(path)
     used = engine(made["engine"])
     network = used.build(made["depth"], len(made["categories"]), Finetune(**made["finetune"]), made["seed"])
     tensors = load_tensors(path)
@@ -98,6 +96,18 @@ def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
         raise UserError(f"{path}: its tensors do not fit {path.with_name('model.json')}; copy both from one "
                         "folder") from None
     return network.eval(), made["categories"], used.detect
+
+
+def categories_of(path: Path) -> list[dict]:
+    """The COCO categories that a ``model.pth`` finds, in the order of its labels; the model itself is not read."""
+    return _description(Path(path))["categories"]
+
+
+def _description(path: Path) -> dict:
+    """What stands in ``model.json`` beside a ``model.pth``."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; give the model.pth of a finetune folder")
+    return read_json(path.with_name("model.json"))
 
 
 def predictor(path: Path) -> Callable[[np.ndarray], list[dict]]:
