@@ -60,7 +60,7 @@ def scene_grid(split: Split, count: int = 12, columns: int = 6, title: str = "")
         annotations = split.annotations.get(record["id"], [])
         masks = [instance_mask(a, *image.shape[:2]) for a in annotations]
         inks = [CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)] for i, a in enumerate(annotations)]
-        pictures.append(draw_masks(*_enlarged(image, masks), inks))
+        pictures.append(draw_masks(*enlarged(image, masks), inks))
         captions.append(_counted([("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]]
                                   for a in annotations]))
     return gallery(pictures, captions, columns, title)
@@ -79,7 +79,7 @@ def gallery(images: list[np.ndarray], captions: list[str] | None = None, columns
     for ax in axes.flat[len(images):]:
         ax.axis("off")
     for ax, image, lines in zip(axes.flat, images, broken, strict=False):
-        _picture(ax, image)
+        show_picture(ax, image)
         ax.set_anchor("S")
         ax.set_xlabel("\n".join(lines), size=8, color=SOFT, labelpad=3)
     return fig
@@ -159,7 +159,7 @@ def _table(rows: list[list[np.ndarray]], names: list[str], captions: list[list[s
             side = cell - 0.06
             tall = heights[row] - rooms[row] - 0.06
             ax = fig.add_axes((left / width, (top - tall) / whole, side / width, tall / whole))
-            _picture(ax, image)
+            show_picture(ax, image)
             ax.set_anchor("N")
             if row == 0:
                 _column_head(ax, heads[column], names[column], tall)
@@ -180,7 +180,7 @@ def _column_head(ax: Axes, text: str, name: str, tall: float) -> None:
 
 def _drawn(image: np.ndarray, entries: list[dict], ink: str) -> np.ndarray:
     masks = [instance_mask(entry, *image.shape[:2]) for entry in entries]
-    return draw_masks(*_enlarged(image, masks), ink)
+    return draw_masks(*enlarged(image, masks), ink)
 
 
 def _confident(results: list[dict], image_id: int, threshold: float) -> list[dict]:
@@ -200,7 +200,8 @@ def _counted(names: list[str]) -> str:
     return ", ".join(name if n == 1 else f"{n}\u00a0×\u00a0{name}" for name, n in Counter(names).items()) or "no object"
 
 
-def _picture(ax: Axes, image: np.ndarray) -> None:
+def show_picture(ax: Axes, image: np.ndarray) -> None:
+    """A picture, uint8 [H, W, 3] or grey [H, W], without ticks, grid and frame."""
     ax.imshow(image, cmap="gray" if image.ndim == 2 else None, interpolation="lanczos", interpolation_stage="rgba")
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
@@ -212,7 +213,7 @@ def _tallest(images: list[np.ndarray]) -> float:
     return min(3.0, max((image.shape[0] / image.shape[1] for image in images), default=1.0))
 
 
-def _enlarged(image: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+def enlarged(image: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
     """A small picture and its masks, smoothly enlarged; a large one is returned as it is."""
     factor = SIDE / max(image.shape[:2])
     if factor <= 1:
