@@ -88,7 +88,7 @@ def explorer(split: Split, results: dict[str, list[dict]], image_ids: list[int],
     from ipywidgets import Dropdown, FloatSlider, HBox, Image, Label, VBox
 
     records = {record["id"]: record for record in split.images}
-    wide = {"style": {"description_width": "5.5em"}}
+    wide = {"style": {"description_width": "6.5em"}}
     image = Dropdown(description="image", options=[(f"{i}: {records[i]['file_name']}", i) for i in image_ids],
                      value=image_id or image_ids[0], **wide)
     arm = Dropdown(description="weights", options=[(label(name), name) for name in results], **wide)
