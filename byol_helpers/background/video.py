@@ -3,11 +3,12 @@
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 import numpy as np
@@ -57,9 +58,9 @@ def cut_video(path: Path, target: Path, predict: Callable[[np.ndarray], list[dic
         OSError: the disk is full.
     """
     with _reading(path) as (source, video):
-        first = next(source.decode(video), None)
+        first = next(filter(None, _frames(source, video)), None)
     if first is None:
-        raise UserError(f"{path}: no frames in it; replace or remove it")
+        raise UserError(f"{path}: no frame in it decodes; replace or remove it")
     size = _upright(first).shape[:2]
     if isinstance(recipe.background, np.ndarray):
         recipe = replace(recipe, background=cover(recipe.background, size))
@@ -70,8 +71,11 @@ def cut_video(path: Path, target: Path, predict: Callable[[np.ndarray], list[dic
         copies, left_out = _copies(source, video, out)
         counted, expected = video.frames, _expected(source, video)
         progress = Progress(f"cutout {path.name!a}", counted or expected, "frames")
-        frames = empty = 0
+        frames = empty = broken = 0
         for frame in _frames(source, video, copies, out):
+            if frame is None:
+                broken += 1
+                continue
             image = _upright(frame)
             if image.shape[:2] != size:
                 raise UserError(f"{path}: its frames differ in size; convert it to one size")
@@ -83,7 +87,7 @@ def cut_video(path: Path, target: Path, predict: Callable[[np.ndarray], list[dic
         progress.total = frames
         progress.close()
     remarks = [f"left out, because .{container} does not take it: {', '.join(left_out)}"] if left_out else []
-    if frames < (counted or SURELY_SHORTER * expected):
+    if broken or frames < (counted or SURELY_SHORTER * expected):
         remarks.append(f"only {frames} of {counted or expected} frames could be read; the file is cut off or broken")
     if empty:
         remarks.append(f"{recipe.wanted} in {empty} of {frames} frames; these are empty")
@@ -117,9 +121,13 @@ def _reading(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _frames(
-    source: InputContainer, video: VideoStream, copies: dict[int, Stream], out: OutputContainer
-) -> Iterator[VideoFrame]:
-    """The decoded frames, with time stamps that grow; packets of the other streams are passed on meanwhile."""
+    source: InputContainer, video: VideoStream, copies: Mapping[int, Stream] = MappingProxyType({}),
+    out: OutputContainer | None = None
+) -> Iterator[VideoFrame | None]:
+    """The decoded frames, with time stamps that grow, and None for what does not decode.
+
+    Packets of the streams in ``copies`` are passed on meanwhile.
+    """
     before, step = None, max(1, round(1 / (_rate(video) * video.time_base)))
     for packet in source.demux(video, *(source.streams[index] for index in copies)):
         if packet.stream.index != video.index:
@@ -127,7 +135,12 @@ def _frames(
                 packet.stream = copies[packet.stream.index]
                 out.mux(packet)
             continue
-        for frame in packet.decode():
+        try:
+            decoded = packet.decode()
+        except av.error.InvalidDataError:
+            yield None
+            continue
+        for frame in decoded:
             if frame.pts is None:
                 frame.pts = 0 if before is None else before + step
             elif before is not None and frame.pts <= before:
