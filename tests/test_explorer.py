@@ -46,7 +46,7 @@ def test_transparency_is_shown_as_a_chequerboard():
     rgba = np.zeros((24, 24, 4), np.uint8)
     rgba[:2, :2] = (9, 8, 7, 255)
     shown = on_chequers(rgba)
-    assert shown[0, 0].tolist() == [9, 8, 7] and shown[0, 5].tolist() == [205] * 3 and shown[0, 12].tolist() == [255] * 3
+    assert [shown[0, x].tolist() for x in (0, 5, 12)] == [[9, 8, 7], [205] * 3, [255] * 3]
     _, after = view(np.full((360, 400, 3), 90, np.uint8), [], 0.5, 1, "transparent")
     assert set(np.unique(after)) == {205, 255}
 
