@@ -121,9 +121,8 @@ def c8(run: Artefacts, thesis: Thesis) -> Finding:
         cosine[arm] = {image: statistics.fmean(of[image] for of in of_seed) for image in sorted(images)}
         said = thesis.tables["4.4"].value("imagenet" if arm == run.reference else arm, "cosine")
         values.append(Quantity(f"cosine {label(arm)}", said, 100 * statistics.fmean(cosine[arm].values())))
-    if run.baseline:
-        kept = 100 * run.baseline["scores"]["cosine"]["value"]
-        values.append(Quantity("cosine keep everything (baseline)", None, kept))
+    for name, metrics in run.baselines.items():
+        values.append(Quantity(f"cosine {name} (baseline)", None, 100 * metrics["scores"]["cosine"]["value"]))
     tests = []
     for other, said in zip((run.reference, "random"), thesis.claim("C8").values.values(), strict=True):
         differences = 100 * np.array(paired(cosine["byol"], cosine[other]))
