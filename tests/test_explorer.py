@@ -43,7 +43,7 @@ def test_the_cut_out_holds_the_chosen_objects_and_nothing_else(number, columns):
 
 
 def test_transparency_is_shown_as_a_chequerboard():
-    rgba = np.zeros((24, 24, 4), np.uint8)
+    rgba = np.zeros((60, 240, 4), np.uint8)
     rgba[:2, :2] = (9, 8, 7, 255)
     shown = on_chequers(rgba)
     assert [shown[0, x].tolist() for x in (0, 5, 12)] == [[9, 8, 7], [205] * 3, [255] * 3]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FILLS = {"black, as the thesis": "black", "transparent": "transparent", "blurred": "blur", "white": (255, 255, 255),
          "green screen": (0, 177, 64)}
 EVERY = 0  # in the menu of objects: all of them together
-SQUARE = 12  # pixels of the chequerboard that stands for transparency
+SQUARES = 20  # of the chequerboard that stands for transparency, along the longer side
 
 
 def live() -> bool:
@@ -68,7 +68,7 @@ def view(image: np.ndarray, detections: list[dict], score_threshold: float = 0.5
 
 def on_chequers(rgba: np.ndarray) -> np.ndarray:
     """A picture with opacity, uint8 [H, W, 4], laid on grey squares, uint8 [H, W, 3]."""
-    y, x = np.indices(rgba.shape[:2]) // SQUARE
+    y, x = np.indices(rgba.shape[:2]) // max(1, max(rgba.shape[:2]) // SQUARES)
     ground = np.where((x + y) % 2, 255, 205).astype(np.uint8)[..., None].repeat(3, axis=2)
     return fill(rgba[..., :3], rgba[..., 3].astype(np.float32) / 255, ground)
 

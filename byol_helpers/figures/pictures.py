@@ -147,7 +147,7 @@ def _table(rows: list[list[np.ndarray]], names: list[str], captions: list[list[s
     broken = [[textwrap.wrap(c, max(8, int(cell * 16)), **CUT) for c in row] for row in captions] if captions else []
     rooms = [LINE * max(map(len, row)) + 0.04 for row in broken] or [0.0] * len(rows)
     heights = [(cell - 0.06) * _tallest(row) + room + 0.06 for row, room in zip(rows, rooms, strict=True)]
-    heads = ["\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)))) for name in names]
+    heads = ["\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)), break_on_hyphens=False)) for name in names]
     body, head = sum(heights), 0.2 + LINE * max(text.count("\n") + 1 for text in heads)
     fig = frame(body + head, title, subtitle)
     fig.set_layout_engine("none")
