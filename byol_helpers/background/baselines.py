@@ -15,7 +15,7 @@ from skimage.color import rgb2gray, rgb2lab
 from skimage.filters import sobel, threshold_otsu
 from skimage.segmentation import morphological_chan_vese, watershed
 
-LONGEST = 320  # pixels; masks of larger pictures are sought on a shrunk copy, in a second instead of half a minute
+LONGEST = 256  # pixels; masks of larger pictures are sought on a shrunk copy, in a second instead of half a minute
 MARGIN = 0.05  # share of each side that GrabCut takes for background from the start
 K_MEANS_ROUNDS, CONTOUR_ROUNDS, GRABCUT_ROUNDS = 50, 36, 5
 
