@@ -33,22 +33,24 @@ def picture(index: int, height: int, width: int) -> np.ndarray:
 
 def film(path: Path, frames: int = 12, size: tuple[int, int] = (48, 64), codec: str = "libx264",
          pixels: str = "yuv420p", rate: Fraction = NTSC, audio: str | None = None, rotation: int = 0,
-         times: list[int] | None = None, matrix: int = 5, dark: int = 0) -> Path:
+         times: list[int] | None = None, matrix: int = 5, full: bool = False, dark: int = 0) -> Path:
     """Write a video, the last ``dark`` frames of it black.
 
-    ``times`` are thousandths of a frame's duration; ``rotation`` is how far a player turns it, counterclockwise.
+    ``times`` are thousandths of a frame's duration; ``rotation`` is how far a player turns it, counterclockwise;
+    ``full`` uses all 256 levels instead of 16 to 235.
     """
     with av.open(f"file:{path}", "w") as out:
         video = out.add_stream(codec, rate=rate)
         video.height, video.width, video.pix_fmt = *size, pixels
         video.codec_context.time_base = 1 / rate / (1000 if times else 1)
-        video.codec_context.colorspace = matrix
+        video.codec_context.colorspace, video.codec_context.color_range = matrix, 2 if full else 1
         if rotation:
             video.set_display_rotation(rotation)
         sound = out.add_stream(audio, rate=48000) if audio else None
         for index in range(frames):
             shown = picture(index, *size) if index < frames - dark else np.zeros((*size, 3), np.uint8)
-            frame = av.VideoFrame.from_ndarray(shown, format="rgb24").reformat(format=pixels, dst_colorspace=matrix)
+            frame = av.VideoFrame.from_ndarray(shown, format="rgb24").reformat(
+                format=pixels, dst_colorspace=matrix, dst_color_range=2 if full else 1)
             frame.pts, frame.time_base = times[index] if times else index, video.codec_context.time_base
             out.mux(video.encode(frame))
         out.mux(video.encode(None))

@@ -10,13 +10,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from filmed import NTSC, film, heard, left_half, picture, watched
 from PIL import Image
 
 from byol_helpers.background.cutout import cutout
 from byol_helpers.background.recipe import Recipe
 from byol_helpers.background.video import cut_video
 from byol_helpers.errors import UserError
+from filmed import NTSC, film, heard, left_half, picture, watched
 
 
 def cut(path: Path, background: object = "transparent") -> Path:
@@ -98,9 +98,10 @@ def test_a_turned_video_stands_upright(tmp_path, rotation, shape):
         assert next(made.decode(video=0)).rotation == 0
 
 
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("matrix", [1, 5])
-def test_colours_survive_whatever_the_matrix(tmp_path, matrix):
-    source = film(tmp_path / "a.mp4", matrix=matrix)
+def test_colours_survive_whatever_matrix_and_range(tmp_path, matrix, full):
+    source = film(tmp_path / "a.webm", codec="libvpx-vp9", matrix=matrix, full=full)
     target = cut(source, "black")
     with av.open(str(target)) as made:
         frame = next(made.decode(video=0))
@@ -145,7 +146,7 @@ def test_a_cut_off_video_is_done_and_said(tmp_path, capsys):
     (tmp_path / "half.avi").write_bytes(whole[: len(whole) // 2])
     summary = cutout(tmp_path / "half.avi", left_half, tmp_path / "out")
     said = capsys.readouterr().err
-    assert summary.done == 1 and "of 60 frames could be read; the file is cut off or broken" in said
+    assert summary.done == 1 and "of 60 frames could be read" in said
     assert said.count("\n") == 1 and 20 < len(watched(tmp_path / "out" / "half.mov")[0]) < 40
 
 

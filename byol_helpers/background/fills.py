@@ -17,16 +17,20 @@ def soften(mask: np.ndarray, edge: float = 0.0, close: int = 0) -> np.ndarray:
         edge: standard deviation, in pixels, of the Gaussian that softens the edge: at a straight one the
             opacity is 0.5, and 0.02 and 0.98 two standard deviations outside and inside. 0 leaves it hard.
             Beyond the image's border the mask counts as going on.
-        close: holes of up to this many pixels are filled (neighbours share a side), then specks of up to
-            this many are removed (neighbours share a side or a corner), the largest part never. 0 does
-            neither.
+        close: holes of up to this many pixels, which the object encloses, are filled (neighbours share a
+            side), then specks of up to this many are removed (neighbours share a side or a corner), the
+            largest part never. 0 does neither.
 
     Returns:
         [H, W], float32, 0 to 1.
     """
     if close:
-        mask = ~_without_small(~mask, close, connectivity=4, spare_largest=False)
-        mask = _without_small(mask, close, connectivity=8, spare_largest=True)
+        labels, areas = _parts(~mask, connectivity=4)
+        holes = areas <= close
+        holes[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = False  # open to the border
+        mask = mask | holes[labels]
+        labels, areas = _parts(mask, connectivity=8)
+        mask = mask & ((areas > close) | (areas == areas.max()))[labels]
     alpha = mask.astype(np.float32)
     if edge:
         alpha = cv2.GaussianBlur(alpha, (0, 0), edge, borderType=cv2.BORDER_REPLICATE).clip(0, 1)
@@ -81,15 +85,12 @@ def cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(picture, (wide, high), interpolation=interpolation)[y : y + height, x : x + width]
 
 
-def _without_small(mask: np.ndarray, most: int, connectivity: int, spare_largest: bool) -> np.ndarray:
-    """A mask [H, W] of bool without its connected parts of up to ``most`` pixels."""
+def _parts(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [H, W] of a mask's connected parts, and the area in pixels of each; that of label 0, the rest, is 0."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=connectivity)
     areas = stats[:, cv2.CC_STAT_AREA].copy()
-    small = areas <= most
-    small[0] = True  # label 0 is what the mask leaves out
-    if spare_largest and len(areas) > 1:
-        small[1 + areas[1:].argmax()] = False
-    return ~small[labels]
+    areas[0] = 0
+    return labels, areas
 
 
 def _surroundings(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -88,7 +88,8 @@ def cut_video(path: Path, target: Path, predict: Callable[[np.ndarray], list[dic
         progress.close()
     remarks = [f"left out, because .{container} does not take it: {', '.join(left_out)}"] if left_out else []
     if broken or frames < (counted or SURELY_SHORTER * expected):
-        remarks.append(f"only {frames} of {counted or expected} frames could be read; the file is cut off or broken")
+        of = f" of {counted or expected}" if (counted or expected) > frames else ""
+        remarks.append(f"cut off or broken: only {frames}{of} frames could be read")
     if empty:
         remarks.append(f"{recipe.wanted} in {empty} of {frames} frames; these are empty")
     return Made(empty < frames, remarks)
@@ -200,7 +201,7 @@ def _encodable(cut: np.ndarray, frame: VideoFrame, encoder: VideoStream) -> Vide
 
 def _upright(frame: VideoFrame) -> np.ndarray:
     """The picture of a frame as a player shows it, [H, W, 3], uint8, RGB."""
-    pixels = frame.to_ndarray(format="rgb24", src_colorspace=_matrix(frame))
+    pixels = frame.to_ndarray(format="rgb24", src_colorspace=_matrix(frame), src_color_range=frame.color_range)
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
