@@ -3,7 +3,7 @@
 Cosine similarity of cut-outs flatters. With E(M), the sum of squared pixel values inside a mask M, predicted
 mask P and true mask G, it equals E(P and G) / sqrt(E(P) E(G)): the geometric mean of precision and recall,
 weighted by brightness. Keeping the whole image already scores sqrt(E(G) / E(image)), and a dark background
-costs nothing. Hence the other scores, and the keep-everything baseline, beside it.
+costs nothing. Hence the other scores, and the baselines, beside it.
 """
 
 import numpy as np
@@ -12,7 +12,6 @@ from byol_helpers.background.removal import remove_background
 from byol_helpers.background.shape_scores import boundary_iou, s_measure
 
 SCORES = ("cosine", "iou", "boundary_iou", "s_measure", "f_beta", "mae")
-LOWER_IS_BETTER = ("mae",)
 BETA_SQUARED = 0.3  # precision above recall, as salient object detection has it since Achanta et al. (2009)
 
 
