@@ -135,11 +135,9 @@ def test_scores_equal_those_of_pysodmetrics(seed):
 
 @pytest.mark.filterwarnings("ignore")
 def test_scores_equal_those_of_pysodmetrics_where_it_is_installed():
-    """Its releases ask for an older numpy than ours, so it is no requirement of the tests:
-
-    pip install --no-deps pysodmetrics scikit-learn joblib threadpoolctl
-    """
-    sod = pytest.importorskip("py_sod_metrics", reason="PySODMetrics is not installed", exc_type=ImportError)
+    """All its releases ask for an older numpy than ours, so it cannot be a requirement of the tests."""
+    sod = pytest.importorskip("py_sod_metrics", exc_type=ImportError, reason="PySODMetrics is not there: pip install "
+                              "scikit-learn && pip install --no-deps pysodmetrics")
     for seed in range(60):
         predicted, true = pair(seed)
         bytes_ = [mask.astype(np.uint8) * 255 for mask in (predicted, true)]
