@@ -5,7 +5,14 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import REGISTRY, evaluation, finetuning, pretraining, report  # noqa: F401  importing a module registers its benchmarks
+from benchmarks import (  # noqa: F401  importing a module registers its benchmarks
+    REGISTRY,
+    cutout,
+    evaluation,
+    finetuning,
+    pretraining,
+    report,
+)
 
 
 def main() -> int:

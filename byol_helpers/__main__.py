@@ -96,7 +96,7 @@ def cut_out(options: argparse.Namespace) -> int:
     """The command ``cutout``: status 1 when some files failed and the others are done."""
     from byol_helpers.segmentation.models import categories_of, predictor
 
-    summary = command.run(options, categories_of(options.weights), lambda: predictor(options.weights))
+    summary = command.run(options, categories_of(options.weights), lambda: predictor(options.weights, options.score))
     print(summary)
     return 1 if summary.failed else 0
 

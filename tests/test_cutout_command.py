@@ -22,7 +22,7 @@ CATEGORIES = [{"id": 3, "name": "cup"}, {"id": 8, "name": "bowl"}]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A model of the smoke size that knows two categories and finds both everywhere."""
-    profile, folder = load_profile("smoke"), tmp_path_factory.mktemp("model")
+    profile, folder = load_profile("smoke", ["finetune.proposals=20"]), tmp_path_factory.mktemp("model")
     network = build(profile.depth, len(CATEGORIES), profile.finetune, seed=0)
     torch.nn.init.zeros_(network.roi_heads.box_predictor.cls_score.weight)
     save_model(network, folder, profile, CATEGORIES, "random", 0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision.models import resnet18
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from byol_helpers import pipeline
 from byol_helpers.config import load_profile
@@ -15,9 +16,9 @@ from byol_helpers.errors import UserError
 from byol_helpers.evaluation.average_precision import evaluate
 from byol_helpers.segmentation.conditions import schedule
 from byol_helpers.segmentation.dataset import InstanceDataset, collate, fitted
-from byol_helpers.segmentation.models import predict_split, save_model
+from byol_helpers.segmentation.models import predict_split, predictor, save_model
 from byol_helpers.segmentation.signals import mask_signals, recording, region_signals
-from byol_helpers.segmentation.torchvision_engine import build, train
+from byol_helpers.segmentation.torchvision_engine import Resize, build, detect, train
 from byol_helpers.training import Item
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
@@ -62,6 +63,29 @@ def test_signals_equal_detectron2s_own():
     found |= region_signals(by_name["roi_scores"], by_name["roi_labels"], background=5)
     for name, value in found.items():
         assert value == pytest.approx(expected[name], abs=1e-9), name
+
+
+def test_masks_pasted_one_by_one_are_torchvisions(run):
+    network, image = build(18, 2, run.profile.finetune, seed=0).eval(), torch.rand(3, 50, 70)
+    with torch.inference_mode():
+        found = detect(network, image)
+        Resize.postprocess, ours = GeneralizedRCNNTransform.postprocess, Resize.postprocess
+        try:
+            (theirs,) = network([image])
+        finally:
+            Resize.postprocess = ours
+    assert len(found["masks"]) > 10 and np.array_equal(found["masks"], theirs["masks"][:, 0].numpy() > 0.5)
+    assert np.array_equal(found["boxes"], theirs["boxes"].numpy())
+
+
+def test_a_predictor_leaves_out_what_scores_too_little(run, tmp_path):
+    network = build(18, 2, run.profile.finetune, seed=0)
+    save_model(network, tmp_path, run.profile, [{"id": 3, "name": "a"}, {"id": 8, "name": "b"}], "random", 0)
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    every = predictor(tmp_path / "model.pth")(picture)
+    least = every[4]["score"]
+    few = predictor(tmp_path / "model.pth", least)(picture)
+    assert len(every) > 5 and [d["score"] for d in few] == [d["score"] for d in every if d["score"] >= least]
 
 
 def test_recording_leaves_the_losses_alone(run):

@@ -59,8 +59,8 @@ def fill(image: np.ndarray, alpha: np.ndarray, background: str | tuple[int, int,
     if alpha.shape != image.shape[:2]:
         raise ValueError(f"alpha: expected {list(image.shape[:2])}, as large as the image, got {list(alpha.shape)}")
     if isinstance(background, str) and background == "transparent":
-        opacity = np.rint(alpha * 255).astype(np.uint8)
-        return np.dstack([remove_background(image, opacity > 0), opacity])
+        opacity = cv2.convertScaleAbs(alpha, alpha=255)
+        return cv2.merge((remove_background(image, opacity > 0), opacity))
     if isinstance(background, str) and background == "black":
         return _mixed(image, alpha, None)
     if isinstance(background, str) and background == "blur":

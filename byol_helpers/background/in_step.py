@@ -9,8 +9,8 @@ from typing import TypeVar
 
 Item, Read, Work, Written = (TypeVar(name) for name in ("Item", "Read", "Work", "Written"))
 
-AHEAD = 4  # items read early, and as many waiting to be written: what bounds the memory
-THREADS = min(4, os.cpu_count() or 1)
+# So many threads, so many items read early, and so many waiting to be written: what bounds the memory.
+THREADS = AHEAD = max(2, min(4, os.cpu_count() or 1))
 
 
 def in_step(

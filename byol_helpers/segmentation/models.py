@@ -110,11 +110,23 @@ def _description(path: Path) -> dict:
     return read_json(path.with_name("model.json"))
 
 
-def predictor(path: Path) -> Callable[[np.ndarray], list[dict]]:
-    """A function from a picture, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``."""
+def predictor(path: Path, least_score: float = 0.0) -> Callable[[np.ndarray], list[dict]]:
+    """A function from a picture, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``.
+
+    Args:
+        path: the file.
+        least_score: detections with a lower score are left out, before time and memory go into their masks. The
+            engines leave out those below 0.05 anyway.
+    """
     network, categories, detect = load_model(path)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     ids = [category["id"] for category in categories]
+    # Both engines keep what is greater than a float32.
+    heads, below = network.roi_heads, float(np.nextafter(np.float32(least_score), np.float32(0)))
+    if hasattr(heads, "score_thresh"):  # torchvision
+        heads.score_thresh = max(heads.score_thresh, below)
+    else:
+        heads.box_predictor.test_score_thresh = max(heads.box_predictor.test_score_thresh, below)
 
     def predict(picture: np.ndarray) -> list[dict]:
         return predict_image(network, torch.from_numpy(picture).permute(2, 0, 1).float() / 255, ids, detect)
