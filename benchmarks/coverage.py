@@ -18,8 +18,9 @@ import time
 import numpy as np
 
 from byol_helpers.evaluation.average_precision import COCO_LIMITS, METRICS, Evaluation, accumulate
-from byol_helpers.evaluation.bootstrap import draw_weights, interval, replicate
+from byol_helpers.evaluation.bootstrap import replicate
 from byol_helpers.evaluation.matching import AREAS, THRESHOLDS, Matches
+from byol_helpers.resampling import draw_weights, interval
 
 IMAGES, MANY = 200, 100_000
 REPLICATES, CONFIDENCE = 1000, 0.95

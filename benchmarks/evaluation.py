@@ -19,7 +19,8 @@ from pycocotools.cocoeval import COCOeval
 from benchmarks import benchmark, result
 from byol_helpers.evaluation import average_precision
 from byol_helpers.evaluation.average_precision import METRICS
-from byol_helpers.evaluation.bootstrap import draw_weights, replicate
+from byol_helpers.evaluation.bootstrap import replicate
+from byol_helpers.resampling import draw_weights
 from byol_helpers.runs import installed_versions
 
 IMAGES, CLASSES = 5000, 80

@@ -158,7 +158,7 @@ def doctor() -> int:
              "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run leaves 0.6 GB)"}
     lines |= {"python": sys.version.split()[0]} | installed_versions()
     for key, value in lines.items():
-        print(f"{key:15} {value}")
+        print(f"{key:22} {value}")
     return 0
 
 

@@ -27,6 +27,14 @@ ARM_LABELS = {
     "byol-random": "BYOL from random",
     "file": "weights file",
 }
+BASELINE_LABELS = {  # of background removal: methods without learning, of which the last removes nothing
+    "otsu": "Otsu's threshold",
+    "k-means": "k-means",
+    "watershed": "watershed",
+    "active-contours": "active contours",
+    "grabcut": "GrabCut",
+    "keep-everything": "keep everything",
+}
 Arm = Literal["byol", "supervised", "imagenet", "random", "byol-random", "file"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
 

@@ -8,7 +8,7 @@ train or predict, and by no other.
 import importlib.util
 from pathlib import Path
 
-from byol_helpers.config import ARM_LABELS, dump_profile, load_profile
+from byol_helpers.config import ARM_LABELS, BASELINE_LABELS, dump_profile, load_profile
 from byol_helpers.data import cache
 from byol_helpers.data.layout import area_limits, load_split, pretraining_images
 from byol_helpers.data.prepare import prepare
@@ -173,28 +173,30 @@ def remove_background(run: Run, arm: str, seed: int) -> Path:
     from byol_helpers.background import stage
 
     key = f"{arm}-seed{seed}"
-    settings, split = run.profile.background, load_split(run, "test")
+    settings, tune = run.profile.background, run.profile.finetune
     detections = run.path / "evaluate" / key / "detections.json"
+    task, parameters = _removal(run)
+    about = {"arm": arm, "label": ARM_LABELS[arm], "seed": seed, "profile": run.profile.name, "engine": tune.engine,
+             "iterations": tune.steps}
 
     def work(folder: Path) -> None:
-        scored = stage.score_removals(split.file, split.root, detections, settings.images, run.profile.seed,
-                                      settings.score_threshold, settings.rule, folder)
-        write_json(folder / "metrics.json", scored | {"arm": arm, "label": ARM_LABELS[arm], "seed": seed})
+        scored = stage.score_removals(task, detections, settings.score_threshold, settings.rule, folder)
+        write_json(folder / "metrics.json", scored | about)
 
-    return run_stage(run, f"background/{key}", settings.model_dump() | _base(run), [detections, split.file], work)
+    return run_stage(run, f"background/{key}", parameters, [detections, task.ground_truth], work)
 
 
-def keep_everything(run: Run) -> Path:
-    """The baseline of background removal that removes nothing, on the same images."""
+def remove_by_baseline(run: Run, method: str) -> Path:
+    """The same images and scores for a method without learning: a key of ``BASELINE_LABELS``."""
     from byol_helpers.background import stage
 
-    settings, split = run.profile.background, load_split(run, "test")
+    task, parameters = _removal(run)
+    about = {"arm": method, "label": BASELINE_LABELS[method], "profile": run.profile.name}
 
     def work(folder: Path) -> None:
-        scored = stage.keep_everything(split.file, split.root, settings.images, run.profile.seed)
-        write_json(folder / "metrics.json", scored | {"arm": "keep-everything", "label": "keep everything"})
+        write_json(folder / "metrics.json", stage.score_baseline(task, method) | about)
 
-    return run_stage(run, "background/keep-everything", settings.model_dump() | _base(run), [split.file], work)
+    return run_stage(run, f"background/{method}", parameters, [task.ground_truth], work)
 
 
 def scorecard(run: Run) -> Path:
@@ -240,7 +242,8 @@ def run_stage_by_name(run: Run, stage: str) -> None:
         if stage == "evaluate":
             compare(run)
         if stage == "remove-background":
-            keep_everything(run)
+            for method in BASELINE_LABELS:
+                remove_by_baseline(run, method)
 
 
 def up_to(run: Run, stage: str) -> None:
@@ -268,6 +271,15 @@ def _usable_images(run: Run) -> list[Path]:
 
 def _base(run: Run) -> dict:
     return {"depth": run.profile.depth, "run_seed": run.profile.seed}
+
+
+def _removal(run: Run) -> tuple:
+    """The task of scoring background removal, and the parameters of its stages."""
+    from byol_helpers.background.stage import Task
+
+    settings, draws, split = run.profile.background, run.profile.evaluate, load_split(run, "test")
+    task = Task(split.file, split.root, settings.images, run.profile.seed, draws.bootstrap, draws.confidence)
+    return task, settings.model_dump() | _base(run) | {"bootstrap": draws.bootstrap, "confidence": draws.confidence}
 
 
 def _engine_settings(run: Run) -> dict:

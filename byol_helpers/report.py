@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 # Rough shares of the notebooks in the time of a quick run: they divide the time that is left, nothing else.
 SHARES = {"00-overview": 6, "02-coco": 35, "03-byol": 230, "04-transfer": 12, "05-finetuning": 560, "06-evaluation": 60,
-          "07-background": 15, "09-scorecard": 8}
+          "07-background": 40, "09-scorecard": 8}
 
 
 def report(run: Run, overrides: list[str]) -> Path:

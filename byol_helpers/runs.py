@@ -26,7 +26,8 @@ from pathlib import Path
 from byol_helpers.config import Profile
 from byol_helpers.errors import UserError
 
-VERSIONS_OF = ("torch", "torchvision", "lightning", "numpy", "pycocotools", "pillow")
+VERSIONS_OF = ("torch", "torchvision", "lightning", "numpy", "pycocotools", "pillow", "opencv-python-headless",
+               "scikit-image")
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from byol_helpers import pipeline
 from byol_helpers.config import load_profile
 from byol_helpers.errors import UserError
 from byol_helpers.evaluation import arms
-from byol_helpers.evaluation.bootstrap import interval
 from byol_helpers.evaluation.curves import beta_for, final_losses, read_metrics
+from byol_helpers.resampling import interval
 from byol_helpers.runs import Run, write_text
 
 STUDIES = {"norm-policy": ("finetune.norm_policy", ("fair", "frozen")),

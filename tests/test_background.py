@@ -1,18 +1,19 @@
-"""Background removal and its scores: pure functions, then the scoring of a model's detections."""
+"""Background removal: the rule as pure functions, then the scoring of detections and baselines on test images."""
 
 import json
-import math
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
+from byol_helpers.background.baselines import METHODS
 from byol_helpers.background.removal import choose_instance, remove_background, thesis_loop, to_rgba, union
-from byol_helpers.background.scores import cosine, f_beta, iou, mae, mean_with_interval, score
-from byol_helpers.background.stage import choose_images, keep_everything, score_removals
+from byol_helpers.background.scores import SCORES, score
+from byol_helpers.background.stage import Task, all_images, choose_images, score_baseline, score_removals
 from byol_helpers.data.images import read_image
 from byol_helpers.errors import UserError
+from byol_helpers.resampling import draw_weights, interval, mean_interval
 
 SIZE = (12, 17)
 
@@ -117,83 +118,6 @@ def _changes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return flat, np.flatnonzero(np.diff(flat)) + 1
 
 
-# ---- scores
-
-
-def slow_scores(image, predicted, true) -> dict[str, float]:
-    """All scores pixel by pixel, in Python numbers."""
-    a, b = thesis_loop(image, predicted), thesis_loop(image, true)
-    dot = aa = bb = both = either = found = wanted = wrong = 0
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            p, g = bool(predicted[y, x]), bool(true[y, x])
-            both, either, wrong = both + (p and g), either + (p or g), wrong + (p != g)
-            found, wanted = found + p, wanted + g
-            for c in range(3):
-                va, vb = int(a[y, x, c]), int(b[y, x, c])
-                dot, aa, bb = dot + va * vb, aa + va * va, bb + vb * vb
-    precision, recall = both / found, both / wanted
-    return {
-        "cosine": dot / (math.sqrt(aa) * math.sqrt(bb)),
-        "iou": both / either,
-        "mae": wrong / true.size,
-        "f_beta": 1.3 * precision * recall / (0.3 * precision + recall),
-    }
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_scores_equal_brute_force_loops(seed):
-    image, predicted, true = draw(seed)
-    assert score(image, predicted, true) == pytest.approx(slow_scores(image, predicted, true), abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_cosine_equals_its_closed_form(seed):
-    image, predicted, true = draw(seed)
-    energy = (image.astype(np.int64) ** 2).sum(axis=2)
-    wanted = energy[predicted & true].sum() / math.sqrt(energy[predicted].sum() * energy[true].sum())
-    assert score(image, predicted, true)["cosine"] == pytest.approx(wanted, abs=1e-12)
-    # Keeping everything: the length of the cut-out by the length of the image.
-    kept = score(image, np.ones(SIZE, bool), true)["cosine"]
-    assert kept == pytest.approx(math.sqrt(energy[true].sum() / energy.sum()), abs=1e-12)
-
-
-def test_scores_by_hand():
-    image = np.full((1, 4, 3), 10, np.uint8)
-    predicted = np.array([[True, True, True, False]])
-    true = np.array([[False, False, True, True]])
-    got = score(image, predicted, true)
-    f = 1.3 * (1 / 3) * (1 / 2) / (0.3 / 3 + 1 / 2)
-    wanted = {"cosine": 1 / math.sqrt(6), "iou": 1 / 4, "mae": 3 / 4, "f_beta": f}
-    assert got == pytest.approx(wanted, abs=1e-12)
-
-
-def test_empty_cases_are_defined():
-    image, mask, _ = draw(2)
-    empty = np.zeros(SIZE, bool)
-    nothing = remove_background(image, empty)
-    assert cosine(nothing, nothing) == iou(empty, empty) == f_beta(empty, empty) == 1
-    assert cosine(nothing, image) == cosine(image, nothing) == 0
-    assert iou(empty, mask) == iou(mask, empty) == f_beta(empty, mask) == f_beta(mask, empty) == 0
-    assert mae(empty, empty) == 0 and mae(empty, mask) == mask.mean()
-    assert f_beta(mask, ~mask) == iou(mask, ~mask) == 0
-    assert score(image, mask, mask) == pytest.approx({"cosine": 1, "iou": 1, "mae": 0, "f_beta": 1})
-
-
-def test_interval_of_a_mean():
-    values = np.random.default_rng(3).normal(0.7, 0.1, 400).tolist()
-    got = mean_with_interval(values, seed=0)
-    assert got["value"] == pytest.approx(np.mean(values), abs=1e-12)
-    half = 1.96 * np.std(values) / 20  # the normal approximation
-    assert got["low"] == pytest.approx(got["value"] - half, abs=0.15 * half)
-    assert got["high"] == pytest.approx(got["value"] + half, abs=0.15 * half)
-    assert got == mean_with_interval(values, seed=0) != mean_with_interval(values, seed=1)
-    assert mean_with_interval([0.25], seed=0) == {"value": 0.25, "low": 0.25, "high": 0.25}
-    # The same draws for equal seeds: shifting every value shifts the interval, which is what pairing needs.
-    shifted = mean_with_interval([value + 1 for value in values], seed=0)
-    assert shifted == pytest.approx({key: value + 1 for key, value in got.items()}, abs=1e-12)
-
-
 # ---- scoring a model
 
 
@@ -225,8 +149,11 @@ def write_detections(folder, found: list[dict]):
 
 def scores_of(folder, found, rule="confident", images=99, out="byol-seed0"):
     detections = write_detections(folder, found)
-    arm = folder / "background" / out
-    return score_removals(folder / "test.json", folder / "photos", detections, images, 0, 0.5, rule, arm)
+    return score_removals(task(folder, images), detections, 0.5, rule, folder / "background" / out)
+
+
+def task(folder, images=99):
+    return Task(folder / "test.json", folder / "photos", images, seed=0, replicates=200)
 
 
 def test_perfect_detections_score_one(world):
@@ -236,7 +163,8 @@ def test_perfect_detections_score_one(world):
     assert [row["image_id"] for row in metrics["per_image"]] == list(range(1, 9))
     assert "exactly one instance" in metrics["rule"]
     assert "all there are: 8, of 99 asked for" in metrics["rule"]
-    for name, wanted in {"cosine": 1, "iou": 1, "mae": 0, "f_beta": 1}.items():
+    for name in SCORES:
+        wanted = float(name != "mae")
         assert metrics["scores"][name] == pytest.approx({"value": wanted, "low": wanted, "high": wanted})
     json.dumps(metrics, allow_nan=False)
     for i in range(1, 9):
@@ -264,16 +192,54 @@ def test_scores_are_means_over_images_of_what_the_functions_give(world):
         assert got["low"] <= got["value"] <= got["high"]
 
 
-def test_the_baseline_keeps_everything(world):
+def test_the_zero_point_keeps_everything(world):
     folder, _, true = world
-    metrics = keep_everything(folder / "test.json", folder / "photos", 99, 0)
+    metrics = score_baseline(task(folder), "keep-everything")
     arm = scores_of(folder, [])
-    assert metrics.keys() == arm.keys() and "every pixel" in metrics["rule"]
+    assert metrics.keys() == arm.keys() and "keep-everything" in metrics["rule"]
     for row, other in zip(metrics["per_image"], arm["per_image"], strict=True):
         assert row.keys() == other.keys() and row["image_id"] == other["image_id"]
         assert row["iou"] == pytest.approx(true[row["image_id"]][0].mean(), abs=1e-12)
         assert row["mae"] == pytest.approx(1 - row["iou"], abs=1e-12)
     assert arm["empty"] == 8 and arm["scores"]["cosine"]["value"] == 0
+
+
+def test_a_baseline_scores_what_its_mask_gives(world):
+    folder, _, true = world
+    metrics = score_baseline(task(folder), "otsu")
+    for row in metrics["per_image"]:
+        photo = read_image(folder / "photos" / row["file_name"])
+        wanted = score(photo, METHODS["otsu"](photo), true[row["image_id"]][0])
+        assert {name: row[name] for name in SCORES} == wanted
+
+
+def test_the_second_table_takes_all_images_and_joins_instances(world):
+    folder, _, true = world
+    found = [detection(mask, 0.9, i) for i in range(1, 10) for mask in true[i]] + [detection(box(0, 0, 2, 2), 0.6, 9)]
+    one, every = scores_of(folder, found, images=3), scores_of(folder, found, images=3)["all_images"]
+    assert one["images"] == 3 and every["images"] == 9 and "all 9 images" in every["rule"]
+    assert "in place of" not in every["rule"] and every["rule"].endswith("all detections with a score of at least 0.5")
+    nine = every["per_image"][-1]
+    assert (nine["image_id"], nine["instances"]) == (9, 3) and nine["iou"] == 1  # the third lies inside the first
+    assert one["bootstrap"] == {"replicates": 200, "seed": 0, "confidence": 0.95}
+    baseline = score_baseline(task(folder, 3), "otsu")
+    assert [row["image_id"] for row in baseline["per_image"]] == [row["image_id"] for row in one["per_image"]]
+    assert [row["image_id"] for row in baseline["all_images"]["per_image"]] == list(range(1, 10))
+
+
+def test_intervals_are_those_of_the_evaluation(world):
+    """The bootstrap of the average precision on the same images: the same draws, and so paired with it."""
+    folder, _, true = world
+    metrics = scores_of(folder, [detection(box(0, 0, 8, 8), 0.9, i) for i in range(1, 9)])
+    values = np.array([row["iou"] for row in metrics["per_image"]])
+    low, high = interval(draw_weights(8, 200, 0) @ values / 8)
+    assert metrics["scores"]["iou"] == {"value": values.mean(), "low": low, "high": high}
+    with_everything = score_baseline(task(folder), "keep-everything")
+    gaps = values - [row["iou"] for row in with_everything["per_image"]]
+    paired = mean_interval(gaps, 200, 0)
+    assert paired["value"] == pytest.approx(values.mean() - with_everything["scores"]["iou"]["value"], abs=1e-12)
+    assert paired["high"] - paired["low"] < high - low + (
+        with_everything["scores"]["iou"]["high"] - with_everything["scores"]["iou"]["low"])
 
 
 def test_images_are_drawn_by_seed_and_nested(world):
@@ -298,8 +264,9 @@ def test_without_single_instances_the_union_counts(world):
     assert metrics["scores"]["iou"]["value"] == 1
     coco["annotations"] = [a for a in coco["annotations"] if a["image_id"] != 9]
     (folder / "test.json").write_text(json.dumps(coco))
-    with pytest.raises(UserError, match="no image has instances and no crowd"):
-        choose_images(folder / "test.json", 5, 0)
+    for choose in (lambda: choose_images(folder / "test.json", 5, 0), lambda: all_images(folder / "test.json")):
+        with pytest.raises(UserError, match="no image has instances and no crowd"):
+            choose()
 
 
 def test_files_that_do_not_belong_together_are_refused(world):
@@ -312,7 +279,7 @@ def test_files_that_do_not_belong_together_are_refused(world):
         scores_of(folder, [{"image_id": 1, "score": 1.0, "bbox": [0, 0, 1, 1]}])
     (folder / "photos" / "003.png").unlink()
     with pytest.raises(UserError, match="003.png: no such file"):
-        keep_everything(folder / "test.json", folder / "photos", 99, 0)
+        score_baseline(task(folder), "keep-everything")
 
 
 def test_ground_truth_is_written_once_and_follows_the_annotations(world):

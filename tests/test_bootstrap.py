@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from byol_helpers.evaluation.average_precision import METRICS, Evaluation, Matches, evaluate
-from byol_helpers.evaluation.bootstrap import RECALLS, _points_reached, draw_weights, interval, replicate
+from byol_helpers.evaluation.bootstrap import RECALLS, _points_reached, replicate
+from byol_helpers.resampling import draw_weights, interval
 from made_up import LIMITS, guesses, world
 
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from byol_helpers import figures
-from byol_helpers.config import ARM_LABELS
+from byol_helpers.background.scores import SCORES
+from byol_helpers.config import ARM_LABELS, BASELINE_LABELS
 from byol_helpers.data.layout import Split
 from byol_helpers.errors import UserError
 from byol_helpers.evaluation.average_precision import METRICS
@@ -182,10 +183,24 @@ def test_statistics():
 
 
 def test_removal_scores(evaluated):
-    scored = {"images": 7, "scores": {name: entry(0.5) for name in ("cosine", "iou", "mae", "f_beta")}}
-    fig = figures.removal_scores(dict.fromkeys((*ARMS, "keep-everything"), scored))
+    scored = {"images": 7, "scores": {name: entry(0.5) for name in SCORES}}
+    fig = figures.removal_scores(dict.fromkeys((*BASELINE_LABELS, *ARMS), scored), "pictures with one object")
     check_plot(fig)
-    assert "lower is better" in words_in(fig) and "keep everything" in words_in(fig)
+    text = words_in(fig)
+    assert "lower is better" in text and "baselines" in text and "7 test images" in text and "one object" in text
+    names = [t.get_text() for t in fig.axes[0].get_yticklabels()]
+    assert names == [*(ARM_LABELS[arm] for arm in ARMS), *BASELINE_LABELS.values()]
+    greys = {bar.get_facecolor()[:3] for bar in fig.axes[0].patches[len(ARMS):]}
+    assert all(max(grey) - min(grey) < 0.05 for grey in greys)
+
+
+def test_three_pictures_and_how_they_are_judged():
+    image, mask = np.full((40, 40, 3), 90, np.uint8), np.eye(40, dtype=bool)
+    judged = dict.fromkeys(("a", "b", "c"), {"iou": 0.5, "cosine": 0.25})
+    fig = figures.flattery(dict.fromkeys(judged, (image, mask)), judged, "Three pictures")
+    text = words_in(fig)
+    assert text.index("Cosine") < text.index("Overlap") and "25 %" in text and "50 %" in text
+    assert len(fig.axes) == 6 and png(fig, "x").startswith(b"\x89PNG")
 
 
 def test_drawn_masks_leave_the_rest_of_the_picture_alone():

@@ -15,11 +15,12 @@ MAX_LINES = 320
 # What each part may import from the package besides itself. The layers, bottom up: base <- data <-
 # pretraining, segmentation, background (strangers to each other; transfer is the bridge of the first two,
 # training what they share) <- evaluation <- figures <- pipeline <- __main__.
-BASE = {"errors", "config", "runs", "thesis"}
+BASE = {"errors", "config", "runs", "thesis", "resampling"}
 MIDDLE = {"weights", "training", "pretraining", "segmentation", "background", "transfer"}
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
+    "resampling": set(),
     "runs": {"errors", "config"},
     "thesis": {"errors", "config", "runs"},
     "data": BASE,
@@ -38,7 +39,7 @@ ALLOWED = {
     "studies": BASE | {"evaluation", "pipeline"},
     "__main__": BASE | {"data", "evaluation", "figures", "pipeline", "report", "studies"} | MIDDLE,
 }
-NO_TORCH = ("data", "background", "evaluation", "figures", "errors", "config", "runs", "thesis")
+NO_TORCH = ("data", "background", "evaluation", "figures", "errors", "config", "runs", "thesis", "resampling")
 
 
 def part(path: Path) -> str:

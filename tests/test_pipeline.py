@@ -18,6 +18,7 @@ from PIL import Image
 
 from byol_helpers import pipeline
 from byol_helpers.__main__ import main
+from byol_helpers.config import BASELINE_LABELS
 from byol_helpers.runs import read_json, sha256
 
 SMALL = ["data.unlabelled=32", "data.train=12", "data.val=2", "data.test=6", "data.crops=32", "pretrain.hidden=64",
@@ -55,6 +56,8 @@ def test_every_stage_leaves_its_files(done):
         assert metrics["profile"] == "smoke" and metrics["iterations"] == 40 and metrics["images"] == 6
         assert {"value", "low", "high"} == metrics["mask"]["AP"].keys()
         assert read_json(done / f"background/{arm}-seed0/metrics.json")["images"] >= 1
+    for method in BASELINE_LABELS:
+        assert read_json(done / f"background/{method}/metrics.json")["all_images"]["images"] >= 1
     assert read_json(done / "evaluate/comparison.json")["arms"]["supervised"]["label"] == "supervised (stand-in)"
     claims = [row["claim"] for row in read_json(done / "scorecard.json")["claims"]]
     assert claims == [f"C{k}" for k in range(1, 15)]

@@ -3,14 +3,15 @@
 Cosine similarity of cut-outs flatters. With E(M), the sum of squared pixel values inside a mask M, predicted
 mask P and true mask G, it equals E(P and G) / sqrt(E(P) E(G)): the geometric mean of precision and recall,
 weighted by brightness. Keeping the whole image already scores sqrt(E(G) / E(image)), and a dark background
-costs nothing. Hence the other scores, and the keep-everything baseline, beside it.
+costs nothing. Hence the other scores, and the baselines, beside it.
 """
 
 import numpy as np
 
 from byol_helpers.background.removal import remove_background
+from byol_helpers.background.shape_scores import boundary_iou, s_measure
 
-SCORES = ("cosine", "iou", "mae", "f_beta")
+SCORES = ("cosine", "iou", "boundary_iou", "s_measure", "f_beta", "mae")
 BETA_SQUARED = 0.3  # precision above recall, as salient object detection has it since Achanta et al. (2009)
 
 
@@ -62,29 +63,8 @@ def score(image: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[st
     return {
         "cosine": cosine(remove_background(image, predicted), remove_background(image, true)),
         "iou": iou(predicted, true),
-        "mae": mae(predicted, true),
+        "boundary_iou": boundary_iou(predicted, true),
+        "s_measure": s_measure(predicted, true),
         "f_beta": f_beta(predicted, true),
+        "mae": mae(predicted, true),
     }
-
-
-def mean_with_interval(
-    values: list[float], seed: int, draws: int = 1000, confidence: float = 0.95
-) -> dict[str, float]:
-    """Mean of a score over images, with a percentile bootstrap interval (Efron 1979) over the images.
-
-    The interval covers the choice of images only, not the variation between trainings. Equal seeds and
-    numbers of images give equal draws: intervals of two arms over the same images are paired.
-
-    Args:
-        values: one score per image, at least one.
-        seed: of the draws.
-        draws: bootstrap replicates.
-        confidence: share of the replicates inside the interval.
-
-    Returns:
-        ``value``, the mean; ``low`` and ``high``, the ends of the interval.
-    """
-    values = np.asarray(values, np.float64)
-    drawn = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}

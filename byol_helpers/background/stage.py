@@ -10,17 +10,40 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from byol_helpers.background.baselines import METHODS
 from byol_helpers.background.removal import choose_instances, remove_background, union
-from byol_helpers.background.scores import SCORES, mean_with_interval, score
+from byol_helpers.background.scores import SCORES, score
 from byol_helpers.data.images import read_image
 from byol_helpers.errors import UserError
-from byol_helpers.runs import read_json, write_bytes
+from byol_helpers.resampling import mean_interval
+from byol_helpers.runs import Progress, read_json, write_bytes
 
 KEPT = {
     "confident": "the most confident detection",
     "largest": "the largest detection",
     "all": "all detections",
 }
+Keep = Callable[[dict, np.ndarray], tuple[np.ndarray, int]]  # image entry, pixels -> mask, detections joined
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all methods are scored on, and how their intervals are drawn.
+
+    Args:
+        ground_truth: COCO JSON of the test split.
+        image_root: folder that ``file_name`` in it starts from.
+        images: how many images the thesis's table takes, at most.
+        seed: of the choice of images and of the draws of the bootstrap.
+        replicates, confidence: of the bootstrap, as in ``resampling.mean_interval``.
+    """
+
+    ground_truth: Path
+    image_root: Path
+    images: int
+    seed: int
+    replicates: int = 1000
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -52,20 +75,10 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
     Raises:
         UserError: the file is missing or not JSON, or no image in it fits.
     """
-    coco = read_json(ground_truth)
-    of_image = defaultdict(list)
-    for annotation in coco["annotations"]:
-        of_image[annotation["image_id"]].append(annotation)
-    clean = [
-        image for image in coco["images"]
-        if of_image[image["id"]] and not any(a.get("iscrowd", 0) for a in of_image[image["id"]])
-    ]
-    fitting = [image for image in clean if len(of_image[image["id"]]) == 1]
-    single = bool(fitting)
-    fitting = fitting or clean
-    if not fitting:
-        raise UserError(f"{ground_truth}: no image has instances and no crowd; choose another test split")
-    if single:
+    every = all_images(ground_truth)
+    alone = [image for image in every.images if len(every.instances[image["id"]]) == 1]
+    fitting = alone or every.images
+    if alone:
         kind = "images with exactly one instance and no crowd"
     else:
         kind = "images with several instances, joined by union, and no crowd, because none has exactly one"
@@ -76,30 +89,39 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
     # A hash instead of a random generator: the same order with every version of every library.
     fitting = sorted(fitting, key=lambda i: hashlib.sha256(f"{seed}:{i['id']}".encode()).digest())[:images]
     chosen = sorted(fitting, key=lambda image: image["id"])
-    rule = f"{kind}; {drawn}"
-    return Chosen(chosen, {image["id"]: of_image[image["id"]] for image in chosen}, rule, single)
+    return Chosen(chosen, {image["id"]: every.instances[image["id"]] for image in chosen}, f"{kind}; {drawn}",
+                  bool(alone))
 
 
-def score_removals(
-    ground_truth: Path,
-    image_root: Path,
-    detections: Path,
-    images: int,
-    seed: int,
-    score_threshold: float,
-    rule: str,
-    out: Path,
-) -> dict:
+def all_images(ground_truth: Path) -> Chosen:
+    """Every test image with at least one instance and no crowd, however many instances it has.
+
+    Raises:
+        UserError: the file is missing or not JSON, or no image in it fits.
+    """
+    coco = read_json(ground_truth)
+    of_image = defaultdict(list)
+    for annotation in coco["annotations"]:
+        of_image[annotation["image_id"]].append(annotation)
+    clean = [
+        image for image in sorted(coco["images"], key=lambda image: image["id"])
+        if of_image[image["id"]] and not any(a.get("iscrowd", 0) for a in of_image[image["id"]])
+    ]
+    if not clean:
+        raise UserError(f"{ground_truth}: no image has instances and no crowd; choose another test split")
+    rule = f"all {len(clean)} images with instances and no crowd, the instances of an image joined by union"
+    return Chosen(clean, {image["id"]: of_image[image["id"]] for image in clean}, rule, False)
+
+
+def score_removals(task: Task, detections: Path, score_threshold: float, rule: str, out: Path) -> dict:
     """Cut out the objects that a model found, and compare with the cut-outs by the annotations.
 
     Writes ``<out>/<image id>.png``, the cut-out on black, for each chosen image, and beside ``out`` the same
     for the annotations in ``ground-truth/``, which all arms share.
 
     Args:
-        ground_truth: COCO JSON of the test split.
-        image_root: folder that ``file_name`` in it starts from.
+        task: the images.
         detections: COCO results JSON with masks in RLE.
-        images, seed: as in ``choose_images``.
         score_threshold: detections with a lower score are not used; 0 to 1.
         rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``. Where no image has a single
             instance, ``all`` is used whatever was asked, because the truth then is a union too; the result
@@ -108,70 +130,79 @@ def score_removals(
 
     Returns:
         ``images``, how many; ``rule``, in words; ``empty``, the number of images in which nothing was found
-        (cut-out black throughout); ``scores``, for each of ``cosine``, ``iou``, ``mae``, ``f_beta`` the mean
-        over images as ``value`` with its 95 % bootstrap interval ``low`` to ``high``; ``per_image``, a list
-        with ``image_id``, ``file_name``, ``instances`` (how many were joined) and the four scores.
+        (cut-out black throughout); ``scores``, for each of ``SCORES`` the mean over images as ``value`` with its
+        bootstrap interval ``low`` to ``high``; ``per_image``, a list with ``image_id``, ``file_name``,
+        ``instances`` (how many were joined) and the scores. ``all_images`` holds the same for all images with
+        instances and no crowd, with the rule ``all``; ``bootstrap`` the seed, replicates and confidence.
 
     Raises:
         UserError: a file is missing, broken, or does not belong to the others.
     """
-    chosen = choose_images(ground_truth, images, seed)
-    found = _detections(detections, ground_truth)
-    used = rule if chosen.single else "all"
+    chosen, every = choose_images(task.ground_truth, task.images, task.seed), all_images(task.ground_truth)
+    found = _detections(detections, task.ground_truth)
 
-    def keep(image: dict, size: tuple[int, int]) -> tuple[np.ndarray, int]:
-        kept = choose_instances(found[image["id"]], used, score_threshold)
-        return _mask(kept, size, image, detections), len(kept)
+    def scored(images: Chosen, out: Path | None) -> dict:
+        used = rule if images.single else "all"
+        instead = f", in place of the rule {rule!r}" if images is chosen and used != rule else ""
 
-    instead = "" if used == rule else f", in place of the rule {rule!r}"
-    said = f"{KEPT[used]} with a score of at least {score_threshold:g}{instead}"
-    return _metrics(chosen, ground_truth, image_root, seed, said, keep, out)
+        def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
+            kept = choose_instances(found[entry["id"]], used, score_threshold)
+            return _mask(kept, image.shape[:2], entry, detections), len(kept)
+
+        kept = f"{KEPT[used]} with a score of at least {score_threshold:g}{instead}"
+        return _summary(task, images, kept, _rows(task, images, keep, out))
+
+    return scored(chosen, out) | {"all_images": scored(every, None), "bootstrap": _bootstrap(task)}
 
 
-def keep_everything(ground_truth: Path, image_root: Path, images: int, seed: int) -> dict:
-    """The baseline that removes nothing, on the same images and in the same format as ``score_removals``.
+def score_baseline(task: Task, method: str) -> dict:
+    """The same for a method that needs no model, on the same images and in the same format; no pictures.
 
-    What it reaches is the zero point of the cosine similarity: only what lies above it was earned.
+    Args:
+        task: the images.
+        method: a key of ``baselines.METHODS``; ``keep-everything`` is the zero point of the cosine similarity: only
+            what lies above it was earned.
     """
+    chosen, every = choose_images(task.ground_truth, task.images, task.seed), all_images(task.ground_truth)
+    progress = Progress(f"background/{method}", len(every.images), "images")
 
-    def keep(image: dict, size: tuple[int, int]) -> tuple[np.ndarray, int]:
-        return np.ones(size, bool), 0
+    def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
+        progress.update()
+        return METHODS[method](image), 0
 
-    chosen = choose_images(ground_truth, images, seed)
-    return _metrics(chosen, ground_truth, image_root, seed, "every pixel", keep, None)
+    kept = f"what the method {method} takes for the object"
+    rows = _rows(task, every, keep, None)
+    progress.close()
+    ids = {image["id"] for image in chosen.images}
+    return _summary(task, chosen, kept, [row for row in rows if row["image_id"] in ids]) | {
+        "all_images": _summary(task, every, kept, rows), "bootstrap": _bootstrap(task)}
 
 
-def _metrics(
-    chosen: Chosen,
-    ground_truth: Path,
-    image_root: Path,
-    seed: int,
-    kept: str,
-    keep: Callable[[dict, tuple[int, int]], tuple[np.ndarray, int]],
-    out: Path | None,
-) -> dict:
-    per_image, empty = [], 0
+def _rows(task: Task, chosen: Chosen, keep: Keep, out: Path | None) -> list[dict]:
+    """One row of scores for each image; with ``out``, the cut-outs as pictures too."""
+    rows = []
     for entry in chosen.images:
-        image = read_image(Path(image_root) / entry["file_name"])
-        size = image.shape[:2]
-        true = _mask(chosen.instances[entry["id"]], size, entry, ground_truth)
-        predicted, instances = keep(entry, size)
-        empty += not predicted.any()
-        per_image.append(
-            {"image_id": entry["id"], "file_name": entry["file_name"], "instances": instances}
-            | score(image, predicted, true)
-        )
+        image = read_image(Path(task.image_root) / entry["file_name"])
+        true = _mask(chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth)
+        predicted, instances = keep(entry, image)
+        rows.append({"image_id": entry["id"], "file_name": entry["file_name"], "instances": instances,
+                     "empty": not predicted.any()} | score(image, predicted, true))
         if out is not None:
             name = f"{entry['id']}.png"
             _write_once(Path(out) / name, remove_background(image, predicted))
             _write_once(Path(out).parent / "ground-truth" / name, remove_background(image, true))
-    return {
-        "images": len(per_image),
-        "rule": f"{chosen.rule}; kept: {kept}",
-        "empty": empty,
-        "scores": {name: mean_with_interval([row[name] for row in per_image], seed) for name in SCORES},
-        "per_image": per_image,
-    }
+    return rows
+
+
+def _summary(task: Task, chosen: Chosen, kept: str, rows: list[dict]) -> dict:
+    intervals = {name: mean_interval([row[name] for row in rows], task.replicates, task.seed, task.confidence)
+                 for name in SCORES}
+    return {"images": len(rows), "rule": f"{chosen.rule}; kept: {kept}", "empty": sum(row["empty"] for row in rows),
+            "scores": intervals, "per_image": rows}
+
+
+def _bootstrap(task: Task) -> dict:
+    return {"replicates": task.replicates, "seed": task.seed, "confidence": task.confidence}
 
 
 def _detections(path: Path, ground_truth: Path) -> dict[int, list[dict]]:

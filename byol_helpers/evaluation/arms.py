@@ -25,9 +25,10 @@ import numpy as np
 from byol_helpers.config import ARM_LABELS
 from byol_helpers.errors import UserError
 from byol_helpers.evaluation.average_precision import COCO_LIMITS, METRICS, Evaluation, evaluate
-from byol_helpers.evaluation.bootstrap import Replicates, draw_weights, interval, replicate
+from byol_helpers.evaluation.bootstrap import Replicates, replicate
 from byol_helpers.evaluation.curves import read_metrics
 from byol_helpers.evaluation.seeds import ENOUGH, t_interval
+from byol_helpers.resampling import draw_weights, interval
 from byol_helpers.runs import read_json, write_json, write_text
 
 ORDER = ("byol", "byol-random", "file", "supervised", "imagenet", "random")  # of differences: earlier minus later

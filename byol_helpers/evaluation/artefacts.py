@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from byol_helpers.config import ARM_LABELS
+from byol_helpers.config import ARM_LABELS, BASELINE_LABELS
 from byol_helpers.errors import UserError
 from byol_helpers.evaluation import arms
 from byol_helpers.runs import read_json
@@ -60,10 +60,10 @@ class Artefacts:
         return _by_arm({key: read_json(path) for key, path in self._found("background", "metrics.json").items()})
 
     @cached_property
-    def baseline(self) -> dict | None:
-        """Background removal that removes nothing."""
-        path = self.path / "background" / "keep-everything" / "metrics.json"
-        return read_json(path) if path.is_file() else None
+    def baselines(self) -> dict[str, dict]:
+        """Content of each ``background/<method>/metrics.json`` of a method without learning, by its label."""
+        paths = {name: self.path / "background" / method / "metrics.json" for method, name in BASELINE_LABELS.items()}
+        return {name: read_json(path) for name, path in paths.items() if path.is_file()}
 
     @cached_property
     def pretraining(self) -> dict[str, dict]:

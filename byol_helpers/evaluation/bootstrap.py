@@ -1,6 +1,6 @@
 """Paired bootstrap of COCO metrics over test images.
 
-A replicate draws as many images as there are, with replacement; image i then counts ``weights[i]`` times.
+A replicate draws images with replacement; image i then counts ``weights[i]`` times (``resampling.draw_weights``).
 Instead of evaluating duplicated images again, the matches of one evaluation are weighted: cumulative sums
 of weights give recall and precision. All models share the same weights, so that differences between them
 are paired. Weights of one give pycocotools' numbers to the last bit; any other weights give what
@@ -36,14 +36,6 @@ class Replicates:
     per_class: np.ndarray  # [B, K] AP, columns as Evaluation.classes
 
 
-def draw_weights(images: int, replicates: int, seed: int = 0) -> np.ndarray:
-    """How often each image is drawn: integers [replicates, images], each row with the sum ``images``.
-
-    The same arguments give the same weights, whatever the model: this is what pairs separate evaluations.
-    """
-    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=replicates)
-
-
 def replicate(evaluation: Evaluation, weights: np.ndarray) -> Replicates:
     """All metrics of one model for each row of ``weights`` [B, I], whole numbers not below zero."""
     weights = np.asarray(weights)
@@ -52,15 +44,6 @@ def replicate(evaluation: Evaluation, weights: np.ndarray) -> Replicates:
     parts = [_chunk(evaluation.matches, turns, weights[start : start + step].T.astype(float, order="C"))
              for start in range(0, len(weights), step)]
     return Replicates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-
-
-def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of replicates [B]; undefined ones are left out, (nan, nan) if all are."""
-    defined = values[~np.isnan(values)]
-    if not defined.size:
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def _chunk(matches: tuple[Matches, ...], turns: list, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

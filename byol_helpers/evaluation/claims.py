@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 
 from byol_helpers.evaluation.artefacts import Artefacts, label
-from byol_helpers.evaluation.bootstrap import draw_weights, interval
 from byol_helpers.evaluation.curves import final_losses, read_metrics, smoothed_rates
 from byol_helpers.evaluation.quantities import (
     ABOVE,
@@ -34,6 +33,7 @@ from byol_helpers.evaluation.quantities import (
     smoothing,
 )
 from byol_helpers.evaluation.seeds import ENOUGH, deviation_interval
+from byol_helpers.resampling import interval, mean_interval
 from byol_helpers.thesis import Thesis
 
 AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -121,15 +121,14 @@ def c8(run: Artefacts, thesis: Thesis) -> Finding:
         cosine[arm] = {image: statistics.fmean(of[image] for of in of_seed) for image in sorted(images)}
         said = thesis.tables["4.4"].value("imagenet" if arm == run.reference else arm, "cosine")
         values.append(Quantity(f"cosine {label(arm)}", said, 100 * statistics.fmean(cosine[arm].values())))
-    if run.baseline:
-        kept = 100 * run.baseline["scores"]["cosine"]["value"]
-        values.append(Quantity("cosine keep everything (baseline)", None, kept))
+    for name, metrics in run.baselines.items():
+        values.append(Quantity(f"cosine {name} (baseline)", None, 100 * metrics["scores"]["cosine"]["value"]))
     tests = []
     for other, said in zip((run.reference, "random"), thesis.claim("C8").values.values(), strict=True):
         differences = 100 * np.array(paired(cosine["byol"], cosine[other]))
-        weights = draw_weights(len(differences), run.profile["evaluate"]["bootstrap"])
-        bounds = interval(weights @ differences / len(differences), confidence(run))
-        tests.append(Quantity(f"cosine BYOL - {label(other)}", said, float(differences.mean()), bounds, ABOVE))
+        found = mean_interval(differences, run.profile["evaluate"]["bootstrap"], run.profile["seed"], confidence(run))
+        bounds = found["low"], found["high"]
+        tests.append(Quantity(f"cosine BYOL - {label(other)}", said, found["value"], bounds, ABOVE))
     return Finding(tests, values, [IMAGES_ONLY], images=len(cosine["byol"]))
 
 

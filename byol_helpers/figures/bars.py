@@ -1,4 +1,4 @@
-"""Results as bars and points with intervals: average precision, its differences, classes, counts, cut-outs."""
+"""Results as bars and points with intervals: average precision, its differences, classes, counts."""
 
 import math
 from collections.abc import Iterable
@@ -11,16 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from byol_helpers.errors import UserError
-from byol_helpers.figures.style import ARM_COLOURS, FAINT, INK, SOFT, bar_keys, colour, frame, label, line
+from byol_helpers.figures.style import FAINT, INK, SOFT, bar_keys, colour, frame, label, line
 from byol_helpers.thesis import Table
 
 METRICS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "APs": "AP small", "APm": "AP medium", "APl": "AP large"}
-SCORES = {
-    "cosine": ("Cosine similarity", "cosine similarity (%)", "higher is better"),
-    "iou": ("Overlap, IoU", "intersection over union (%)", "higher is better"),
-    "f_beta": ("F-measure, β² = 0.3", "F-measure (%)", "higher is better"),
-    "mae": ("Wrong pixels, MAE", "share of all pixels (%)", "lower is better"),
-}
 SIZES = {"small": "#CFE3F1", "medium": "#74B0D8", "large": "#1F6FA8"}
 COCO_SIZES = {"small": 41, "medium": 34, "large": 24}  # per cent of COCO's objects, as cocodataset.org gives them
 WHISKER = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5, "capthick": 1.2}
@@ -176,35 +170,6 @@ def size_shares(statistics: dict) -> Figure:
     return fig
 
 
-def removal_scores(metrics: dict[str, dict]) -> Figure:
-    """Four scores of background removal for each arm and for keeping everything, with 95 % intervals (table 4.4).
-
-    Args:
-        metrics: for each arm, and for ``keep-everything``, the content of its ``metrics.json``.
-    """
-    arms, first = sorted(metrics, key=list(ARM_COLOURS).index), next(iter(metrics.values()))
-    fig = frame(0.75 + 0.34 * len(arms), "How well backgrounds are removed",
-                f"Means over {first['images']} test images with 95 % intervals. Keeping the whole picture removes "
-                "nothing: what it scores is the zero point.")
-    axes = fig.subplots(1, len(SCORES), sharey=True)
-    for ax, (score, (heading, axis, better)) in zip(axes, SCORES.items(), strict=True):
-        for number, arm in enumerate(arms):
-            entry = metrics[arm]["scores"][score]
-            _bars(ax, [number], [entry], 0.7, colour(arm), flat=True)
-            ax.annotate(_number(entry["value"]), (100 * (entry["high"] or 0), number), xytext=(5, 0), va="center",
-                        textcoords="offset points", size=8.5)
-        ax.set_title(f"{heading}\n", size=9.5)
-        ax.text(0, 1.02, better, transform=ax.transAxes, size=8.5, color=SOFT, va="bottom")
-        ax.set_xlabel(axis)
-        ax.set_xlim(0, 118)
-        ax.set_xticks([0, 50, 100])
-        ax.grid(axis="y", visible=False)
-    axes[0].set_yticks(range(len(arms)), [label(arm) for arm in arms], color=INK)
-    axes[0].set_ylim(len(arms) - 0.45, -0.55)
-    axes[0].set_ylabel("initial weights")
-    return fig
-
-
 def provenance(metrics: dict[str, dict]) -> str:
     """What a table of numbers rests on, as far as the metrics say: profile, engine, seeds, images, iterations."""
     parts = []
@@ -217,12 +182,9 @@ def provenance(metrics: dict[str, dict]) -> str:
     return "; ".join(parts) + ". Whiskers: 95 % intervals over the test images." if parts else ""
 
 
-def _bars(ax: Axes, at: Iterable[float], entries: list[dict], width: float, ink: str, flat: bool = False) -> None:
+def _bars(ax: Axes, at: Iterable[float], entries: list[dict], width: float, ink: str) -> None:
     values, spread = _percent(entries)
-    if flat:
-        ax.barh(at, values, width, color=ink, xerr=spread, error_kw=WHISKER)
-    else:
-        ax.bar(at, values, width, color=ink, yerr=spread, error_kw=WHISKER)
+    ax.bar(at, values, width, color=ink, yerr=spread, error_kw=WHISKER)
 
 
 def _points(ax: Axes, entries: list[dict], at: np.ndarray, arm: str) -> None:

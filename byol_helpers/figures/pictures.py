@@ -79,7 +79,7 @@ def gallery(images: list[np.ndarray], captions: list[str] | None = None, columns
     for ax in axes.flat[len(images):]:
         ax.axis("off")
     for ax, image, lines in zip(axes.flat, images, broken, strict=False):
-        _picture(ax, image)
+        show_picture(ax, image)
         ax.set_anchor("S")
         ax.set_xlabel("\n".join(lines), size=8, color=SOFT, labelpad=3)
     return fig
@@ -147,7 +147,7 @@ def _table(rows: list[list[np.ndarray]], names: list[str], captions: list[list[s
     broken = [[textwrap.wrap(c, max(8, int(cell * 16)), **CUT) for c in row] for row in captions] if captions else []
     rooms = [LINE * max(map(len, row)) + 0.04 for row in broken] or [0.0] * len(rows)
     heights = [(cell - 0.06) * _tallest(row) + room + 0.06 for row, room in zip(rows, rooms, strict=True)]
-    heads = ["\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)))) for name in names]
+    heads = ["\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)), break_on_hyphens=False)) for name in names]
     body, head = sum(heights), 0.2 + LINE * max(text.count("\n") + 1 for text in heads)
     fig = frame(body + head, title, subtitle)
     fig.set_layout_engine("none")
@@ -159,7 +159,7 @@ def _table(rows: list[list[np.ndarray]], names: list[str], captions: list[list[s
             side = cell - 0.06
             tall = heights[row] - rooms[row] - 0.06
             ax = fig.add_axes((left / width, (top - tall) / whole, side / width, tall / whole))
-            _picture(ax, image)
+            show_picture(ax, image)
             ax.set_anchor("N")
             if row == 0:
                 _column_head(ax, heads[column], names[column], tall)
@@ -200,7 +200,8 @@ def _counted(names: list[str]) -> str:
     return ", ".join(name if n == 1 else f"{n}\u00a0×\u00a0{name}" for name, n in Counter(names).items()) or "no object"
 
 
-def _picture(ax: Axes, image: np.ndarray) -> None:
+def show_picture(ax: Axes, image: np.ndarray) -> None:
+    """A picture, uint8 [H, W, 3] or grey [H, W], without ticks, grid and frame."""
     ax.imshow(image, cmap="gray" if image.ndim == 2 else None, interpolation="lanczos", interpolation_stage="rgba")
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from byol_helpers.config import ARM_LABELS
+from byol_helpers.config import ARM_LABELS, BASELINE_LABELS
 from byol_helpers.errors import UserError
 from byol_helpers.runs import Run, write_bytes
 
@@ -38,7 +38,8 @@ ARM_LINES = {
     "file": {"linestyle": (0, (3, 1.2, 1, 1.2)), "marker": "P"},
     "keep-everything": {"linestyle": "-", "marker": "X"},
 }
-NAMES = ARM_LABELS | {"ground-truth": "ground truth", "keep-everything": "keep everything"}
+BASELINE = "#A9ADB3"  # methods that have no weights, and so no colour of their own
+NAMES = ARM_LABELS | BASELINE_LABELS | {"ground-truth": "ground truth"}
 OTHERS = ("#CC79A7", "#444444", "#999933", "#882255")  # for what is no arm, in the order of its appearance
 INK, SOFT, FAINT = "#1F2430", "#5B6270", "#D9DCE1"
 DPI = 150
@@ -82,9 +83,10 @@ def use_style() -> None:
 
 
 def colour(name: str) -> str:
-    """Colour of an arm, by its id or its label; of ``ground-truth`` and ``keep-everything``; else a neutral grey."""
+    """Colour of an arm, by its id or its label; of ``ground-truth`` and ``keep-everything``; else a grey."""
     ids = {label: arm for arm, label in NAMES.items()}
-    return ARM_COLOURS.get(ids.get(name, name), "#444444")
+    known = ids.get(name, name)
+    return ARM_COLOURS.get(known, BASELINE if known in BASELINE_LABELS else "#444444")
 
 
 def line(name: str) -> dict:

@@ -1,0 +1,134 @@
+"""Background removal before deep learning: the methods that chapter 1 of the thesis names, to compare the arms with.
+
+Each is a function from an image alone, [H, W, 3] of uint8, RGB, to a mask [H, W] of bool. None learns, none sees an
+annotation or a detection, and each gives the same mask every time. A method that parts the picture in two does not say
+which side is the object. We take the side that covers less of the picture's edge (``object_side``). A picture of one
+colour has no object.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+
+import cv2
+import numpy as np
+from skimage.color import rgb2gray, rgb2lab
+from skimage.filters import sobel, threshold_otsu
+from skimage.segmentation import morphological_chan_vese, watershed
+
+LONGEST = 256  # pixels; masks of larger pictures are sought on a shrunk copy, in a second instead of half a minute
+MARGIN = 0.05  # share of each side that GrabCut takes for background from the start
+K_MEANS_ROUNDS, CONTOUR_ROUNDS, GRABCUT_ROUNDS = 50, 36, 5
+
+Method = Callable[[np.ndarray], np.ndarray]
+
+
+def _at_a_glance(method: Method) -> Method:
+    """Answer for pictures of one colour, and shrink large ones to ``LONGEST`` and their mask back."""
+
+    @wraps(method)
+    def mask_of(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        if (image == image[0, 0]).all():
+            return np.zeros((height, width), bool)
+        factor = LONGEST / max(height, width)
+        if factor >= 1:
+            return method(image)
+        small = cv2.resize(image, (max(1, round(width * factor)), max(1, round(height * factor))),
+                           interpolation=cv2.INTER_AREA)
+        mask = method(small).astype(np.uint8)
+        return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
+
+    return mask_of
+
+
+def keep_everything(image: np.ndarray) -> np.ndarray:
+    """Nothing is removed: the zero point of every score."""
+    return np.ones(image.shape[:2], bool)
+
+
+@_at_a_glance
+def otsu(image: np.ndarray) -> np.ndarray:
+    """The threshold on grey values with the least variance on its two sides (Otsu 1979)."""
+    return object_side(_brighter(image), image)
+
+
+@_at_a_glance
+def k_means(image: np.ndarray) -> np.ndarray:
+    """Two clusters of colours by their distance in CIELAB (Dhanachandra et al. 2015), beginning with Otsu's sides."""
+    colours = rgb2lab(image).astype(np.float32).reshape(-1, 3)
+    start = _brighter(image).astype(np.int32).reshape(-1, 1)
+    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, K_MEANS_ROUNDS, 0.01)
+    _, labels, _ = cv2.kmeans(colours, 2, start, until, 1, cv2.KMEANS_USE_INITIAL_LABELS)
+    return object_side(labels.reshape(image.shape[:2]) == 1, image)
+
+
+@_at_a_glance
+def watersheds(image: np.ndarray) -> np.ndarray:
+    """Floods the gradient from the cores of Otsu's two sides (Najman and Schmitt 1994).
+
+    A core is what lies at least half as far from the other side as the farthest pixel does.
+    """
+    brighter = _brighter(image)
+    cores = np.zeros(brighter.shape, np.int32)
+    for number, side in enumerate((~brighter, brighter), start=1):
+        depth = cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        cores[side & (depth >= depth.max() / 2)] = number
+    return object_side(watershed(sobel(rgb2gray(image)), cores) == 2, image)
+
+
+@_at_a_glance
+def active_contours(image: np.ndarray) -> np.ndarray:
+    """A contour that moves until grey values are even on both its sides (Chan and Vese 2001, morphological by
+    Márquez-Neila et al. 2014).
+
+    Snakes (Kass et al. 1988), which the thesis names, need a person to draw the first contour. This successor starts
+    from a chequerboard.
+    """
+    if min(image.shape[:2]) < 2:  # no gradient, no contour
+        return np.zeros(image.shape[:2], bool)
+    # scikit-image takes two smoothings in turn and remembers which is next: an even number of rounds keeps the order
+    found = morphological_chan_vese(rgb2gray(image), CONTOUR_ROUNDS, init_level_set="checkerboard", smoothing=1)
+    return object_side(found.astype(bool), image)
+
+
+@_at_a_glance
+def grabcut(image: np.ndarray) -> np.ndarray:
+    """Graph cuts (Boykov et al. 2001) between two models of colour that are fitted in turn (Rother et al. 2004).
+
+    A person would draw a box around the object. Here the box is the picture without a twentieth at each edge: what
+    it leaves out is background, all inside it may be the object.
+    """
+    height, width = image.shape[:2]
+    y, x = (max(1, round(MARGIN * side)) for side in (height, width))
+    if height <= 2 * y or width <= 2 * x:  # nothing is left inside
+        return np.zeros((height, width), bool)
+    labels = np.full((height, width), cv2.GC_BGD, np.uint8)
+    labels[y:-y, x:-x] = cv2.GC_PR_FGD
+    cv2.setRNGSeed(0)  # OpenCV draws the first centres of its models of colour
+    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    return labels == cv2.GC_PR_FGD
+
+
+METHODS: dict[str, Method] = {
+    "otsu": otsu, "k-means": k_means, "watershed": watersheds, "active-contours": active_contours,
+    "grabcut": grabcut, "keep-everything": keep_everything,
+}
+
+
+def object_side(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Of a mask and its complement, both [H, W] of bool, the one that covers less of the picture's edge.
+
+    Photographers keep the object inside the frame. A tie goes to the smaller side, and then to the brighter one.
+    """
+    edge = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    if edge.mean() != 0.5:
+        return mask if edge.mean() < 0.5 else ~mask
+    if mask.mean() != 0.5:
+        return mask if mask.mean() < 0.5 else ~mask
+    return mask if image[mask].mean() >= image[~mask].mean() else ~mask
+
+
+def _brighter(image: np.ndarray) -> np.ndarray:
+    """Pixels above Otsu's threshold, [H, W] of bool."""
+    grey = rgb2gray(image)
+    return grey > threshold_otsu(grey)

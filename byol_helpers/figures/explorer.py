@@ -1,0 +1,128 @@
+"""Trying background removal by hand: image, arm, object, threshold and background, in menus beside the picture."""
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image as Picture
+
+from byol_helpers.background.fills import fill, soften
+from byol_helpers.background.removal import choose_instances, union
+from byol_helpers.data.images import read_image
+from byol_helpers.data.layout import Split, instance_mask
+from byol_helpers.figures.pictures import draw_masks, enlarged
+from byol_helpers.figures.style import ARM_COLOURS, colour, label
+
+if TYPE_CHECKING:
+    from ipywidgets import VBox
+
+FILLS = {"black, as the thesis": "black", "transparent": "transparent", "blurred": "blur", "white": (255, 255, 255),
+         "green screen": (0, 177, 64)}
+EVERY = 0  # in the menu of objects: all of them together
+SQUARES = 20  # of the chequerboard that stands for transparency, along the longer side
+
+
+def live() -> bool:
+    """Whether this notebook is open before a reader, in JupyterLab, Jupyter Notebook, Colab or VS Code.
+
+    A notebook that is executed without one should not show widgets: they would be dead in the saved file.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    in_editor = shell is not None and "__vsc_ipynb_file__" in shell.user_ns
+    return "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules or in_editor
+
+
+def objects(detections: list[dict], score_threshold: float, categories: list[dict]) -> dict[str, int]:
+    """What can be chosen in one image: {"1: star 0.98": 1, ...} by score, and all together where there are several."""
+    names = {category["id"]: category["name"] for category in categories}
+    found = choose_instances(detections, "all", score_threshold)
+    listed = {f"{n}: {names[d['category_id']]} {d['score']:.2f}": n for n, d in enumerate(found, start=1)}
+    return listed | ({f"all {len(found)} together": EVERY} if len(found) > 1 else {})
+
+
+def view(image: np.ndarray, detections: list[dict], score_threshold: float = 0.5, number: int = 1,
+         background: str | tuple[int, int, int] = "black", ink: str = ARM_COLOURS["byol"]) -> list[np.ndarray]:
+    """The picture with every detection outlined and the chosen one tinted, and beside it the cut-out.
+
+    Args:
+        image: uint8 [H, W, 3], RGB; small ones are enlarged.
+        detections: COCO results of this image.
+        score_threshold: detections with a lower score are left out.
+        number: which by score, from 1 on; ``EVERY`` for all. A number that there is not gives an empty cut-out.
+        background: as in ``fills.fill``.
+        ink: colour of the masks.
+
+    Returns:
+        Two pictures of equal size, uint8 [h, w, 3].
+    """
+    size = image.shape[:2]
+    every = choose_instances(detections, "all", score_threshold)
+    kept = every if number == EVERY else every[number - 1:number]
+    large, masks = enlarged(image, [instance_mask(d, *size) for d in every] + [union(kept, size)])
+    before = draw_masks(draw_masks(large, masks[:-1], ink, opacity=0), masks[-1:] if kept else [], ink, opacity=0.5)
+    after = fill(large, soften(masks[-1]), background)
+    return [before, on_chequers(after) if background == "transparent" else after]
+
+
+def on_chequers(rgba: np.ndarray) -> np.ndarray:
+    """A picture with opacity, uint8 [H, W, 4], laid on grey squares, uint8 [H, W, 3]."""
+    y, x = np.indices(rgba.shape[:2]) // max(1, max(rgba.shape[:2]) // SQUARES)
+    ground = np.where((x + y) % 2, 255, 205).astype(np.uint8)[..., None].repeat(3, axis=2)
+    return fill(rgba[..., :3], rgba[..., 3].astype(np.float32) / 255, ground)
+
+
+def explorer(split: Split, results: dict[str, list[dict]], image_ids: list[int], score_threshold: float = 0.5,
+             image_id: int | None = None) -> "VBox":
+    """A widget that cuts an object out of a test image: menus for image, arm, object and background, a slider for the
+    least score.
+
+    Args:
+        split: where images and category names come from.
+        results: for each arm, COCO results with RLE masks (``detections.json``).
+        image_ids: images in the menu.
+        score_threshold: where the slider begins.
+        image_id: the image that is shown first; by default the first one.
+    """
+    from ipywidgets import Dropdown, FloatSlider, HBox, Image, Label, VBox
+
+    records = {record["id"]: record for record in split.images}
+    wide = {"style": {"description_width": "6.5em"}}
+    image = Dropdown(description="image", options=[(f"{i}: {records[i]['file_name']}", i) for i in image_ids],
+                     value=image_id or image_ids[0], **wide)
+    arm = Dropdown(description="weights", options=[(label(name), name) for name in results], **wide)
+    least = FloatSlider(description="least score", min=0, max=1, step=0.05, value=score_threshold, **wide)
+    chosen = Dropdown(description="object", **wide)
+    ground = Dropdown(description="background", options=FILLS, **wide)
+    picture, said = Image(format="png"), Label()
+
+    def found() -> list[dict]:
+        return [d for d in results[arm.value] if d["image_id"] == image.value]
+
+    def draw(_=None) -> None:
+        pixels = read_image(split.path(records[image.value]))
+        pair = view(pixels, found(), least.value, chosen.value or EVERY, ground.value, colour(arm.value))
+        picture.value = _png(np.hstack(pair))
+
+    def list_objects(_=None) -> None:
+        listed, before = objects(found(), least.value, split.categories), chosen.value
+        chosen.unobserve(draw, "value")  # drawn once, below
+        chosen.options = list(listed.items())
+        chosen.value = before if before in listed.values() else next(iter(listed.values()), None)
+        chosen.observe(draw, "value")
+        said.value = f"{len(found())} detections, {len(set(listed.values()) - {EVERY})} with this score or more"
+        draw()
+
+    for menu in (image, arm, least):
+        menu.observe(list_objects, "value")
+    for menu in (chosen, ground):
+        menu.observe(draw, "value")
+    list_objects()
+    return VBox([HBox([VBox([image, arm, chosen]), VBox([least, ground, said])]), picture])
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Picture.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
