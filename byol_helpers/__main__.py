@@ -94,8 +94,12 @@ def evaluate_files(options: argparse.Namespace) -> int:
 
 def cut_out(options: argparse.Namespace) -> int:
     """The command ``cutout``: status 1 when some files failed and the others are done."""
+    import torch
+
     from byol_helpers.segmentation.models import categories_of, predictor
 
+    # A core for reading and writing: where threads outnumber cores, those of a prediction wait for each other.
+    torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     summary = command.run(options, categories_of(options.weights), lambda: predictor(options.weights, options.score))
     print(summary)
     return 1 if summary.failed else 0

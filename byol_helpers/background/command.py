@@ -50,8 +50,8 @@ def run(options: argparse.Namespace, categories: Sequence[dict], load: Callable[
         raise UserError(f"--score {options.score}: give a number from 0 to 1")
     if options.number is not None and options.number < 1:
         raise UserError(f"--number {options.number}: the first is 1")
-    if not 0 <= options.edge <= 1000:
-        raise UserError(f"--edge {options.edge:g}: give a number of pixels from 0 to 1000")
+    if not 0 <= options.edge <= 100:
+        raise UserError(f"--edge {options.edge:g}: give a number of pixels from 0 to 100")
     if options.close < 0:
         raise UserError(f"--close {options.close}: give a number of pixels, or 0 for none")
     wanted = {

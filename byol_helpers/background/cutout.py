@@ -114,8 +114,13 @@ def _outcomes(
         write_bytes(pair[1], _png(cut))
         return Made(found, () if found else (f"{recipe.wanted}; empty cut-out",))
 
-    for pair, made in in_step([pair for pair in todo if not is_video(pair[0])], read, detect, write):
-        yield *pair, made
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # pictures are worked on side by side already; its own threads would only get in their way
+    try:
+        for pair, made in in_step([pair for pair in todo if not is_video(pair[0])], read, detect, write):
+            yield *pair, made
+    finally:
+        cv2.setNumThreads(threads)
     for path, target in todo:
         if is_video(path):
             yield path, target, partial(cut_video, path, target, predict, recipe)

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +30,7 @@ READING = {"format_whitelist": "3g2,3gp,asf,avi,flv,m4a,matroska,mj2,mov,mp4,mpe
 TRANSPARENT = ("mov", "prores_ks", {"profile": "4444", "alpha_bits": "8"}, "yuva444p10le", "yuva444p10le")
 OPAQUE = ("mp4", "libx264", {"crf": "18", "preset": "veryfast"}, "yuv420p", "yuv444p")
 BT709, BT601 = 1, 5  # numbers of colour matrices, as in AVColorSpace
-SURELY_SHORTER = 0.95  # of the frames that duration and rate promise, where the header does not count them
+NEARLY = 0.95  # a video that ends before this share of its length is cut off
 MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9}
 
 
@@ -69,8 +70,8 @@ def cut_video(path: Path, target: Path, predict: Callable[[np.ndarray], list[dic
           av.open(f"file:{part}", "w", format=container) as out):
         encoder = _encoder(out, video, first, recipe)
         copies, left_out = _copies(source, video, out)
-        counted, expected = video.frames, _expected(source, video)
-        progress = Progress(f"cutout {path.name!a}", counted or expected, "frames")
+        length = _length(source, video)
+        progress = Progress(f"cutout {path.name!a}", video.frames or round(length * _rate(video)), "frames")
         frames = empty = broken = 0
         for frame in _frames(source, video, copies, out):
             if frame is None:
@@ -80,16 +81,17 @@ def cut_video(path: Path, target: Path, predict: Callable[[np.ndarray], list[dic
             if image.shape[:2] != size:
                 raise UserError(f"{path}: its frames differ in size; convert it to one size")
             cut, found = recipe.cut(image, predict(image))
-            frames, empty = frames + 1, empty + (not found)
+            frames, empty, seconds = frames + 1, empty + (not found), (frame.pts - first.pts) * frame.time_base
             out.mux(encoder.encode(_encodable(cut, frame, encoder)))
             progress.update()
         out.mux(encoder.encode(None))
         progress.total = frames
         progress.close()
     remarks = [f"left out, because .{container} does not take it: {', '.join(left_out)}"] if left_out else []
-    if broken or frames < (counted or SURELY_SHORTER * expected):
-        of = f" of {counted or expected}" if (counted or expected) > frames else ""
-        remarks.append(f"cut off or broken: only {frames}{of} frames could be read")
+    short = seconds + 1 / _rate(video) < NEARLY * length
+    if broken or short:
+        of = f", {float(seconds):.1f} of {length:.1f} s" if short else ""
+        remarks.append(f"cut off or broken: {frames} frames could be read{of}")
     if empty:
         remarks.append(f"{recipe.wanted} in {empty} of {frames} frames; these are empty")
     return Made(empty < frames, remarks)
@@ -153,7 +155,11 @@ def _frames(
 def _encoder(out: OutputContainer, video: VideoStream, first: VideoFrame, recipe: Recipe) -> VideoStream:
     """The stream of pictures in the cut-out, like that of the video."""
     _, codec, options, even, odd = _output(recipe)
-    stream = out.add_stream(codec, rate=_rate(video), options=dict(options))
+    try:
+        stream = out.add_stream(codec, rate=_rate(video), options=dict(options))
+    except av.codec.codec.UnknownCodecError:
+        raise UserError(f"{codec}: not in this build of ffmpeg; install the package av from PyPI, or choose another "
+                        "fill") from None
     stream.height, stream.width = height, width = _upright(first).shape[:2]
     stream.pix_fmt = odd if height % 2 or width % 2 else even
     stream.time_base = stream.codec_context.time_base = video.time_base
@@ -215,6 +221,11 @@ def _rate(video: VideoStream) -> Fraction:
     return video.average_rate or video.guessed_rate or Fraction(25)
 
 
-def _expected(source: InputContainer, video: VideoStream) -> int:
-    """How many frames there may be, by the duration; 0 where it is unknown."""
-    return round(source.duration / av.time_base * _rate(video)) if source.duration else 0
+def _length(source: InputContainer, video: VideoStream) -> float:
+    """Seconds that the pictures last by the file's own account; 0 where it gives none."""
+    if video.frames and "mov" not in source.format.name:  # there, those that an editor cut away count too
+        return float(video.frames / _rate(video))
+    if video.duration:
+        return float(video.duration * video.time_base)
+    stated = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", video.metadata.get("DURATION", ""))  # Matroska, WebM
+    return sum(float(part) * unit for part, unit in zip(stated.groups(), (3600, 60, 1), strict=True)) if stated else 0.0
