@@ -97,6 +97,7 @@ class Pretrain(Section):
     cache_side: Count | None = None  # short side in pixels of copies that are decoded faster; null: the originals
     views: Literal["pillow", "torch"] = "pillow"  # who renders the views; torch is faster, the draws are the same
     channels_last: bool = False  # memory format of images and weights: faster convolutions
+    compile: bool = False  # torch.compile: minutes at the start, for faster steps in a long training
     devices: Count = 1  # GPUs that share each batch
     precision: Precision = "32-true"
 

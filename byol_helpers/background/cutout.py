@@ -83,7 +83,10 @@ def cutout(
             with the pictures, or the disk is full.
     """
     recipe, summary = Recipe(rule, score_threshold, **options), Summary()
-    unreadable = lambda error: _note_failure(summary, Path(error.filename), error)  # noqa: E731
+
+    def unreadable(error: OSError) -> None:
+        _note_failure(summary, Path(error.filename), error)
+
     targets = find_targets(Path(inputs), Path(out), video_suffix(recipe), unreadable)
     todo = [pair for pair in targets if overwrite or not os.path.lexists(pair[1])]
     summary.skipped = len(targets) - len(todo)

@@ -161,6 +161,9 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
     network = BYOL(backbone, settings.hidden, settings.output, settings.head_norm)
     if settings.channels_last:
         network = network.to(memory_format=torch.channels_last)
+    if settings.compile:
+        for part in (network.encoder, network.projector, network.predictor, network.target):
+            part.compile()  # in place: names in checkpoints stay as they are
     dataset = ViewsDataset(files, settings.view_size, seed, settings.views == "torch", settings.cache_side is not None)
     module = BYOLModule(plan, dataset, network, settings)
     fit(module)
