@@ -142,8 +142,13 @@ def cut_out(options: argparse.Namespace) -> int:
     from byol_helpers.segmentation.models import categories_of, predictor
 
     # A core for reading and writing: where threads outnumber cores, those of a prediction wait for each other.
-    torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    summary = command.run(options, categories_of(options.weights), lambda: predictor(options.weights, options.score))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        known = categories_of(options.weights)
+        summary = command.run(options, known, lambda: predictor(options.weights, options.score))
+    finally:
+        torch.set_num_threads(threads)  # other thread counts sum in another order: whoever trains next would notice
     print(summary)
     return 1 if summary.failed else 0
 

@@ -300,7 +300,9 @@ def test_ctrl_c_ends_soon_and_leaves_no_part(tmp_path):
     files = served(400)
     server = Server(files, latency=0.05)
     with serving(server) as address:
-        call = called(address, tmp_path, 400, stderr=subprocess.PIPE)
+        # A parent that ignores Ctrl-C, as a job in the background does, would hand that down.
+        call = called(address, tmp_path, 400, stderr=subprocess.PIPE,
+                      preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         while sum(server.whole.values()) < 50:
             time.sleep(0.005)
         call.send_signal(signal.SIGINT)

@@ -11,6 +11,7 @@ from PIL import Image
 from byol_helpers import pipeline
 from byol_helpers.data import own
 from byol_helpers.data.layout import load_split, load_splits
+from byol_helpers.data.prepare import check
 from byol_helpers.errors import UserError
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -153,3 +154,22 @@ def test_real_folders_prepare_without_a_special_case(tmp_path, name, sizes):
     run = pipeline.open_run("smoke", tmp_path / "run", REAL / name, ["data.crops=16"])
     pipeline.prepare(run)
     assert tuple(len(load_split(run, split).images) for split in ("train", "val", "test")) == sizes
+
+
+def test_a_folder_without_labels_serves_pretraining_alone(folder, capsys):
+    shutil.rmtree(folder / "annotations")
+    run = prepared(folder, "pretrain.batch_size=4", "pretrain.steps=2", "pretrain.view_size=32", "pretrain.init=random",
+                   "pretrain.warmup_steps=1")
+    assert "pretraining only" in capsys.readouterr().out and len(load_splits(run)["pretrain"]) == 12
+    pipeline.pretrain(run)
+    assert (run.path / "pretrain/byol/stage.json").is_file()
+    with pytest.raises(UserError, match="there is no train split"):
+        load_split(run, "train")
+
+
+def test_pictures_without_labels_are_checked_too(folder, capsys):
+    shutil.rmtree(folder / "annotations")
+    assert check(folder) == [] and "pretraining only" in capsys.readouterr().out
+    (folder / "images/5.png").write_bytes(b"\x89PNG not really")
+    (line,) = check(folder)
+    assert "5.png" in line

@@ -1,4 +1,4 @@
-"""A pretraining of any size: memory that does not grow with images or steps, and a compiled network that is the same."""
+"""A pretraining of any size: memory that does not grow with images or steps; a compiled network that is the same."""
 
 import csv
 import gc

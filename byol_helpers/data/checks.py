@@ -106,14 +106,22 @@ def check_image(found: Problems, path: Path, record: dict) -> None:
     if not path.is_file():
         found.add("no file", f"{path}: no such file; put the image there or take it out of the annotations")
         return
-    try:
-        height, width = read_image(path).shape[:2]
-    except UserError as error:
-        found.add("unreadable", str(error))
+    size = check_decodes(found, path)
+    if size is None:
         return
+    height, width = size
     if (height, width) != (record.get("height"), record.get("width")):
         found.add("wrong size", f"{path}: is {width} x {height}, its annotations say {record.get('width')} x "
                   f"{record.get('height')}; rotate or resize it back")
+
+
+def check_decodes(found: Problems, path: Path) -> tuple[int, int] | None:
+    """Height and width of a picture; None, and a problem more, where it does not decode."""
+    try:
+        return read_image(path).shape[:2]
+    except UserError as error:
+        found.add("unreadable", str(error))
+        return None
 
 
 def _records(found: Problems, labels: Labels) -> dict[int, dict]:

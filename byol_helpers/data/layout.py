@@ -46,6 +46,9 @@ def image_root(run: Run, splits: dict) -> Path:
 def load_split(run: Run, name: str) -> Split:
     """Read ``train``, ``val`` or ``test`` of a prepared run; annotations are parsed when they are asked for."""
     splits = load_splits(run)
+    if name not in splits:
+        raise UserError(f"{splits['image_root']}: no annotation file, so there is no {name} split; put a COCO "
+                        "instances JSON into its folder annotations")
     file = run.path / splits[name]
     labels = Labels(file)
     categories = sorted(labels.categories, key=lambda category: category["id"])

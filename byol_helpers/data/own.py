@@ -35,10 +35,7 @@ class Labelled:
 
 def locate(data: Path) -> dict[str, Path]:
     """The annotation files of a folder: ``{"train": ..., "val": ...}``, or ``{"all": ...}`` for a single one."""
-    if not data.is_dir():
-        raise UserError(f"{data}: no such folder; give a folder in COCO layout (annotations/*.json and images)")
-    files = sorted([*data.glob("annotations/*.json"), *data.glob("*.json")])
-    files = [file for file in files if file.name.startswith("instances")] or files
+    files = annotation_files(data)
     if not files:
         raise UserError(f"{data}: no annotation file; put a COCO instances JSON into {data / 'annotations'}")
     train = [file for file in files if "train" in file.stem]
@@ -49,6 +46,21 @@ def locate(data: Path) -> dict[str, Path]:
         names = ", ".join(file.name for file in files)
         raise UserError(f"{data}: {names}: keep one annotation file, or name one 'train' and one 'val'")
     return {"all": files[0]}
+
+
+def annotation_files(data: Path) -> list[Path]:
+    """The files that may hold annotations; none in a folder of pictures without labels."""
+    if not data.is_dir():
+        raise UserError(f"{data}: no such folder; give a folder in COCO layout (annotations/*.json and images)")
+    files = sorted([*data.glob("annotations/*.json"), *data.glob("*.json")])
+    return [file for file in files if file.name.startswith("instances")] or files
+
+
+def unlabelled(data: Path) -> list[str]:
+    """Names of the pictures of a folder without any annotation file, which serves BYOL alone; else none."""
+    if annotation_files(data):
+        return []
+    return [path.relative_to(data).as_posix() for path in list_images(data)]
 
 
 def find(data: Path) -> dict[str, Labelled]:

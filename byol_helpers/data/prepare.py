@@ -4,8 +4,9 @@ from pathlib import Path
 
 from byol_helpers.data import own, world
 from byol_helpers.data.audit import audit
-from byol_helpers.data.checks import check_folder
+from byol_helpers.data.checks import Problems, check_decodes, check_folder
 from byol_helpers.data.pretraining import names as pretraining_names
+from byol_helpers.data.splits import ordered, part_of
 from byol_helpers.data.statistics import statistics
 from byol_helpers.errors import UserError
 from byol_helpers.runs import Progress, Run, read_json, run_stage, write_json
@@ -24,7 +25,7 @@ def prepare(run: Run) -> Path:
                   "world": world.fingerprint(), "revision": REVISION}
     inputs = []
     if run.data is not None:
-        inputs = list(own.locate(run.data).values())
+        inputs = [] if own.unlabelled(run.data) else list(own.locate(run.data).values())
         parameters |= {"folder": str(run.data.resolve()), "images": own.fingerprint(run.data)}
     outputs = [run.path / f"{name}.json" for name in ("splits", "statistics", "audit")]
     return run_stage(run, "data", parameters, inputs, lambda folder: _write(run, folder), outputs=outputs)
@@ -39,6 +40,14 @@ def check(data: Path) -> list[str]:
     Nothing is written. The pictures of every annotation file are decoded, so it takes as long as reading them once.
     """
     errors, notes = [], []
+    if pictures := own.unlabelled(data):
+        found, progress = Problems(), Progress("check pictures", len(pictures), "images")
+        for name in pictures:
+            check_decodes(found, data / name)
+            progress.update()
+        progress.close()
+        print(f"note: {data}: no annotation file, so these pictures serve pretraining only", flush=True)
+        return found.errors()
     for labelled in own.find(data).values():
         labels = labelled.labels
         progress = Progress(f"check {labels.file.name}", len(labels.images), "images")
@@ -51,6 +60,8 @@ def check(data: Path) -> list[str]:
 
 
 def _write(run: Run, folder: Path) -> None:
+    if run.data is not None and own.unlabelled(run.data):
+        return _unlabelled(run, folder)
     splits = _given(run, folder) if run.data is not None else _generated(run, folder)
     root = run.path / splits["image_root"]
     listed = {name: [record["file_name"] for record in read_json(run.path / splits[name])["images"]] for name in SPLITS}
@@ -82,6 +93,20 @@ def _generated(run: Run, folder: Path) -> dict:
     files = [f"unlabelled/{path.name}" for path in sorted((folder / "unlabelled").glob("*.png"))]
     categories = [{"id": c.id, "name": c.name} for c in world.CATEGORIES]
     return _splits("generated", "data", categories, files, {})
+
+
+def _unlabelled(run: Run, folder: Path) -> None:
+    """A folder of pictures without labels: nothing but pretraining can be done with it."""
+    settings, seed, root = run.profile.data, run.profile.seed, run.data.resolve()
+    wanted = part_of(min(settings.unlabelled, len(own.unlabelled(root))), settings.fraction)
+    names = sorted(ordered(own.unlabelled(root), seed, "pretrain")[:wanted])
+    if run.profile.supervised.source == "crops":
+        world.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
+    splits = _splits("unlabelled", str(root), [], names, {})
+    write_json(run.path / "audit.json", [])
+    write_json(run.path / "splits.json", {key: value for key, value in splits.items() if key not in SPLITS})
+    write_json(run.path / "statistics.json", {"source": "unlabelled", "pretrain": {"images": len(names)}})
+    print(f"{run.data}: no annotation file, so its {len(names):,} pictures serve pretraining only", flush=True)
 
 
 def _given(run: Run, folder: Path) -> dict:
