@@ -1,12 +1,11 @@
 """The views of ``augmentations`` without Pillow's rounding between steps, some times faster.
 
 The draws are the same, one for one; only their rendering differs: crop and bicubic resize on 8 bits with torch's
-vector code, then all colours in float, values clipped to 0..1 after each step as in the official code, and a true
-Gaussian where Pillow repeats box filters.
+vector code, then all colours in float (hue and blur by OpenCV), values clipped to 0..1 after each step as in the
+official code, and a true Gaussian where Pillow repeats box filters.
 """
 
-import math
-
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from byol_helpers.pretraining.augmentations import MEAN, STD, Drawn, View
 
 GREY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+cv2.setNumThreads(1)  # views are small, and made side by side by the workers that load them
 SHIFT, SCALE = (torch.from_numpy(values)[:, None, None] for values in (MEAN, 1 / STD))
 
 
@@ -67,47 +67,22 @@ def saturated(x: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def hue_turned(x: torch.Tensor, turns: float) -> torch.Tensor:
-    """Hue of HSV rotated by ``turns`` of the circle; value and saturation stay.
-
-    With hue h in 0..6 (0 red, 2 green, 4 blue), value V and chroma C, the channels are V - C + C times |h - 3| - 1,
-    2 - |h - 2| and 2 - |h - 4|, each cut to 0..1.
-    """
-    red, green, blue = x
-    value = torch.maximum(torch.maximum(red, green), blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    is_red, is_green = (_zero(value - channel) for channel in (red, green))
-    is_green.mul_(1 - is_red)
-    difference = (green - blue).mul_(is_red).addcmul_(blue - red, is_green)
-    difference.addcmul_(red - green, (1 - is_red).sub_(is_green))
-    hue = difference.div_(chroma.clamp(min=1e-12)).add_(4 + 6 * turns)
-    hue.sub_(is_red, alpha=4).sub_(is_green, alpha=2)
-    hue.sub_((hue / 6).floor_(), alpha=6)
-    lowest, channels = value - chroma, torch.empty_like(x)
-    torch.addcmul(lowest, chroma, (hue - 3).abs_().sub_(1).clamp_(0, 1), out=channels[0])
-    torch.addcmul(lowest, chroma, (hue - 2).abs_().neg_().add_(2).clamp_(0, 1), out=channels[1])
-    torch.addcmul(lowest, chroma, (hue - 4).abs_().neg_().add_(2).clamp_(0, 1), out=channels[2])
-    return channels
-
-
-def _zero(x: torch.Tensor) -> torch.Tensor:
-    """1 where x is 0, else 0, for x of at least 0; many times faster than a comparison or ``torch.where``."""
-    return x.mul_(-1e30).add_(1).clamp_(0, 1)
+    """Hue of HSV, here in degrees, rotated by ``turns`` of the circle; value and saturation stay."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(cv2.merge(list(x.numpy())), cv2.COLOR_RGB2HSV))
+    hue += 360 * turns
+    hue -= 360 * np.floor(hue / 360)
+    turned = torch.empty(x.shape)
+    cv2.split(cv2.cvtColor(cv2.merge((hue, saturation, value)), cv2.COLOR_HSV2RGB), list(turned.numpy()))
+    return turned
 
 
 def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian blur of [C, H, W], cut at about three sigma, the border repeated."""
-    radius = max(1, round(3 * sigma))
-    weights = [math.exp(-0.5 * (t / sigma) ** 2) for t in range(radius + 1)]
-    whole = weights[0] + 2 * sum(weights[1:])
-    for dim in (1, 2):
-        length = x.shape[dim]
-        pad = (0, 0, radius, radius) if dim == 1 else (radius, radius, 0, 0)
-        wide = F.pad(x[None], pad, mode="replicate")[0]
-        x = wide.narrow(dim, radius, length) * (weights[0] / whole)
-        for t in range(1, radius + 1):
-            both = wide.narrow(dim, radius - t, length) + wide.narrow(dim, radius + t, length)
-            x.add_(both, alpha=weights[t] / whole)
-    return x
+    weights = cv2.getGaussianKernel(2 * max(1, round(3 * sigma)) + 1, sigma, cv2.CV_32F)
+    smooth = torch.empty(x.shape)
+    for channel, out in zip(x.numpy(), smooth.numpy(), strict=True):
+        cv2.sepFilter2D(channel, -1, weights, weights, out, borderType=cv2.BORDER_REPLICATE)
+    return smooth
 
 
 CHANGES = {"brightness": brightened, "contrast": contrasted, "saturation": saturated, "hue": hue_turned}
