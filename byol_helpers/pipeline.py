@@ -58,7 +58,7 @@ def pretrain(run: Run, name: str = "byol") -> Path:
     init = "random" if name == "byol-random" else run.profile.pretrain.init
     start = _weights(run, run.profile.reference_arm) if init == "supervised" else None
     settings = run.profile.pretrain.model_dump(exclude={"workers", "checkpoint_every"}, exclude_defaults=True)
-    parameters = settings | _base(run) | {"init": init}
+    parameters = settings | _base(run) | {"init": init} | ({} if start else {"zero_init_residual": True})
 
     def work(folder: Path) -> None:
         weights = bridge.load(start) if start else None
@@ -68,16 +68,17 @@ def pretrain(run: Run, name: str = "byol") -> Path:
 
 
 def neighbours(run: Run, name: str = "byol") -> list[float] | None:
-    """Nearest-neighbour accuracy on the generated crops before and after a pretraining; None where there are none."""
+    """Nearest-neighbour accuracy on the generated crops of a pretraining's start, of the same start with measured
+    statistics, and of its end; None where there are no crops."""
     from byol_helpers import transfer as bridge
-    from byol_helpers.pretraining.training import neighbours_before_and_after
+    from byol_helpers.pretraining.training import neighbours_of
 
     if run.profile.supervised.source != "crops":
         return None
     init = "random" if name == "byol-random" else run.profile.pretrain.init
     weights = bridge.load(_weights(run, run.profile.reference_arm)) if init == "supervised" else None
     tensors = bridge.encoder_of(run.path / "pretrain" / name / "last.ckpt")
-    return neighbours_before_and_after(run.profile, weights, tensors, run.path / "data")
+    return neighbours_of(run.profile, weights, tensors, run.path / "data", _usable_images(run))
 
 
 def transfer(run: Run, arm: str) -> Path | None:

@@ -69,14 +69,14 @@ def _curves(run: Run, overrides: list[str]) -> list[dict]:
             changed = [*overrides, *settings, f"seed={seed}"]
             variant = _variant(run, f"pretraining-{name}-seed{seed}", changed)
             columns = read_metrics(pipeline.pretrain(variant, "byol") / "metrics.csv")
-            knn = pipeline.neighbours(variant) or [math.nan] * 2
+            knn = pipeline.neighbours(variant) or [math.nan] * 3
             settings_now = variant.profile.pretrain
             for k, step in enumerate(columns["step"]):
                 rows.append({"variant": name, "seed": seed, "step": int(step), "loss": f"{columns['loss'][k]:.6g}",
                              "feature_std": f"{columns['feature_std'][k]:.6g}", "lr": f"{columns['lr'][k]:.6g}",
                              "hidden": settings_now.hidden, "init": settings_now.init, "profile": run.profile.name,
                              "batch_size": settings_now.batch_size, "knn_before": f"{knn[0]:.4f}",
-                             "knn_after": f"{knn[1]:.4f}"})
+                             "knn_measured": f"{knn[1]:.4f}", "knn_after": f"{knn[2]:.4f}"})
     return rows
 
 

@@ -67,6 +67,16 @@ def test_head_is_lightlys_but_for_the_biases():
         assert torch.allclose(ours(x), theirs(x), atol=1e-5)  # the norm takes the first bias away
 
 
+def test_a_new_encoder_may_start_with_residual_branches_at_zero():
+    block = encoder(18, zero_init_residual=True).layer1[0].train()
+    x = torch.rand(4, 64, 8, 8)
+    assert torch.equal(block(x), x)  # its shortcut alone
+    bottleneck = encoder(50, zero_init_residual=True).layer2[1].train()
+    x = torch.rand(4, 512, 8, 8)
+    assert torch.equal(bottleneck(x), x)
+    assert not torch.equal(encoder(50).layer2[1].train()(x), x)
+
+
 def test_both_directions_are_summed_and_each_view_has_its_own_batch_statistics():
     torch.manual_seed(0)
     network = BYOL(encoder(18), 64, 32).train()

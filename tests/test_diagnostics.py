@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from byol_helpers.pretraining.byol import BYOL, regression_loss
+from byol_helpers.pretraining.byol import BYOL, encoder, regression_loss
 from byol_helpers.pretraining.diagnostics import (
     alignment,
     effective_rank,
     feature_std,
     mean_cosine,
+    measure_statistics,
     neighbour_accuracy,
     neighbours_on_crops,
 )
@@ -88,6 +89,20 @@ def test_crops_of_two_colours_are_told_apart_and_by_a_blind_encoder_are_not(tmp_
 
     assert neighbours_on_crops(Mean(1.0), tmp_path) == 1
     assert neighbours_on_crops(Mean(0.0), tmp_path) == pytest.approx(0.5, abs=0.2)
+
+
+def test_measured_statistics_are_means_over_batches_and_no_weight_moves():
+    torch.manual_seed(0)
+    network = encoder(18).eval()
+    weights = [parameter.clone() for parameter in network.parameters()]
+    batches = [scale * torch.randn(6, 3, 32, 32) for scale in (1.0, 3.0)]
+    measure_statistics(network, batches)
+    with torch.no_grad():
+        seen = [network.conv1(batch) for batch in batches]
+    assert torch.allclose(network.bn1.running_mean, sum(x.mean(dim=(0, 2, 3)) for x in seen) / 2, atol=1e-6)
+    assert torch.allclose(network.bn1.running_var, sum(x.var(dim=(0, 2, 3)) for x in seen) / 2, rtol=1e-5)
+    assert all(torch.equal(old, new) for old, new in zip(weights, network.parameters(), strict=True))
+    assert not network.training and network.bn1.momentum == 0.1
 
 
 @pytest.mark.parametrize(("stop_gradient", "healthy"), [(True, True), (False, False)])

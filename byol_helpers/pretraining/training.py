@@ -22,6 +22,7 @@ from byol_helpers.pretraining.diagnostics import (
     effective_rank,
     feature_std,
     mean_cosine,
+    measure_statistics,
     neighbours_on_crops,
 )
 from byol_helpers.pretraining.fast_views import view_of
@@ -29,6 +30,7 @@ from byol_helpers.pretraining.lars import LARS
 from byol_helpers.training import Item, Plan, StepModule, cosine_with_warmup, fit, rng
 
 METRICS_EVERY = 5  # steps
+STATISTICS_BATCHES = 8
 THESIS = ("the thesis's 350,000 iterations of 64 images", 350_000 * 64)  # section 4.4
 
 
@@ -145,14 +147,14 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
         files: the unlabelled images.
         folder: for the checkpoint and metrics.csv.
         title: of the progress lines.
-        weights: torchvision-named tensors to start from; None for random ones.
+        weights: torchvision-named tensors to start from; None for random ones (residual branches at 0).
     """
     settings, seed = profile.pretrain, profile.seed
     if len(files) < settings.batch_size:
         raise UserError(f"{len(files)} images for pretraining, fewer than pretrain.batch_size={settings.batch_size}; "
                         "give more images or lower it with --set")
     torch.manual_seed(seed)
-    backbone = encoder(profile.depth)
+    backbone = encoder(profile.depth, zero_init_residual=True)
     if weights is not None:
         backbone.load_state_dict(weights)
     plan = Plan(title, folder, seed, settings.steps, settings.batch_size, settings.checkpoint_every,
@@ -170,22 +172,31 @@ def train_byol(profile: Profile, files: list[Path], folder: Path, title: str, we
     return cpu_tensors(module.network.encoder)
 
 
-def neighbours_before_and_after(profile: Profile, weights: dict | None, tensors: dict, crops: Path) -> list[float]:
+def neighbours_of(profile: Profile, weights: dict | None, tensors: dict, crops: Path, files: list[Path]) -> list[float]:
     """Nearest-neighbour accuracy on labelled crops of the encoder that a pretraining started with, and ended with.
+
+    Between the two stands the start again, the statistics of its batch norms measured on views: what is above that has
+    been learnt by the weights.
 
     Args:
         profile: of the pretraining; its seed draws random weights.
         weights: what it started from; None for random ones.
         tensors: the trained encoder's.
         crops: folder with ``crops.csv``.
+        files: the unlabelled images.
     """
     torch.manual_seed(profile.seed)
-    network, accuracies = encoder(profile.depth), []
-    for state in (weights, tensors):
-        if state is not None:
-            network.load_state_dict(state)
-        accuracies.append(neighbours_on_crops(network, crops))
-    return accuracies
+    network = encoder(profile.depth, zero_init_residual=True)
+    if weights is not None:
+        network.load_state_dict(weights)
+    before = neighbours_on_crops(network, crops)
+    dataset, size = ViewsDataset(files, profile.pretrain.view_size, profile.seed), profile.pretrain.batch_size
+    starts = range(0, STATISTICS_BATCHES * size, size)
+    measure_statistics(network, (torch.stack([dataset[Item(k % len(files), k)][k % 2] for k in range(at, at + size)])
+                                 for at in starts))
+    measured = neighbours_on_crops(network, crops)
+    network.load_state_dict(tensors)
+    return [before, measured, neighbours_on_crops(network, crops)]
 
 
 def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
