@@ -70,7 +70,7 @@ def neighbour_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: t
 def measure_statistics(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     """Set batch norm's running statistics to their means over batches [N, 3, H, W]; no weight changes.
 
-    A new network has means of 0 and variances of 1, which are no picture's; that alone sets it apart from a trained one.
+    A new network has means of 0 and variances of 1, no picture's; that alone sets it apart from a trained one.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta, was_training = [norm.momentum for norm in norms], network.training
