@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from byol_helpers.data.images import read_image
+from byol_helpers.data.images import ORIENTATION_TAG, read_image
 from byol_helpers.runs import Progress
 
 BITS = 20  # of 128 that may differ
@@ -100,7 +100,7 @@ def _stacked(of: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
 def _grey(path: Path, side: int) -> Image.Image:
     """A grey thumbnail. JPEG files are decoded at a fraction of their size where that is enough."""
     with Image.open(path) as image:
-        if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(0x0112, 1) == 1:
+        if image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(ORIENTATION_TAG, 1) == 1:
             image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
             return image.convert("L").resize((side, side), Image.Resampling.BOX)
     return Image.fromarray(read_image(path)).convert("L").resize((side, side), Image.Resampling.BOX)

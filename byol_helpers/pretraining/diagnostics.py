@@ -6,7 +6,6 @@ A collapsed network gives every image the same vector: the loss is then 0, the s
 
 import csv
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -64,25 +63,6 @@ def neighbour_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: t
     votes = torch.zeros(len(queries), int(bank_labels.max()) + 1)
     votes.scatter_add_(1, bank_labels[index], (nearest / temperature).exp())
     return float((votes.argmax(dim=1) == labels).float().mean())
-
-
-@torch.no_grad()
-def measure_statistics(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
-    """Set batch norm's running statistics to their means over batches [N, 3, H, W]; no weight changes.
-
-    A new network has means of 0 and variances of 1, no picture's; that alone sets it apart from a trained one.
-    """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta, was_training = [norm.momentum for norm in norms], network.training
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean
-    network.train()
-    for batch in batches:
-        network(batch)
-    network.train(was_training)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 @torch.inference_mode()

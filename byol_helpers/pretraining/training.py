@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import Dataset, default_collate
 from torchvision.io import decode_image
 
@@ -22,7 +23,6 @@ from byol_helpers.pretraining.diagnostics import (
     effective_rank,
     feature_std,
     mean_cosine,
-    measure_statistics,
     neighbours_on_crops,
 )
 from byol_helpers.pretraining.fast_views import view_of
@@ -192,8 +192,8 @@ def neighbours_of(profile: Profile, weights: dict | None, tensors: dict, crops: 
     before = neighbours_on_crops(network, crops)
     dataset, size = ViewsDataset(files, profile.pretrain.view_size, profile.seed), profile.pretrain.batch_size
     starts = range(0, STATISTICS_BATCHES * size, size)
-    measure_statistics(network, (torch.stack([dataset[Item(k % len(files), k)][k % 2] for k in range(at, at + size)])
-                                 for at in starts))
+    update_bn((torch.stack([dataset[Item(k % len(files), k)][k % 2] for k in range(at, at + size)]) for at in starts),
+              network)
     measured = neighbours_on_crops(network, crops)
     network.load_state_dict(tensors)
     return [before, measured, neighbours_on_crops(network, crops)]
