@@ -18,8 +18,16 @@ def benchmark(function: Callable[[], dict]) -> Callable[[], dict]:
     return function
 
 
-def result(ours: float, peer: float, peer_name: str, unit: str, smaller_is_better: bool, settings: dict) -> dict:
+def result(
+    ours: float, peer: float, peer_name: str, unit: str, smaller_is_better: bool, settings: dict
+) -> dict:
     """One entry of the output; the ratio is above 1 where we are better."""
     ratio = peer / ours if smaller_is_better else ours / peer
-    return {"ours": round(ours, 4), "peer": round(peer, 4), "peer_name": peer_name, "unit": unit,
-            "ratio": round(ratio, 3), "settings": settings}
+    return {
+        "ours": round(ours, 4),
+        "peer": round(peer, 4),
+        "peer_name": peer_name,
+        "unit": unit,
+        "ratio": round(ratio, 3),
+        "settings": settings,
+    }

@@ -17,10 +17,10 @@ import time
 
 import numpy as np
 
+from byol_helpers.core.bootstrap import draw_weights, interval
 from byol_helpers.evaluation.average_precision import COCO_LIMITS, METRICS, Evaluation, accumulate
 from byol_helpers.evaluation.bootstrap import replicate
 from byol_helpers.evaluation.matching import AREAS, THRESHOLDS, Matches
-from byol_helpers.resampling import draw_weights, interval
 
 IMAGES, MANY = 200, 100_000
 REPLICATES, CONFIDENCE = 1000, 0.95
@@ -44,13 +44,19 @@ def one_class(rng: np.random.Generator, image: np.ndarray, instances: float) -> 
     return [one_detector(rng, skill - hardness, of, many, image) for skill in SKILLS]
 
 
-def one_detector(rng: np.random.Generator, ease: np.ndarray, of: np.ndarray, many: np.ndarray,
-                 image: np.ndarray) -> Matches:
+def one_detector(
+    rng: np.random.Generator, ease: np.ndarray, of: np.ndarray, many: np.ndarray, image: np.ndarray
+) -> Matches:
     """Matches of one detector; its J instances lie in the images ``of`` [J], ``many`` [I] in each."""
     quality = 1 / (1 + np.exp(-(ease + rng.normal(0, 0.5, len(ease)))))
     wrong = np.repeat(np.arange(len(image)), rng.poisson(FALSE_POSITIVES * np.exp(0.3 * image)))
-    scores = np.concatenate([2 * quality + rng.normal(0, 0.4, len(of)), 0.8 + rng.normal(0, 0.4, len(wrong))])
-    where, hit = np.concatenate([of, wrong]), np.zeros((len(AREAS), len(THRESHOLDS), len(scores)), dtype=bool)
+    scores = np.concatenate(
+        [2 * quality + rng.normal(0, 0.4, len(of)), 0.8 + rng.normal(0, 0.4, len(wrong))]
+    )
+    where, hit = (
+        np.concatenate([of, wrong]),
+        np.zeros((len(AREAS), len(THRESHOLDS), len(scores)), dtype=bool),
+    )
     hit[0, :, : len(of)] = quality >= THRESHOLDS[:, None]
     order = np.argsort(-scores)
     positives = np.zeros((len(AREAS), len(image)), dtype=np.int64)
@@ -83,12 +89,17 @@ def experiment(seed: int) -> tuple[float, float, float]:
 def share_interval(held: int, of: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
     z, share = 1.959964, held / of
-    centre, half = share + z**2 / (2 * of), z * np.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
+    centre, half = (
+        share + z**2 / (2 * of),
+        z * np.sqrt(share * (1 - share) / of + z**2 / (4 * of**2)),
+    )
     return (centre - half) / (1 + z**2 / of), (centre + half) / (1 + z**2 / of)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--experiments", type=int, default=200)
     experiments = parser.parse_args().experiments
     start = time.perf_counter()
@@ -97,13 +108,15 @@ def main() -> None:
     values, low, high = np.array([experiment(seed) for seed in range(experiments)]).T
     held = int(np.count_nonzero((low <= truth) & (truth <= high)))
     least, most = share_interval(held, experiments)
-    print(f"true AP {aps[0]:.4f} and {aps[1]:.4f}, difference {truth:.4f} ({MANY} images, {len(INSTANCES)} classes)\n"
-          f"{experiments} test sets of {IMAGES} images, {REPLICATES} replicates: the {CONFIDENCE:.0%} interval "
-          f"holds the true difference in {held}, {held / experiments:.1%} (95 % binomial interval {least:.1%} "
-          f"to {most:.1%})\n"
-          f"truth below the interval {np.mean(truth < low):.1%}, above it {np.mean(truth > high):.1%}; mean difference "
-          f"{values.mean():.4f}, its deviation {values.std(ddof=1):.4f}, mean width of the intervals "
-          f"{np.mean(high - low):.4f}; {time.perf_counter() - start:.0f} s")
+    print(
+        f"true AP {aps[0]:.4f} and {aps[1]:.4f}, difference {truth:.4f} ({MANY} images, {len(INSTANCES)} classes)\n"
+        f"{experiments} test sets of {IMAGES} images, {REPLICATES} replicates: the {CONFIDENCE:.0%} interval "
+        f"holds the true difference in {held}, {held / experiments:.1%} (95 % binomial interval {least:.1%} "
+        f"to {most:.1%})\n"
+        f"truth below the interval {np.mean(truth < low):.1%}, above it {np.mean(truth > high):.1%}; mean difference "
+        f"{values.mean():.4f}, its deviation {values.std(ddof=1):.4f}, mean width of the intervals "
+        f"{np.mean(high - low):.4f}; {time.perf_counter() - start:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -21,11 +21,18 @@ from pycocotools import mask as rle
 
 from benchmarks import benchmark, result
 from benchmarks.pretraining import PHOTOS, photographs
-from byol_helpers.background.cutout import cutout as cut_out
-from byol_helpers.background.removal import choose_instances, remove_background, thesis_loop, to_rgba, union
-from byol_helpers.data.images import read_image
-from byol_helpers.data.layout import run_lengths
-from byol_helpers.runs import installed_versions, read_json
+from byol_helpers.background.removal import (
+    choose_instances,
+    remove_background,
+    thesis_loop,
+    to_rgba,
+    union,
+)
+from byol_helpers.coco.dataset import run_lengths
+from byol_helpers.coco.images import read_image
+from byol_helpers.core.environment import installed_versions
+from byol_helpers.core.files import read_json
+from byol_helpers.cutout.cut_files import cutout as cut_out
 
 PICTURES, ROUNDS, OBJECTS = 24, 5, 5
 MANY, FEW, FRAMES = 1000, 100, 600
@@ -44,8 +51,8 @@ def quick_model() -> Callable[[np.ndarray], list[dict]]:
     """The network of the profile quick predicts; as its weights are random, the annotated masks are its answer."""
     import torch
 
-    from byol_helpers.config import load_profile
-    from byol_helpers.segmentation.models import predict_image
+    from byol_helpers.core.config import load_profile
+    from byol_helpers.segmentation.engine import predict_image
     from byol_helpers.segmentation.torchvision_engine import build, detect
 
     profile, truth = load_profile("quick"), annotated()
@@ -68,7 +75,8 @@ def annotated() -> dict[int, list[dict]]:
         own = [a for a in coco["annotations"] if a["image_id"] == entry["id"] and not a["iscrowd"]]
         largest = sorted(own, key=lambda a: -a["area"])[:OBJECTS]
         truth[zlib.crc32(read_image(PHOTOS / "train2017" / entry["file_name"]))] = [
-            {"category_id": 1, "score": 1.0, "segmentation": run_lengths(a, *size)} for a in largest]
+            {"category_id": 1, "score": 1.0, "segmentation": run_lengths(a, *size)} for a in largest
+        ]
     return truth
 
 
@@ -88,12 +96,19 @@ def post_processing(predict: Callable[[np.ndarray], list[dict]]) -> dict:
 
     if not np.array_equal(vectorised(), looped()):
         raise RuntimeError("the vectorised removal and the thesis's loop differ")
-    times = {name: 1000 * float(np.median([quiet(work)[1] for _ in range(rounds)]))
-             for name, work, rounds in (("ours", vectorised, 50), ("thesis_loop", looped, 5),
-                                        ("prediction", lambda: predict(image), 10))}
+    times = {
+        name: 1000 * float(np.median([quiet(work)[1] for _ in range(rounds)]))
+        for name, work, rounds in (
+            ("ours", vectorised, 50),
+            ("thesis_loop", looped, 5),
+            ("prediction", lambda: predict(image), 10),
+        )
+    }
     return {f"{name}_ms": round(value, 3) for name, value in times.items()} | {
-        "detections": len(found), "times_faster_than_the_loop": round(times["thesis_loop"] / times["ours"], 1),
-        "percent_of_the_prediction": round(100 * times["ours"] / times["prediction"], 2)}
+        "detections": len(found),
+        "times_faster_than_the_loop": round(times["thesis_loop"] / times["ours"], 1),
+        "percent_of_the_prediction": round(100 * times["ours"] / times["prediction"], 2),
+    }
 
 
 def plain_loop(files: list[Path], predict: Callable[[np.ndarray], list[dict]], out: Path) -> None:
@@ -116,7 +131,11 @@ def cutout() -> dict:
     import torch
 
     memory, predict, threads = peak_memory(), quick_model(), torch.get_num_threads()
-    variants = {"ours": max(1, threads - 1), "loop": threads, "loop, threads of ours": max(1, threads - 1)}
+    variants = {
+        "ours": max(1, threads - 1),
+        "loop": threads,
+        "loop, threads of ours": max(1, threads - 1),
+    }
     spent = {name: [] for name in variants}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -126,25 +145,46 @@ def cutout() -> dict:
             for name in list(variants)[:: 1 if turn % 2 else -1]:
                 torch.set_num_threads(variants[name])
                 out = root / f"{name}{turn}"
-                spent[name].append(quiet(partial(cut_out, root / "in", predict, out, "all") if name == "ours" else
-                                         partial(plain_loop, files, predict, out)))
+                spent[name].append(
+                    quiet(
+                        partial(cut_out, root / "in", predict, out, "all")
+                        if name == "ours"
+                        else partial(plain_loop, files, predict, out)
+                    )
+                )
         torch.set_num_threads(variants["ours"])
         post = post_processing(predict)
         torch.set_num_threads(threads)
-        if not all(np.array_equal(np.asarray(Image.open(root / f"ours0/{f.stem}.png")),
-                                  np.asarray(Image.open(root / f"loop0/{f.stem}.png"))) for f in files):
+        if not all(
+            np.array_equal(
+                np.asarray(Image.open(root / f"ours0/{f.stem}.png")),
+                np.asarray(Image.open(root / f"loop0/{f.stem}.png")),
+            )
+            for f in files
+        ):
             raise RuntimeError("our cut-outs and the plain loop's differ")
     rates = {name: [PICTURES / clock for clock, _ in of] for name, of in spent.items()}
     settings = {
-        "profile": "quick", "masks": f"annotated, up to {OBJECTS} an image", "torch_threads": variants,
-        "pictures": f"{PICTURES} of COCO, about 640 x 480", "counted": f"the median of {ROUNDS} rounds",
+        "profile": "quick",
+        "masks": f"annotated, up to {OBJECTS} an image",
+        "torch_threads": variants,
+        "pictures": f"{PICTURES} of COCO, about 640 x 480",
+        "counted": f"the median of {ROUNDS} rounds",
         "images_per_second": {name: [round(rate, 2) for rate in of] for name, of in rates.items()},
-        "processor_ms_per_image": {name: round(1000 * min(used for _, used in of) / PICTURES, 1)
-                                   for name, of in spent.items()},
-        "post_processing_640x480": post, "peak_memory_mb": memory, "processors": os.cpu_count(),
-        "load_of_the_machine": round(os.getloadavg()[0], 1), "versions": installed_versions()}
+        "processor_ms_per_image": {
+            name: round(1000 * min(used for _, used in of) / PICTURES, 1)
+            for name, of in spent.items()
+        },
+        "post_processing_640x480": post,
+        "peak_memory_mb": memory,
+        "processors": os.cpu_count(),
+        "load_of_the_machine": round(os.getloadavg()[0], 1),
+        "versions": installed_versions(),
+    }
     ours, *loops = (float(np.median(of)) for of in rates.values())
-    return result(ours, max(loops), "plain loop (Pillow, same network)", "images/s", False, settings)
+    return result(
+        ours, max(loops), "plain loop (Pillow, same network)", "images/s", False, settings
+    )
 
 
 def link(folder: Path, many: int) -> Path:
@@ -160,10 +200,17 @@ def peak_memory() -> dict:
     """Of a process of its own without a network: after a few pictures and after many, and the same for videos."""
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind, make, numbers in (("pictures", link, (FEW, MANY)), ("video", film, (FEW, FRAMES))):
+        for kind, make, numbers in (
+            ("pictures", link, (FEW, MANY)),
+            ("video", film, (FEW, FRAMES)),
+        ):
             sources = [make(Path(folder) / f"{kind}-{many}", many) for many in numbers]
-            done = subprocess.run([sys.executable, "-m", "benchmarks.cutout", *map(str, sources)], check=True,
-                                  stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[1])
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.cutout", *map(str, sources)],
+                check=True,
+                stdout=subprocess.PIPE,
+                cwd=Path(__file__).resolve().parents[1],
+            )
             measured[kind] = dict(zip(numbers, json.loads(done.stdout), strict=True))
     return measured
 
@@ -203,7 +250,11 @@ def film(path: Path, frames: int) -> Path:
         video = out.add_stream("libx264", rate=30)
         video.height, video.width, video.pix_fmt = *SIZE, "yuv420p"
         for shift in range(frames):
-            out.mux(video.encode(av.VideoFrame.from_ndarray(np.roll(image, shift, axis=1), format="rgb24")))
+            out.mux(
+                video.encode(
+                    av.VideoFrame.from_ndarray(np.roll(image, shift, axis=1), format="rgb24")
+                )
+            )
         out.mux(video.encode(None))
     return path
 

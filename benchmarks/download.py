@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import benchmark, result
-from byol_helpers.data.download import CONNECTIONS, Wanted, images
+from byol_helpers.download.images import CONNECTIONS, Wanted, images
 
 IMAGES, LATENCY, SIDE = 400, 0.05, 64
 PACKAGES = ("anyio", "httpcore", "httpx", "sniffio")
@@ -33,8 +33,12 @@ def download() -> dict:
     with tempfile.TemporaryDirectory() as folder:
         source, root = Path(folder) / "source", Path(folder)
         names = make_images(source)
-        server = subprocess.Popen([sys.executable, str(SERVER), str(source), "--latency", str(LATENCY)],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [sys.executable, str(SERVER), str(source), "--latency", str(LATENCY)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             address = server.stdout.readline().strip()
             start = time.perf_counter()
@@ -48,9 +52,14 @@ def download() -> dict:
         for name in names:
             if (root / "ours" / name).read_bytes() != (root / "peer" / name).read_bytes():
                 raise RuntimeError(f"{name} differs")
-    settings = {"images": IMAGES, "latency": f"{LATENCY * 1000:.0f} ms", "connections": CONNECTIONS,
-                "cores": os.cpu_count(), "versions": {"python": platform.python_version()} | {
-                    name: metadata.version(name) for name in PACKAGES if find_spec(name)}}
+    settings = {
+        "images": IMAGES,
+        "latency": f"{LATENCY * 1000:.0f} ms",
+        "connections": CONNECTIONS,
+        "cores": os.cpu_count(),
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES if find_spec(name)},
+    }
     return result(ours, peer, "a loop over urllib", "s", True, settings)
 
 

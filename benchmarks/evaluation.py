@@ -17,16 +17,19 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from benchmarks import benchmark, result
+from byol_helpers.core.bootstrap import draw_weights
+from byol_helpers.core.environment import installed_versions
 from byol_helpers.evaluation import average_precision
 from byol_helpers.evaluation.average_precision import METRICS
 from byol_helpers.evaluation.bootstrap import replicate
-from byol_helpers.resampling import draw_weights
-from byol_helpers.runs import installed_versions
 
 IMAGES, CLASSES = 5000, 80
 WIDTH, HEIGHT = 640, 480
 CORNERS = 24  # of the polygon that stands for an ellipse
-INSTANCES, INVENTED = 7.0, 10.0  # an image on average; 0.9 of the instances are found, so that about 80,000 detections
+INSTANCES, INVENTED = (
+    7.0,
+    10.0,
+)  # an image on average; 0.9 of the instances are found, so that about 80,000 detections
 MODELS, REPLICATES, PEER_REPLICATES = 3, 1000, 2
 STATS = [0, 1, 2, 3, 4, 5, 8]  # of COCOeval.stats, our METRICS
 
@@ -42,7 +45,9 @@ def ellipses(centres: np.ndarray, axes: np.ndarray) -> list[dict]:
 
 def shapes(rng: np.random.Generator, many: int) -> tuple[np.ndarray, np.ndarray]:
     """Centres and half axes; half axes of 6 to 160 pixels make all of COCO's sizes."""
-    return rng.uniform(0, [WIDTH, HEIGHT], (many, 2)), np.exp(rng.uniform(np.log(6), np.log(160), (many, 2)))
+    return rng.uniform(0, [WIDTH, HEIGHT], (many, 2)), np.exp(
+        rng.uniform(np.log(6), np.log(160), (many, 2))
+    )
 
 
 def made_truth(images: int, seed: int = 0) -> tuple[dict, dict]:
@@ -51,14 +56,24 @@ def made_truth(images: int, seed: int = 0) -> tuple[dict, dict]:
     frequency = 1 / np.arange(1, CLASSES + 1)
     image = np.repeat(np.arange(images), rng.poisson(INSTANCES, images))
     many = len(image)
-    palette = rng.choice(CLASSES, (images, 3), p=frequency / frequency.sum())  # an image shows up to three classes
+    palette = rng.choice(
+        CLASSES, (images, 3), p=frequency / frequency.sum()
+    )  # an image shows up to three classes
     label = palette[image, rng.integers(0, 3, many)]
     centres, axes = shapes(rng, many)
     crowd = rng.random(many) < 0.01
     annotations = [
-        {"id": i + 1, "image_id": int(image[i]) + 1, "category_id": int(label[i]) + 1, "segmentation": shape,
-         "area": float(masks.area(shape)), "bbox": masks.toBbox(shape).tolist(), "iscrowd": int(crowd[i])}
-        for i, shape in enumerate(ellipses(centres, axes))]
+        {
+            "id": i + 1,
+            "image_id": int(image[i]) + 1,
+            "category_id": int(label[i]) + 1,
+            "segmentation": shape,
+            "area": float(masks.area(shape)),
+            "bbox": masks.toBbox(shape).tolist(),
+            "iscrowd": int(crowd[i]),
+        }
+        for i, shape in enumerate(ellipses(centres, axes))
+    ]
     listed = [{"id": i + 1, "width": WIDTH, "height": HEIGHT} for i in range(images)]
     categories = [{"id": k + 1, "name": f"class {k + 1}"} for k in range(CLASSES)]
     made = {"image": image, "label": label, "centres": centres, "axes": axes, "palette": palette}
@@ -73,12 +88,24 @@ def made_detections(made: dict, images: int, seed: int) -> list[dict]:
     label = made["palette"][image, rng.integers(0, 3, len(image))]
     centres, axes = shapes(rng, len(image))
     size = made["axes"][seen]
-    centres = np.concatenate([made["centres"][seen] + 0.12 * size * rng.normal(size=size.shape), centres])
+    centres = np.concatenate(
+        [made["centres"][seen] + 0.12 * size * rng.normal(size=size.shape), centres]
+    )
     axes = np.concatenate([size * np.exp(0.12 * rng.normal(size=size.shape)), axes])
-    image, label = np.concatenate([made["image"][seen], image]), np.concatenate([made["label"][seen], label])
+    image, label = (
+        np.concatenate([made["image"][seen], image]),
+        np.concatenate([made["label"][seen], label]),
+    )
     score = np.concatenate([rng.beta(3, 2, len(seen)), rng.beta(1.5, 4, len(image) - len(seen))])
-    return [{"image_id": int(image[i]) + 1, "category_id": int(label[i]) + 1, "segmentation": shape,
-             "score": float(score[i])} for i, shape in enumerate(ellipses(centres, axes))]
+    return [
+        {
+            "image_id": int(image[i]) + 1,
+            "category_id": int(label[i]) + 1,
+            "segmentation": shape,
+            "score": float(score[i]),
+        }
+        for i, shape in enumerate(ellipses(centres, axes))
+    ]
 
 
 def pycocotools(truth: COCO, found: list[dict]) -> list[float]:
@@ -100,14 +127,22 @@ def difference(ours: list[float], peer: list[float]) -> float:
 
 
 def size(truth: dict, found: list[dict]) -> dict:
-    return {"images": len(truth["images"]), "classes": CLASSES, "instances": len(truth["annotations"]),
-            "detections": len(found), "masks": f"ellipses on {WIDTH} x {HEIGHT}, made for this benchmark"}
+    return {
+        "images": len(truth["images"]),
+        "classes": CLASSES,
+        "instances": len(truth["annotations"]),
+        "detections": len(found),
+        "masks": f"ellipses on {WIDTH} x {HEIGHT}, made for this benchmark",
+    }
 
 
 def duplicated(entries: list[dict], weights: np.ndarray) -> list[dict]:
     """All entries of image i ``weights[i]`` times, copies of an image with ids next to each other."""
-    return [entry | {"image_id": entry["image_id"] * 1000 + copy}
-            for entry in entries for copy in range(weights[entry["image_id"] - 1])]
+    return [
+        entry | {"image_id": entry["image_id"] * 1000 + copy}
+        for entry in entries
+        for copy in range(weights[entry["image_id"] - 1])
+    ]
 
 
 def by_brute_force(truth: dict, found: list[dict], weights: np.ndarray) -> list[float]:
@@ -116,7 +151,9 @@ def by_brute_force(truth: dict, found: list[dict], weights: np.ndarray) -> list[
     coco = COCO()
     coco.dataset = {
         "images": [image | {"id": image["image_id"]} for image in duplicated(images, weights)],
-        "annotations": [a | {"id": i} for i, a in enumerate(duplicated(truth["annotations"], weights), start=1)],
+        "annotations": [
+            a | {"id": i} for i, a in enumerate(duplicated(truth["annotations"], weights), start=1)
+        ],
         "categories": truth["categories"],
     }
     coco.createIndex()
@@ -141,8 +178,11 @@ def evaluate() -> dict:
         peer = time.perf_counter() - start
     numbers = [*(ours.metrics[name] for name in METRICS), *ours.per_class.values()]
     settings = size(truth, found) | {
-        "timed": "reading of both files, matching, all metrics and AP of each class", "metrics": ours.metrics,
-        "largest_difference": difference(numbers, theirs), "versions": installed_versions()}
+        "timed": "reading of both files, matching, all metrics and AP of each class",
+        "metrics": ours.metrics,
+        "largest_difference": difference(numbers, theirs),
+        "versions": installed_versions(),
+    }
     return result(seconds, peer, "pycocotools (COCO, loadRes, COCOeval)", "s", True, settings)
 
 
@@ -152,10 +192,17 @@ def bootstrap() -> dict:
     truth, made = made_truth(IMAGES)
     models = [made_detections(made, IMAGES, seed) for seed in range(MODELS)]
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in (("gt", truth), *((f"dt{seed}", found) for seed, found in enumerate(models))):
+        for name, content in (
+            ("gt", truth),
+            *((f"dt{seed}", found) for seed, found in enumerate(models)),
+        ):
             (Path(folder) / f"{name}.json").write_text(json.dumps(content))
-        done = subprocess.run([sys.executable, "-m", "benchmarks.evaluation", folder], check=True,
-                              stdout=subprocess.PIPE, cwd=Path(__file__).resolve().parents[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.evaluation", folder],
+            check=True,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).resolve().parents[1],
+        )
     measured = json.loads(done.stdout)
     weights = draw_weights(IMAGES, REPLICATES)
     largest, start = 0.0, time.perf_counter()
@@ -164,23 +211,41 @@ def bootstrap() -> dict:
             largest = max(largest, difference(ours, by_brute_force(truth, models[0], drawn)))
     peer = (time.perf_counter() - start) / PEER_REPLICATES * REPLICATES * MODELS
     settings = size(truth, models[0]) | {
-        "models": MODELS, "replicates": REPLICATES, "timed": "draws and replicates, from evaluations in memory",
-        "peer_timed_on": f"{PEER_REPLICATES} replicates of one model, and multiplied", "largest_difference": largest,
-        "processors": os.cpu_count(), **measured, "versions": installed_versions()}
-    return result(measured["seconds"], peer, f"pycocotools on the drawn images, {PEER_REPLICATES} replicates timed "
-                  f"and multiplied by {REPLICATES * MODELS // PEER_REPLICATES}", "s", True, settings)
+        "models": MODELS,
+        "replicates": REPLICATES,
+        "timed": "draws and replicates, from evaluations in memory",
+        "peer_timed_on": f"{PEER_REPLICATES} replicates of one model, and multiplied",
+        "largest_difference": largest,
+        "processors": os.cpu_count(),
+        **measured,
+        "versions": installed_versions(),
+    }
+    return result(
+        measured["seconds"],
+        peer,
+        f"pycocotools on the drawn images, {PEER_REPLICATES} replicates timed "
+        f"and multiplied by {REPLICATES * MODELS // PEER_REPLICATES}",
+        "s",
+        True,
+        settings,
+    )
 
 
 def measure(folder: Path) -> dict:
     """Seconds of the bootstrap of all models, its numbers in the peer's replicates, and this process' peak memory."""
     start = time.perf_counter()
-    models = [average_precision.evaluate(folder / "gt.json", folder / f"dt{seed}.json") for seed in range(MODELS)]
+    models = [
+        average_precision.evaluate(folder / "gt.json", folder / f"dt{seed}.json")
+        for seed in range(MODELS)
+    ]
     evaluated = time.perf_counter() - start
     start = time.perf_counter()
     weights = draw_weights(IMAGES, REPLICATES)
     first, *_ = [replicate(model, weights) for model in models]
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1024 if sys.platform == "linux" else 1024**2
+    )
 
     every = json.loads((folder / "dt0.json").read_text())
     scaling = {}
@@ -190,8 +255,13 @@ def measure(folder: Path) -> dict:
         replicate(model, weights)
         scaling[str(len(found))] = round(time.perf_counter() - start, 2)
     drawn = np.concatenate([first.metrics, first.per_class], axis=1)[:PEER_REPLICATES]
-    return {"seconds": round(seconds, 2), "evaluation_seconds": round(evaluated, 2), "peak_memory_mb": round(peak),
-            "seconds_by_detections_of_one_model": scaling, "drawn": drawn.tolist()}
+    return {
+        "seconds": round(seconds, 2),
+        "evaluation_seconds": round(evaluated, 2),
+        "peak_memory_mb": round(peak),
+        "seconds_by_detections_of_one_model": scaling,
+        "drawn": drawn.tolist(),
+    }
 
 
 if __name__ == "__main__":  # what ``bootstrap`` starts

@@ -8,12 +8,21 @@ import numpy as np
 
 from benchmarks import benchmark, result
 from byol_helpers import pipeline
-from byol_helpers.runs import installed_versions
+from byol_helpers.core.environment import installed_versions
 
 STEPS, ROUNDS = 40, 4
-SETTINGS = [f"finetune.steps={STEPS}", f"finetune.checkpoint_every={STEPS}", "finetune.warmup_steps=20",
-            "finetune.decay_steps=[]", "finetune.arms=[random]", "data.train=80", "data.unlabelled=2", "data.val=2",
-            "data.test=2", "data.crops=64"]
+SETTINGS = [
+    f"finetune.steps={STEPS}",
+    f"finetune.checkpoint_every={STEPS}",
+    "finetune.warmup_steps=20",
+    "finetune.decay_steps=[]",
+    "finetune.arms=[random]",
+    "data.train=80",
+    "data.unlabelled=2",
+    "data.val=2",
+    "data.test=2",
+    "data.crops=64",
+]
 
 
 @benchmark
@@ -25,11 +34,12 @@ def finetune_step() -> dict:
     """
     import torch
 
-    from byol_helpers.data.layout import load_split
+    from byol_helpers.coco.dataset import load_split
     from byol_helpers.segmentation import torchvision_engine as engine
-    from byol_helpers.segmentation.conditions import plan_of
     from byol_helpers.segmentation.dataset import InstanceDataset, collate
-    from byol_helpers.training import StepBatches, fit
+    from byol_helpers.segmentation.shared_settings import plan_of
+    from byol_helpers.training.loop import fit
+    from byol_helpers.training.sampler import StepBatches
 
     class Timed(engine.MaskRCNNModule):
         """Notes when each step ends."""
@@ -39,8 +49,12 @@ def finetune_step() -> dict:
 
     def prepared(folder: Path) -> Timed:
         network = engine.build(18, len(split.categories), settings, seed=0)
-        return Timed(plan_of(settings, split, folder, "finetune", 0), InstanceDataset(split, settings, 0), network,
-                     settings)
+        return Timed(
+            plan_of(settings, split, folder, "finetune", 0),
+            InstanceDataset(split, settings, 0),
+            network,
+            settings,
+        )
 
     def loop(module: Timed) -> list[float]:
         network, ends, made = module.network.train(), [], module.configure_optimizers()
@@ -66,7 +80,16 @@ def finetune_step() -> dict:
                 if who == "ours":
                     fit(module)
                 rounds[who].append(np.diff(module.ends if who == "ours" else loop(module)))
-    about = {"profile": "quick", "steps": STEPS, "threads": torch.get_num_threads(), "versions": installed_versions()}
-    about["medians"] = {who: [round(float(np.median(steps)), 4) for steps in of] for who, of in rounds.items()}
+    about = {
+        "profile": "quick",
+        "steps": STEPS,
+        "threads": torch.get_num_threads(),
+        "versions": installed_versions(),
+    }
+    about["medians"] = {
+        who: [round(float(np.median(steps)), 4) for steps in of] for who, of in rounds.items()
+    }
     ours, peer = (float(np.median(rounds[who])) for who in ("ours", "peer"))
-    return result(ours, peer, "bare PyTorch loop over the same network and batches", "s", True, about)
+    return result(
+        ours, peer, "bare PyTorch loop over the same network and batches", "s", True, about
+    )

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import benchmark, result
-from byol_helpers.errors import UserError
-from byol_helpers.runs import installed_versions
+from byol_helpers.core.environment import installed_versions
+from byol_helpers.core.errors import UserError
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco-real"
 SIZE, BATCH, SIDE = 224, 16, 256
@@ -19,7 +19,7 @@ SIZE, BATCH, SIDE = 224, 16, 256
 
 def photographs() -> list[Path]:
     """JPEG files of COCO."""
-    from byol_helpers.data.images import list_images
+    from byol_helpers.coco.images import list_images
 
     if not PHOTOS.is_dir():
         raise UserError(f"{PHOTOS}: not here; this benchmark needs COCO photographs there")
@@ -42,10 +42,10 @@ def augment() -> dict:
     import torch
     from lightly.transforms.byol_transform import BYOLTransform
 
-    from byol_helpers.data.images import read_image
+    from byol_helpers.coco.images import read_image
     from byol_helpers.pretraining.augmentations import two_views
-    from byol_helpers.pretraining.fast_views import view_of
-    from byol_helpers.training import rng
+    from byol_helpers.pretraining.torch_augmentations import view_of
+    from byol_helpers.training.sampler import rng
 
     torch.set_num_threads(1)
     pixels = [read_image(path) for path in photographs()[:64]]
@@ -69,9 +69,21 @@ def augment() -> dict:
         times["lightly"].append(seconds(lambda: [theirs(picture) for picture in pictures], 1))
         times["pillow"].append(seconds(pillow, 1))
     rates = {name: len(pixels) / min(of) for name, of in times.items()}
-    about = {"images": len(pixels), "view_size": SIZE, "threads": 1, "our Pillow renderer": round(rates["pillow"], 1),
-             "versions": installed_versions()}
-    return result(rates["ours"], rates["lightly"], "lightly's BYOLTransform", "images/s and core", False, about)
+    about = {
+        "images": len(pixels),
+        "view_size": SIZE,
+        "threads": 1,
+        "our Pillow renderer": round(rates["pillow"], 1),
+        "versions": installed_versions(),
+    }
+    return result(
+        rates["ours"],
+        rates["lightly"],
+        "lightly's BYOLTransform",
+        "images/s and core",
+        False,
+        about,
+    )
 
 
 @benchmark
@@ -81,9 +93,9 @@ def input_() -> dict:
     from lightly.transforms.byol_transform import BYOLTransform
     from torch.utils.data import default_collate
 
-    from byol_helpers.data.cache import shrunk
-    from byol_helpers.pretraining.training import ViewsDataset
-    from byol_helpers.training import Item
+    from byol_helpers.coco.resized_cache import shrunk
+    from byol_helpers.pretraining.stages import ViewsDataset
+    from byol_helpers.training.sampler import Item
 
     torch.set_num_threads(1)
     files, theirs = photographs()[:96], BYOLTransform()
@@ -98,16 +110,28 @@ def input_() -> dict:
 
         def peer() -> None:
             for start in range(0, len(files), BATCH):
-                default_collate([theirs(Image.open(path).convert("RGB")) for path in files[start:start + BATCH]])
+                default_collate(
+                    [
+                        theirs(Image.open(path).convert("RGB"))
+                        for path in files[start : start + BATCH]
+                    ]
+                )
 
         times = {"ours": [], "peer": []}
         for _ in range(3):
             times["ours"].append(seconds(ours, 1))
             times["peer"].append(seconds(peer, 1))
     rates = {name: len(files) / min(of) for name, of in times.items()}
-    about = {"images": len(files), "view_size": SIZE, "short_side": SIDE, "threads": 1, "megabytes": whole / 1e6,
-             "megabytes of the copies": small / 1e6, "bytes, copies to originals": round(small / whole, 3),
-             "versions": installed_versions()}
+    about = {
+        "images": len(files),
+        "view_size": SIZE,
+        "short_side": SIDE,
+        "threads": 1,
+        "megabytes": whole / 1e6,
+        "megabytes of the copies": small / 1e6,
+        "bytes, copies to originals": round(small / whole, 3),
+        "versions": installed_versions(),
+    }
     name = "raw JPEG and lightly's BYOLTransform"
     return result(rates["ours"], rates["peer"], name, "images/s and core", False, about)
 
@@ -126,15 +150,29 @@ def byol_step() -> dict:
     batch = [torch.randn(BATCH, 3, SIZE, SIZE) for _ in range(2)]
     agreed = ours(batch), peer(batch)
     if abs(agreed[0] - agreed[1]) > 1e-4:
-        raise UserError(f"byol-step: the losses are {agreed[0]} and {agreed[1]}; they must be the same mathematics")
+        raise UserError(
+            f"byol-step: the losses are {agreed[0]} and {agreed[1]}; they must be the same mathematics"
+        )
     times = {"ours": [], "peer": []}
     for _ in range(4):
         times["ours"].append(seconds(lambda: ours(batch), 1))
         times["peer"].append(seconds(lambda: peer(batch), 1))
-    about = {"batch": BATCH, "view_size": SIZE, "threads": torch.get_num_threads(), "first losses": agreed,
-             "rounds": {name: np.round(of, 2).tolist() for name, of in times.items()}, "versions": installed_versions()}
-    return result(statistics.median(times["ours"]), statistics.median(times["peer"]),
-                  "plain loop over lightly's modules", "s", True, about)
+    about = {
+        "batch": BATCH,
+        "view_size": SIZE,
+        "threads": torch.get_num_threads(),
+        "first losses": agreed,
+        "rounds": {name: np.round(of, 2).tolist() for name, of in times.items()},
+        "versions": installed_versions(),
+    }
+    return result(
+        statistics.median(times["ours"]),
+        statistics.median(times["peer"]),
+        "plain loop over lightly's modules",
+        "s",
+        True,
+        about,
+    )
 
 
 def our_step() -> Callable[[list], float]:
@@ -186,7 +224,9 @@ def lightly_step() -> Callable[[list], float]:
         predictions = [predictor(projector(same.encoder(view))) for view in batch]
         with torch.no_grad():
             targets = [head(backbone(view)) for view in batch]
-        loss = 4 + 2 * (criterion(predictions[0], targets[1]) + criterion(predictions[1], targets[0]))
+        loss = 4 + 2 * (
+            criterion(predictions[0], targets[1]) + criterion(predictions[1], targets[0])
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

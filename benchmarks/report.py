@@ -8,8 +8,9 @@ from pathlib import Path
 
 from benchmarks import benchmark, result
 from byol_helpers import pipeline
-from byol_helpers.config import load_profile
-from byol_helpers.runs import installed_versions, read_json
+from byol_helpers.core.config import load_profile
+from byol_helpers.core.environment import installed_versions
+from byol_helpers.core.files import read_json
 
 FINETUNE = "finetune/random-seed0"
 
@@ -26,27 +27,49 @@ def report() -> dict:
         stages = {}
         for stage in pipeline.STAGES:
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "byol_helpers", stage, "--profile", "smoke", "--run", str(run)],
-                           check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "byol_helpers",
+                    stage,
+                    "--profile",
+                    "smoke",
+                    "--run",
+                    str(run),
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
             stages[stage] = {"process_seconds": round(time.perf_counter() - start, 1)}
         for path in sorted(run.rglob("stage.json")):
             kept = read_json(path)
-            stages[kept["stage"]] = {"seconds": kept["seconds"], "peak_memory_mb": kept["peak_memory_mb"]}
+            stages[kept["stage"]] = {
+                "seconds": kept["seconds"],
+                "peak_memory_mb": kept["peak_memory_mb"],
+            }
         ours = stages[FINETUNE]["seconds"]
         peer = bare_loop(run)
-    settings = {"profile": "smoke", "compared": FINETUNE, "stages": stages, "versions": installed_versions()}
-    return result(ours, peer, "bare PyTorch loop over the same model and batches", "s", True, settings)
+    settings = {
+        "profile": "smoke",
+        "compared": FINETUNE,
+        "stages": stages,
+        "versions": installed_versions(),
+    }
+    return result(
+        ours, peer, "bare PyTorch loop over the same model and batches", "s", True, settings
+    )
 
 
 def bare_loop(path: Path) -> float:
     """Seconds of the peer."""
     import torch
 
-    from byol_helpers.data.layout import load_split
-    from byol_helpers.runs import Run
+    from byol_helpers.coco.dataset import load_split
+    from byol_helpers.core.stage import Run
     from byol_helpers.segmentation.dataset import InstanceDataset, collate
     from byol_helpers.segmentation.torchvision_engine import build
-    from byol_helpers.training import StepBatches
+    from byol_helpers.training.sampler import StepBatches
 
     profile = load_profile("smoke")
     settings, split = profile.finetune, load_split(Run(path, profile), "train")

@@ -1,23 +1,29 @@
 """The stages, in the order of the thesis: prepare, supervised, pretrain, transfer, finetune, evaluate, remove, score.
 
 Each is an ordinary function of a run that a notebook cell, the command line and a test call alike. A stage that is up
-to date returns at once; an interrupted one goes on (see ``byol_helpers.runs``). torch is loaded by the stages that
+to date returns at once; an interrupted one goes on (see ``byol_helpers.core.stage``). torch is loaded by the stages that
 train or predict, and by no other.
 """
 
 import importlib.util
 from pathlib import Path
 
-from byol_helpers.config import ARM_LABELS, BASELINE_LABELS, dump_profile, load_profile
-from byol_helpers.data import cache
-from byol_helpers.data.layout import area_limits, load_split, pretraining_images
-from byol_helpers.data.prepare import prepare
-from byol_helpers.errors import UserError
-from byol_helpers.runs import Run, run_stage, sha256, write_json, write_text
+from byol_helpers.coco import resized_cache
+from byol_helpers.coco.dataset import area_limits, load_split, pretraining_images
+from byol_helpers.coco.preparation import prepare
+from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
+from byol_helpers.core.config import dump_profile, load_profile
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import sha256, write_json, write_text
+from byol_helpers.core.stage import Run, run_stage
 
 
-def open_run(profile: str = "quick", run: str | Path | None = None, data: str | Path | None = None,
-             overrides: tuple[str, ...] | list[str] = ()) -> Run:
+def open_run(
+    profile: str = "quick",
+    run: str | Path | None = None,
+    data: str | Path | None = None,
+    overrides: tuple[str, ...] | list[str] = (),
+) -> Run:
     """Make or reopen a run folder.
 
     Args:
@@ -43,40 +49,57 @@ def supervised(run: Run) -> Path:
     if run.profile.supervised.source == "imagenet":
         print("supervised: ImageNet weights are used, nothing to train", flush=True)
         return run.path
-    from byol_helpers.pretraining.training import train_classifier
+    from byol_helpers.pretraining.stages import train_classifier
 
     settings = run.profile.supervised.model_dump()
-    return run_stage(run, "supervised", settings | _base(run), [run.path / "data/crops.csv"],
-                     lambda folder: train_classifier(run.profile, run.path / "data", folder))
+    return run_stage(
+        run,
+        "supervised",
+        settings | _base(run),
+        [run.path / "data/crops.csv"],
+        lambda folder: train_classifier(run.profile, run.path / "data", folder),
+    )
 
 
 def pretrain(run: Run, name: str = "byol") -> Path:
     """BYOL on the unlabelled images; ``byol-random`` starts from random weights whatever the profile says."""
-    from byol_helpers import transfer as bridge
-    from byol_helpers.pretraining.training import train_byol
+    from byol_helpers import backbones as bridge
+    from byol_helpers.pretraining.stages import train_byol
 
     init = "random" if name == "byol-random" else run.profile.pretrain.init
     start = _weights(run, run.profile.reference_arm) if init == "supervised" else None
-    settings = run.profile.pretrain.model_dump(exclude={"workers", "checkpoint_every"}, exclude_defaults=True)
-    parameters = settings | _base(run) | {"init": init} | ({} if start else {"zero_init_residual": True})
+    settings = run.profile.pretrain.model_dump(
+        exclude={"workers", "checkpoint_every"}, exclude_defaults=True
+    )
+    parameters = (
+        settings | _base(run) | {"init": init} | ({} if start else {"zero_init_residual": True})
+    )
 
     def work(folder: Path) -> None:
         weights = bridge.load(start) if start else None
         train_byol(run.profile, _usable_images(run), folder, f"pretrain {name}", weights)
 
-    return run_stage(run, f"pretrain/{name}", parameters, [run.path / "splits.json", *([start] if start else [])], work)
+    return run_stage(
+        run,
+        f"pretrain/{name}",
+        parameters,
+        [run.path / "splits.json", *([start] if start else [])],
+        work,
+    )
 
 
 def neighbours(run: Run, name: str = "byol") -> list[float] | None:
     """Nearest-neighbour accuracy on the generated crops of a pretraining's start, of the same start with measured
     statistics, and of its end; None where there are no crops."""
-    from byol_helpers import transfer as bridge
-    from byol_helpers.pretraining.training import neighbours_of
+    from byol_helpers import backbones as bridge
+    from byol_helpers.pretraining.stages import neighbours_of
 
     if run.profile.supervised.source != "crops":
         return None
     init = "random" if name == "byol-random" else run.profile.pretrain.init
-    weights = bridge.load(_weights(run, run.profile.reference_arm)) if init == "supervised" else None
+    weights = (
+        bridge.load(_weights(run, run.profile.reference_arm)) if init == "supervised" else None
+    )
     tensors = bridge.encoder_of(run.path / "pretrain" / name / "last.ckpt")
     return neighbours_of(run.profile, weights, tensors, run.path / "data", _usable_images(run))
 
@@ -85,34 +108,53 @@ def transfer(run: Run, arm: str) -> Path | None:
     """Write ``weights/<arm>.pth`` from the arm's checkpoint; None for random weights, which come from no file."""
     if arm == "random":
         return None
-    from byol_helpers import transfer as bridge
+    from byol_helpers import backbones as bridge
 
     path, parameters = _weights(run, arm), {"depth": run.profile.depth}
     if arm in ("imagenet", "file"):
-        file = run.profile.supervised.weights_file if arm == "imagenet" else run.profile.finetune.weights_file
+        file = (
+            run.profile.supervised.weights_file
+            if arm == "imagenet"
+            else run.profile.finetune.weights_file
+        )
         checkpoints = [Path(file)] if file else []
     else:
-        checkpoints = [run.path / ("supervised" if arm == "supervised" else f"pretrain/{arm}") / "last.ckpt"]
+        checkpoints = [
+            run.path / ("supervised" if arm == "supervised" else f"pretrain/{arm}") / "last.ckpt"
+        ]
 
     def work(folder: Path) -> None:
         if arm == "imagenet":
-            tensors, source = bridge.imagenet(run.profile.depth, run.profile.supervised.weights_file)
+            tensors, source = bridge.imagenet(
+                run.profile.depth, run.profile.supervised.weights_file
+            )
         elif arm == "file":
             tensors, source = bridge.adopt(checkpoints[0], run.profile.depth)
             source = {"kind": ARM_LABELS[arm]} | source
         else:
             tensors = bridge.encoder_of(checkpoints[0])
-            source = {"kind": ARM_LABELS[arm], "profile": run.profile.name, "seed": run.profile.seed}
+            source = {
+                "kind": ARM_LABELS[arm],
+                "profile": run.profile.name,
+                "seed": run.profile.seed,
+            }
         bridge.export(tensors, path, source | {"depth": run.profile.depth})
 
-    run_stage(run, f"transfer/{arm}", parameters, checkpoints, work, outputs=[path, path.with_suffix(".json")])
+    run_stage(
+        run,
+        f"transfer/{arm}",
+        parameters,
+        checkpoints,
+        work,
+        outputs=[path, path.with_suffix(".json")],
+    )
     return path
 
 
 def finetune(run: Run, arm: str, seed: int) -> Path:
     """Fine-tune Mask R-CNN from the arm's weights: ``model.pth``, ``model.json`` and ``metrics.csv``."""
-    from byol_helpers import transfer as bridge
-    from byol_helpers.segmentation.models import engine, save_model
+    from byol_helpers import backbones as bridge
+    from byol_helpers.segmentation.engine import engine, save_model
 
     weights = None if arm == "random" else _weights(run, arm)
     used = run.profile.finetune.engine
@@ -123,7 +165,9 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
         tensors = bridge.load(weights) if weights else None
         if tensors and used == "detectron2":
             tensors = bridge.to_detectron2(tensors)
-        network = engine(used).train(run.profile, split, folder, f"finetune {arm} seed {seed}", seed, tensors)
+        network = engine(used).train(
+            run.profile, split, folder, f"finetune {arm} seed {seed}", seed, tensors
+        )
         save_model(network, folder, run.profile, split.categories, arm, seed)
         (folder / "last.ckpt").unlink(missing_ok=True)  # model.pth holds what later stages need
 
@@ -133,12 +177,14 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
 
 def evaluate(run: Run, arm: str, seed: int) -> Path:
     """Detections of one model on the test split (COCO results), and their average precision with intervals."""
-    from byol_helpers.segmentation.models import predict_split
+    from byol_helpers.segmentation.engine import predict_split
 
     key = f"{arm}-seed{seed}"
     model, split = run.path / "finetune" / key / "model.pth", load_split(run, "test")
-    parameters = _engine_settings(run) | {"limits": list(area_limits(run)),
-                                          "evaluate": run.profile.evaluate.model_dump()}
+    parameters = _engine_settings(run) | {
+        "limits": list(area_limits(run)),
+        "evaluate": run.profile.evaluate.model_dump(),
+    }
 
     def work(folder: Path) -> None:
         write_json(folder / "detections.json", predict_split(model, split, f"evaluate {key}"))
@@ -149,19 +195,28 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
 
 def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
     """``metrics.json`` and ``bootstrap.csv`` from ``detections.json``: no model, no torch."""
-    from byol_helpers.evaluation import arms
+    from byol_helpers.evaluation import comparison
 
     settings, tune = run.profile.evaluate, run.profile.finetune
-    result = arms.evaluate_one(
-        load_split(run, "test").file, folder / "detections.json", arm=arm, seed=seed, engine=tune.engine,
-        profile=run.profile.name, iterations=tune.steps, area_limits=area_limits(run), replicates=settings.bootstrap,
-        confidence=settings.confidence, draw_seed=run.profile.seed)
-    arms.save(result, folder)
+    result = comparison.evaluate_one(
+        load_split(run, "test").file,
+        folder / "detections.json",
+        arm=arm,
+        seed=seed,
+        engine=tune.engine,
+        profile=run.profile.name,
+        iterations=tune.steps,
+        area_limits=area_limits(run),
+        replicates=settings.bootstrap,
+        confidence=settings.confidence,
+        draw_seed=run.profile.seed,
+    )
+    comparison.save(result, folder)
 
 
 def compare(run: Run) -> Path:
     """``evaluate/comparison.json``: paired differences between the arms of the profile that are evaluated so far."""
-    from byol_helpers.evaluation.artefacts import collect
+    from byol_helpers.reproduction.run_results import collect
 
     return write_json(run.path / "evaluate" / "comparison.json", collect(run.path).comparison)
 
@@ -171,17 +226,25 @@ def remove_background(run: Run, arm: str, seed: int) -> Path:
 
     It works from ``detections.json``: the masks are those of the evaluation, and no model is needed a second time.
     """
-    from byol_helpers.background import stage
+    from byol_helpers.background import experiment
 
     key = f"{arm}-seed{seed}"
     settings, tune = run.profile.background, run.profile.finetune
     detections = run.path / "evaluate" / key / "detections.json"
     task, parameters = _removal(run)
-    about = {"arm": arm, "label": ARM_LABELS[arm], "seed": seed, "profile": run.profile.name, "engine": tune.engine,
-             "iterations": tune.steps}
+    about = {
+        "arm": arm,
+        "label": ARM_LABELS[arm],
+        "seed": seed,
+        "profile": run.profile.name,
+        "engine": tune.engine,
+        "iterations": tune.steps,
+    }
 
     def work(folder: Path) -> None:
-        scored = stage.score_removals(task, detections, settings.score_threshold, settings.rule, folder)
+        scored = experiment.score_removals(
+            task, detections, settings.score_threshold, settings.rule, folder
+        )
         write_json(folder / "metrics.json", scored | about)
 
     return run_stage(run, f"background/{key}", parameters, [detections, task.ground_truth], work)
@@ -189,21 +252,21 @@ def remove_background(run: Run, arm: str, seed: int) -> Path:
 
 def remove_by_baseline(run: Run, method: str) -> Path:
     """The same images and scores for a method without learning: a key of ``BASELINE_LABELS``."""
-    from byol_helpers.background import stage
+    from byol_helpers.background import experiment
 
     task, parameters = _removal(run)
     about = {"arm": method, "label": BASELINE_LABELS[method], "profile": run.profile.name}
 
     def work(folder: Path) -> None:
-        write_json(folder / "metrics.json", stage.score_baseline(task, method) | about)
+        write_json(folder / "metrics.json", experiment.score_baseline(task, method) | about)
 
     return run_stage(run, f"background/{method}", parameters, [task.ground_truth], work)
 
 
 def scorecard(run: Run) -> Path:
     """``scorecard.json`` and ``scorecard.md``: every claim of the thesis beside what this run measured."""
-    from byol_helpers.evaluation import scorecard as card
-    from byol_helpers.thesis import load_thesis
+    from byol_helpers.reproduction import verdicts as card
+    from byol_helpers.reproduction.thesis import load_thesis
 
     built = card.build(run.path, load_thesis())
     write_text(run.path / "scorecard.md", card.to_markdown(built))
@@ -237,7 +300,9 @@ def run_stage_by_name(run: Run, stage: str) -> None:
     elif stage == "scorecard":
         scorecard(run)
     else:
-        work = {"finetune": finetune, "evaluate": evaluate, "remove-background": remove_background}[stage]
+        work = {"finetune": finetune, "evaluate": evaluate, "remove-background": remove_background}[
+            stage
+        ]
         for arm, seed in models(run):
             work(run, arm, seed)
         if stage == "evaluate":
@@ -249,12 +314,23 @@ def run_stage_by_name(run: Run, stage: str) -> None:
 
 def up_to(run: Run, stage: str) -> None:
     """Bring every stage up to and including ``stage`` up to date; those that are done return at once."""
-    for name in STAGES[:STAGES.index(stage) + 1]:
+    for name in STAGES[: STAGES.index(stage) + 1]:
         run_stage_by_name(run, name)
 
 
-FINETUNE_REVISION = 2  # raised when the code, not a setting, changes what a fine-tuning gives: 2, the heads' start
-STAGES = ("prepare", "supervised", "pretrain", "transfer", "finetune", "evaluate", "remove-background", "scorecard")
+FINETUNE_REVISION = (
+    2  # raised when the code, not a setting, changes what a fine-tuning gives: 2, the heads' start
+)
+STAGES = (
+    "prepare",
+    "supervised",
+    "pretrain",
+    "transfer",
+    "finetune",
+    "evaluate",
+    "remove-background",
+    "scorecard",
+)
 
 
 def _weights(run: Run, arm: str) -> Path:
@@ -265,9 +341,11 @@ def _usable_images(run: Run) -> list[Path]:
     """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
     side, files = run.profile.pretrain.cache_side, pretraining_images(run)
     if side is None:
-        return cache.readable(files, "check images")
+        return resized_cache.readable(files, "check images")
     listed = sha256(run.path / "splits.json")[:8]  # another list of images is another cache
-    return cache.shrunk(files, run.path / "cache" / f"{side}-{listed}", side, f"shrink images to {side} pixels")
+    return resized_cache.shrunk(
+        files, run.path / "cache" / f"{side}-{listed}", side, f"shrink images to {side} pixels"
+    )
 
 
 def _base(run: Run) -> dict:
@@ -276,11 +354,16 @@ def _base(run: Run) -> dict:
 
 def _removal(run: Run) -> tuple:
     """The task of scoring background removal, and the parameters of its stages."""
-    from byol_helpers.background.stage import Task
+    from byol_helpers.background.experiment import Task
 
     settings, draws, split = run.profile.background, run.profile.evaluate, load_split(run, "test")
-    task = Task(split.file, split.root, settings.images, run.profile.seed, draws.bootstrap, draws.confidence)
-    return task, settings.model_dump() | _base(run) | {"bootstrap": draws.bootstrap, "confidence": draws.confidence}
+    task = Task(
+        split.file, split.root, settings.images, run.profile.seed, draws.bootstrap, draws.confidence
+    )
+    return task, settings.model_dump() | _base(run) | {
+        "bootstrap": draws.bootstrap,
+        "confidence": draws.confidence,
+    }
 
 
 def _engine_settings(run: Run) -> dict:
@@ -293,5 +376,7 @@ def _engine_settings(run: Run) -> dict:
 def _engine_is_there(engine: str) -> None:
     """Asked for an engine that is not installed, say so at once, not after the pretraining."""
     if engine == "detectron2" and importlib.util.find_spec("detectron2") is None:
-        raise UserError("finetune.engine is detectron2, which is not installed; install it from its repository "
-                        "(see the README) or use --engine torchvision")
+        raise UserError(
+            "finetune.engine is detectron2, which is not installed; install it from its repository "
+            "(see the README) or use --engine torchvision"
+        )

@@ -13,7 +13,12 @@ NTSC = Fraction(30000, 1001)
 def result(mask: np.ndarray, certainty: float, category: int = 1) -> dict:
     """A COCO result with this mask, [H, W] of bool."""
     encoded = rle.encode(np.asfortranarray(mask, np.uint8))
-    return {"category_id": category, "score": certainty, "bbox": [0, 0, 1, 1], "segmentation": encoded}
+    return {
+        "category_id": category,
+        "score": certainty,
+        "bbox": [0, 0, 1, 1],
+        "segmentation": encoded,
+    }
 
 
 def left_half(image: np.ndarray) -> list[dict]:
@@ -31,9 +36,20 @@ def picture(index: int, height: int, width: int) -> np.ndarray:
     return pixels
 
 
-def film(path: Path, frames: int = 12, size: tuple[int, int] = (48, 64), codec: str = "libx264",
-         pixels: str = "yuv420p", rate: Fraction = NTSC, audio: str | None = None, rotation: int = 0,
-         times: list[int] | None = None, matrix: int = 5, full: bool = False, dark: int = 0) -> Path:
+def film(
+    path: Path,
+    frames: int = 12,
+    size: tuple[int, int] = (48, 64),
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    rate: Fraction = NTSC,
+    audio: str | None = None,
+    rotation: int = 0,
+    times: list[int] | None = None,
+    matrix: int = 5,
+    full: bool = False,
+    dark: int = 0,
+) -> Path:
     """Write a video, the last ``dark`` frames of it black.
 
     ``times`` are thousandths of a frame's duration; ``rotation`` is how far a player turns it, counterclockwise;
@@ -48,10 +64,16 @@ def film(path: Path, frames: int = 12, size: tuple[int, int] = (48, 64), codec: 
             video.set_display_rotation(rotation)
         sound = out.add_stream(audio, rate=48000) if audio else None
         for index in range(frames):
-            shown = picture(index, *size) if index < frames - dark else np.zeros((*size, 3), np.uint8)
+            shown = (
+                picture(index, *size) if index < frames - dark else np.zeros((*size, 3), np.uint8)
+            )
             frame = av.VideoFrame.from_ndarray(shown, format="rgb24").reformat(
-                format=pixels, dst_colorspace=matrix, dst_color_range=2 if full else 1)
-            frame.pts, frame.time_base = times[index] if times else index, video.codec_context.time_base
+                format=pixels, dst_colorspace=matrix, dst_color_range=2 if full else 1
+            )
+            frame.pts, frame.time_base = (
+                times[index] if times else index,
+                video.codec_context.time_base,
+            )
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         if sound:
@@ -61,8 +83,12 @@ def film(path: Path, frames: int = 12, size: tuple[int, int] = (48, 64), codec: 
 
 def _play(out: av.container.OutputContainer, sound: av.AudioStream, seconds: float) -> None:
     """A tone of 440 Hz."""
-    resampler = av.AudioResampler(format=sound.format, layout=sound.layout, rate=48000,
-                                  frame_size=sound.codec_context.frame_size or 1024)
+    resampler = av.AudioResampler(
+        format=sound.format,
+        layout=sound.layout,
+        rate=48000,
+        frame_size=sound.codec_context.frame_size or 1024,
+    )
     wave = np.sin(np.arange(int(48000 * seconds)) * (2 * np.pi * 440 / 48000)).astype(np.float32)
     tone = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
     tone.sample_rate, tone.pts = 48000, 0
@@ -76,8 +102,11 @@ def watched(path: Path) -> tuple[list[np.ndarray], list[Fraction], Fraction]:
     with av.open(f"file:{path}") as source:
         video = source.streams.video[0]
         frames = list(source.decode(video))
-        return ([frame.to_ndarray(format="rgba") for frame in frames],
-                [frame.pts * frame.time_base for frame in frames], video.average_rate)
+        return (
+            [frame.to_ndarray(format="rgba") for frame in frames],
+            [frame.pts * frame.time_base for frame in frames],
+            video.average_rate,
+        )
 
 
 def heard(path: Path) -> list[tuple[str, bytes]]:

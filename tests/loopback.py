@@ -33,9 +33,21 @@ class Server:
     ``ranges="careless"`` sends the rest of another version, whatever ``If-Range`` says.
     """
 
-    def __init__(self, files: dict[str, bytes], fault: Callable = lambda path, nth: None, ranges: bool | str = True,
-                 latency: float = 0.0, heads: bool = True):
-        self.files, self.fault, self.ranges, self.latency, self.heads = files, fault, ranges, latency, heads
+    def __init__(
+        self,
+        files: dict[str, bytes],
+        fault: Callable = lambda path, nth: None,
+        ranges: bool | str = True,
+        latency: float = 0.0,
+        heads: bool = True,
+    ):
+        self.files, self.fault, self.ranges, self.latency, self.heads = (
+            files,
+            fault,
+            ranges,
+            latency,
+            heads,
+        )
         self.gets, self.whole, self.served, self.asked = Counter(), Counter(), 0, []
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,8 +81,12 @@ class Server:
         elif method == "HEAD" and not self.heads:
             code, body = 405, b""
         fields = "".join(f"{name}: {value}\r\n" for name, value in more.items())
-        sent = b"" if method == "HEAD" else body[:len(body) // 2] if fault in (STALL, CUT) else body
-        writer.write(f"HTTP/1.1 {code} Said\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + sent)
+        sent = (
+            b"" if method == "HEAD" else body[: len(body) // 2] if fault in (STALL, CUT) else body
+        )
+        writer.write(
+            f"HTTP/1.1 {code} Said\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + sent
+        )
         await writer.drain()
         self.served += len(sent)
         self.whole[path] += method == "GET" and code < 300 and len(sent) == len(body)
@@ -122,8 +138,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     options = parser.parse_args()
-    files = {f"/{path.relative_to(options.folder).as_posix()}": path.read_bytes()
-             for path in options.folder.rglob("*") if path.is_file()}
+    files = {
+        f"/{path.relative_to(options.folder).as_posix()}": path.read_bytes()
+        for path in options.folder.rglob("*")
+        if path.is_file()
+    }
     with serving(Server(files, latency=options.latency)) as address:
         print(address, flush=True)
         sys.stdin.read()

@@ -3,12 +3,16 @@
 import numpy as np
 from pycocotools import mask as masks
 
-CATEGORIES = [{"id": i, "name": name} for i, name in ((3, "disc"), (7, "box"), (8, "bar"), (20, "rare"))]
+CATEGORIES = [
+    {"id": i, "name": name} for i, name in ((3, "disc"), (7, "box"), (8, "bar"), (20, "rare"))
+]
 LIMITS = (150.0, 500.0)  # square pixels that divide these small images' objects into three sizes
 SIDE = 64
 
 
-def shape(rng: np.random.Generator, category: int, side: int = SIDE) -> tuple[float, float, float, float]:
+def shape(
+    rng: np.random.Generator, category: int, side: int = SIDE
+) -> tuple[float, float, float, float]:
     """Centre and half axes of an object."""
     a, b = rng.uniform(4, 16, size=2)
     return rng.uniform(a, side - a), rng.uniform(b, side - b), a, b if category != 8 else b / 3
@@ -36,28 +40,45 @@ def world(seed: int = 0, images: int = 12, per_image: int = 4) -> tuple[dict, di
             area = int(masks.area(segmentation))
             if not area:
                 continue
-            annotations.append({
-                "id": len(annotations), "image_id": image, "category_id": category,
-                "segmentation": segmentation,
-                "bbox": [float(v) for v in masks.toBbox(segmentation)], "area": area,
-                "iscrowd": int(rng.random() < 0.12),
-            })
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": image,
+                    "category_id": category,
+                    "segmentation": segmentation,
+                    "bbox": [float(v) for v in masks.toBbox(segmentation)],
+                    "area": area,
+                    "iscrowd": int(rng.random() < 0.12),
+                }
+            )
             shapes[image].append((category, one))
-    listed = [{"id": i, "width": SIDE, "height": SIDE, "file_name": f"{i}.png"} for i in range(1, images + 1)]
+    listed = [
+        {"id": i, "width": SIDE, "height": SIDE, "file_name": f"{i}.png"}
+        for i in range(1, images + 1)
+    ]
     return {"images": listed, "categories": CATEGORIES, "annotations": annotations}, shapes
 
 
-def guesses(shapes: dict[int, list], seed: int, noise: float = 1.5, decimals: int = 1) -> list[dict]:
+def guesses(
+    shapes: dict[int, list], seed: int, noise: float = 1.5, decimals: int = 1
+) -> list[dict]:
     """Shifted copies of the shapes and some inventions; rounded scores make ties, also within one image."""
     rng = np.random.default_rng(seed)
     results = []
     for image, objects in shapes.items():
-        found = [(c, tuple(np.array(s) + rng.normal(0, noise, 4))) for c, s in objects for _ in range(2)]
+        found = [
+            (c, tuple(np.array(s) + rng.normal(0, noise, 4))) for c, s in objects for _ in range(2)
+        ]
         found += [(int(rng.choice([3, 7, 8, 20])), shape(rng, 3)) for _ in range(4)]
         for category, (x, y, a, b) in found:
             segmentation = rle(category, x, y, max(a, 2), max(b, 2))
-            results.append({
-                "image_id": image, "category_id": category, "score": round(float(rng.random()), decimals),
-                "bbox": [x - a, y - b, 2 * max(a, 2), 2 * max(b, 2)], "segmentation": segmentation,
-            })
+            results.append(
+                {
+                    "image_id": image,
+                    "category_id": category,
+                    "score": round(float(rng.random()), decimals),
+                    "bbox": [x - a, y - b, 2 * max(a, 2), 2 * max(b, 2)],
+                    "segmentation": segmentation,
+                }
+            )
     return results

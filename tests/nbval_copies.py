@@ -31,7 +31,9 @@ def with_profile(source: str, profile: str) -> str:
             lines, value = source.split("\n"), statement.value
             line = lines[value.lineno - 1].encode()  # ast counts columns in bytes
             lines[value.lineno - 1] = (
-                line[: value.col_offset] + json.dumps(profile).encode() + line[value.end_col_offset :]
+                line[: value.col_offset]
+                + json.dumps(profile).encode()
+                + line[value.end_col_offset :]
             ).decode()
             return "\n".join(lines)
     raise ValueError("its parameters cell has no 'profile'")

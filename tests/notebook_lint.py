@@ -18,7 +18,9 @@ MAX_CODE_LINES = 30
 CELLS = range(25, 91)  # 40 to 80 is the aim; outside of this range a notebook is two, or none
 CHECKED = "# NBVAL_CHECK_OUTPUT"
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml")
-ABSOLUTE = re.compile(r"(?<![\w.:/~-])/(?:home|root|tmp|work|Users)(?:/[\w.-]+)+|\b[CD]:\\{1,2}[\w.-]+")
+ABSOLUTE = re.compile(
+    r"(?<![\w.:/~-])/(?:home|root|tmp|work|Users)(?:/[\w.-]+)+|\b[CD]:\\{1,2}[\w.-]+"
+)
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)|(?:src|href)=[\"']([^\"']+)[\"']")
 CELL_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
@@ -84,7 +86,9 @@ def no_widget_state(nb: Notebook) -> list[str]:
 
 def size(nb: Notebook) -> list[str]:
     bytes_ = nb.path.stat().st_size
-    return [] if bytes_ < MAX_BYTES else [f"{bytes_ / 1e6:.2f} MB, not below {MAX_BYTES / 1e6:.0f} MB"]
+    return (
+        [] if bytes_ < MAX_BYTES else [f"{bytes_ / 1e6:.2f} MB, not below {MAX_BYTES / 1e6:.0f} MB"]
+    )
 
 
 def cell_length(nb: Notebook) -> list[str]:
@@ -97,7 +101,11 @@ def cell_length(nb: Notebook) -> list[str]:
 
 
 def cell_count(nb: Notebook) -> list[str]:
-    return [] if len(nb.cells) in CELLS else [f"{len(nb.cells)} cells, not {CELLS.start} to {CELLS.stop - 1}"]
+    return (
+        []
+        if len(nb.cells) in CELLS
+        else [f"{len(nb.cells)} cells, not {CELLS.start} to {CELLS.stop - 1}"]
+    )
 
 
 def parameters(nb: Notebook) -> list[str]:
@@ -142,7 +150,8 @@ def no_absolute_paths(nb: Notebook) -> list[str]:
     for number, output in nb.outputs:
         data = [value for kind, value in output.get("data", {}).items() if kind not in IMAGES]
         shown = [
-            text(v) if isinstance(v, str | list) else json.dumps(v) for v in [output.get("text", ""), *data]
+            text(v) if isinstance(v, str | list) else json.dumps(v)
+            for v in [output.get("text", ""), *data]
         ]
         found += [(number, match) for match in ABSOLUTE.findall("\n".join(shown))]
     return [f"cell {number}: absolute path {match}" for number, match in found]
@@ -158,7 +167,9 @@ def links_alive(nb: Notebook) -> list[str]:
             target = (nb.path.parent / unquote(link.split("#")[0])).resolve()
             if not target.is_relative_to(nb.root.resolve()):
                 problems.append(f"cell {number}: link {link} leaves the repository")
-            elif target.relative_to(nb.root.resolve()).parts[:1] != ("runs",) and not target.exists():
+            elif (
+                target.relative_to(nb.root.resolve()).parts[:1] != ("runs",) and not target.exists()
+            ):
                 problems.append(f"cell {number}: link {link} leads nowhere")
     return problems
 
@@ -168,7 +179,11 @@ def checked_cells(nb: Notebook) -> list[str]:
     checked = [(n, cell) for n, cell in nb.code if CHECKED in text(cell["source"])]
     if not checked:
         return [f"no cell with {CHECKED}"]
-    return [f"cell {n}: {CHECKED} on a cell without output" for n, cell in checked if not cell["outputs"]]
+    return [
+        f"cell {n}: {CHECKED} on a cell without output"
+        for n, cell in checked
+        if not cell["outputs"]
+    ]
 
 
 def title(nb: Notebook) -> list[str]:
@@ -179,13 +194,19 @@ def title(nb: Notebook) -> list[str]:
 
 def cell_ids(nb: Notebook) -> list[str]:
     ids = [cell.get("id", "") for cell in nb.cells]
-    problems = [f"cell {n}: id {value!r}" for n, value in enumerate(ids) if not CELL_ID.match(value)]
+    problems = [
+        f"cell {n}: id {value!r}" for n, value in enumerate(ids) if not CELL_ID.match(value)
+    ]
     return problems + (["cell ids repeat"] if len(set(ids)) < len(ids) else [])
 
 
 def markdown(nb: Notebook) -> list[tuple[int, str]]:
     """(number of the cell, its text without code) for every Markdown cell."""
-    cells = [(n, text(cell["source"])) for n, cell in enumerate(nb.cells) if cell["cell_type"] == "markdown"]
+    cells = [
+        (n, text(cell["source"]))
+        for n, cell in enumerate(nb.cells)
+        if cell["cell_type"] == "markdown"
+    ]
     return [(n, re.sub(r"```.*?```|`[^`\n]*`", "", source, flags=re.DOTALL)) for n, source in cells]
 
 

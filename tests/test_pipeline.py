@@ -17,17 +17,35 @@ import torch
 from PIL import Image
 
 from byol_helpers import pipeline
-from byol_helpers.__main__ import main
-from byol_helpers.config import BASELINE_LABELS
-from byol_helpers.runs import read_json, sha256
+from byol_helpers.cli import main
+from byol_helpers.core.arms import BASELINE_LABELS
+from byol_helpers.core.files import read_json, sha256
 
-SMALL = ["data.unlabelled=32", "data.train=12", "data.val=2", "data.test=6", "data.crops=32", "pretrain.hidden=64",
-         "evaluate.bootstrap=20", "background.images=2"]
+SMALL = [
+    "data.unlabelled=32",
+    "data.train=12",
+    "data.val=2",
+    "data.test=6",
+    "data.crops=32",
+    "pretrain.hidden=64",
+    "evaluate.bootstrap=20",
+    "background.images=2",
+]
 OPTIONS = [part for setting in SMALL for part in ("--set", setting)]
 
 
 def command(*arguments, run):
-    return [sys.executable, "-m", "byol_helpers", *arguments, "--profile", "smoke", "--run", str(run), *OPTIONS]
+    return [
+        sys.executable,
+        "-m",
+        "byol_helpers",
+        *arguments,
+        "--profile",
+        "smoke",
+        "--run",
+        str(run),
+        *OPTIONS,
+    ]
 
 
 def call(stage, run):
@@ -53,12 +71,17 @@ def test_every_stage_leaves_its_files(done):
     for arm in ("byol", "supervised", "random"):
         assert (done / f"finetune/{arm}-seed0/model.pth").is_file()
         metrics = read_json(done / f"evaluate/{arm}-seed0/metrics.json")
-        assert metrics["profile"] == "smoke" and metrics["iterations"] == 40 and metrics["images"] == 6
+        assert (
+            metrics["profile"] == "smoke" and metrics["iterations"] == 40 and metrics["images"] == 6
+        )
         assert {"value", "low", "high"} == metrics["mask"]["AP"].keys()
         assert read_json(done / f"background/{arm}-seed0/metrics.json")["images"] >= 1
     for method in BASELINE_LABELS:
         assert read_json(done / f"background/{method}/metrics.json")["all_images"]["images"] >= 1
-    assert read_json(done / "evaluate/comparison.json")["arms"]["supervised"]["label"] == "supervised (stand-in)"
+    assert (
+        read_json(done / "evaluate/comparison.json")["arms"]["supervised"]["label"]
+        == "supervised (stand-in)"
+    )
     claims = [row["claim"] for row in read_json(done / "scorecard.json")["claims"]]
     assert claims == [f"C{k}" for k in range(1, 15)]
     assert not list(done.rglob("*.part")) and not list(done.rglob("started.json"))
@@ -72,14 +95,22 @@ def test_nothing_is_run_twice(done, capsys):
     assert "runs afresh" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("stage", "folder"), [("supervised", "supervised"), ("pretrain", "pretrain/byol"),
-                                               ("finetune", "finetune/byol-seed0")])
+@pytest.mark.parametrize(
+    ("stage", "folder"),
+    [
+        ("supervised", "supervised"),
+        ("pretrain", "pretrain/byol"),
+        ("finetune", "finetune/byol-seed0"),
+    ],
+)
 def test_killed_and_called_again_ends_like_an_uninterrupted_run(done, tmp_path, stage, folder):
     """kill -9 right after the first checkpoint; on a CPU every number and every weight must come out the same."""
     run = tmp_path / "killed"
     shutil.copytree(done, run)
     shutil.rmtree(run / folder)
-    process = subprocess.Popen(command(stage, run=run), stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command(stage, run=run), stdout=subprocess.DEVNULL, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not (run / folder / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -118,33 +149,45 @@ def test_a_full_disk_is_one_line_and_costs_nothing_finished(done, tmp_path, monk
     assert main(command("scorecard", run=run)[3:]) == 2
     monkeypatch.undo()
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "no space left on device" in said and "same command again" in said
+    assert (
+        said.count("\n") == 1 and "no space left on device" in said and "same command again" in said
+    )
     assert sha256(run / "scorecard.json") == kept
     call("scorecard", run)
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["finetune", "--profile", "fast"], "unknown profile 'fast'"),
-    (["finetune", "--engine", "keras"], "finetune.engine"),
-    (["finetune", "--engine", "detectron2", "--set", "finetune.devices=2"], "finetune.engine=detectron2"),
-    (["finetune", "--set", "finetune.devices=3"], "multiple of finetune.devices"),
-    (["finetune", "--set", "finetune.arms=[file, random]"], "finetune.weights_file is not set"),
-    (["finetune", "--set", "finetune.weights_file=moco.pth"], "the other way round"),
-    (["finetune", "--set", "finetune.arms=[moco]"], "finetune.arms"),
-    (["finetune", "--set", "steps=3"], "unknown key"),
-    (["prepare", "--data", "nowhere"], "nowhere: no such data folder"),
-    (["prepare", "--profile", "thesis"], "--data"),
-    (["evaluate"], "run the stage that writes it first"),
-    (["cutout", "nothing.png", "--weights", "no.pth", "--out", "out"], "no.pth"),
-])
-def test_what_the_user_can_put_right_is_one_line_and_status_2(arguments, said, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["finetune", "--profile", "fast"], "unknown profile 'fast'"),
+        (["finetune", "--engine", "keras"], "finetune.engine"),
+        (
+            ["finetune", "--engine", "detectron2", "--set", "finetune.devices=2"],
+            "finetune.engine=detectron2",
+        ),
+        (["finetune", "--set", "finetune.devices=3"], "multiple of finetune.devices"),
+        (["finetune", "--set", "finetune.arms=[file, random]"], "finetune.weights_file is not set"),
+        (["finetune", "--set", "finetune.weights_file=moco.pth"], "the other way round"),
+        (["finetune", "--set", "finetune.arms=[moco]"], "finetune.arms"),
+        (["finetune", "--set", "steps=3"], "unknown key"),
+        (["prepare", "--data", "nowhere"], "nowhere: no such data folder"),
+        (["prepare", "--profile", "thesis"], "--data"),
+        (["evaluate"], "run the stage that writes it first"),
+        (["cutout", "nothing.png", "--weights", "no.pth", "--out", "out"], "no.pth"),
+    ],
+)
+def test_what_the_user_can_put_right_is_one_line_and_status_2(
+    arguments, said, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and error.startswith("error: ")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("detectron2") is not None, reason="detectron2 is installed here")
+@pytest.mark.skipif(
+    importlib.util.find_spec("detectron2") is not None, reason="detectron2 is installed here"
+)
 def test_an_engine_that_is_not_installed_is_said_at_once(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["finetune", "--engine", "detectron2"]) == 2
@@ -159,7 +202,12 @@ def test_an_arm_from_somebody_elses_checkpoint(done, tmp_path):
     moco = {f"module.encoder_q.{name}": value for name, value in body.items()}
     moco |= {f"module.encoder_k.{name}": torch.zeros_like(value) for name, value in body.items()}
     torch.save({"epoch": 3, "state_dict": moco}, tmp_path / "moco.pth")
-    more = ["--set", "finetune.arms=[random, file]", "--set", f"finetune.weights_file={tmp_path / 'moco.pth'}"]
+    more = [
+        "--set",
+        "finetune.arms=[random, file]",
+        "--set",
+        f"finetune.weights_file={tmp_path / 'moco.pth'}",
+    ]
     for stage in ("transfer", "finetune", "evaluate"):
         assert main([*command(stage, run=run)[3:], *more]) == 0
     got = torch.load(run / "weights/file.pth", weights_only=True)
@@ -172,9 +220,19 @@ def test_an_arm_from_somebody_elses_checkpoint(done, tmp_path):
 def test_pretraining_from_shrunk_copies_with_every_option(done, tmp_path, capsys):
     run = tmp_path / "options"
     shutil.copytree(done, run)
-    options = ["cache_side=64", "views=torch", "channels_last=true", "optimizer=lars", "accumulate=2",
-               "head_norm=false", "precision=bf16-mixed"]
-    call_it = [*command("pretrain", run=run)[3:], *(part for one in options for part in ("--set", f"pretrain.{one}"))]
+    options = [
+        "cache_side=64",
+        "views=torch",
+        "channels_last=true",
+        "optimizer=lars",
+        "accumulate=2",
+        "head_norm=false",
+        "precision=bf16-mixed",
+    ]
+    call_it = [
+        *command("pretrain", run=run)[3:],
+        *(part for one in options for part in ("--set", f"pretrain.{one}")),
+    ]
     assert main(call_it) == 0
     said = capsys.readouterr().out
     assert "runs afresh" in said and "shrink images to 64 pixels: 32 of 32 images" in said
@@ -182,7 +240,9 @@ def test_pretraining_from_shrunk_copies_with_every_option(done, tmp_path, capsys
     copies = sorted(folder.rglob("*.jpg"))
     assert len(copies) == 32 and min(Image.open(copies[0]).size) == 64
     columns = (run / "pretrain/byol/metrics.csv").read_text().splitlines()[0].split(",")
-    assert {"loss", "feature_std", "alignment", "target_cosine", "effective_rank", "tau"} <= set(columns)
+    assert {"loss", "feature_std", "alignment", "target_cosine", "effective_rank", "tau"} <= set(
+        columns
+    )
     assert main(call_it) == 0 and "up to date" in capsys.readouterr().out
 
 
@@ -201,7 +261,18 @@ def test_cutout_of_a_folder_with_one_bad_file(done, tmp_path, capsys):
     shutil.copy(next((done / "data/test").glob("*.png")), pictures / "good.png")
     (pictures / "bad.jpg").write_text("not a picture")
     weights = done / "finetune/byol-seed0/model.pth"
-    status = main(["cutout", str(pictures), "--weights", str(weights), "--out", str(tmp_path / "out"), "--score", "0"])
+    status = main(
+        [
+            "cutout",
+            str(pictures),
+            "--weights",
+            str(weights),
+            "--out",
+            str(tmp_path / "out"),
+            "--score",
+            "0",
+        ]
+    )
     assert status == 1 and "bad.jpg" in capsys.readouterr().err
     cut = np.asarray(Image.open(tmp_path / "out/good.png"))
     assert cut.shape == (128, 128, 4) and set(np.unique(cut[..., 3])) <= {0, 255}
@@ -210,14 +281,18 @@ def test_cutout_of_a_folder_with_one_bad_file(done, tmp_path, capsys):
 def test_doctor_names_device_versions_engines_and_room(capsys):
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert all(word in said for word in ("device", "torchvision", "memory free", "disk free", "lightning"))
+    assert all(
+        word in said for word in ("device", "torchvision", "memory free", "disk free", "lightning")
+    )
 
 
 def test_evaluating_needs_no_model_and_no_torch(done):
-    code = ("import sys; from byol_helpers import pipeline; from pathlib import Path; "
-            f"run = pipeline.open_run('smoke', Path({str(done)!r}), overrides={SMALL!r}); "
-            "pipeline.score_detections(run, run.path / 'evaluate/random-seed0', 'random', 0); pipeline.compare(run); "
-            "pipeline.scorecard(run); assert 'torch' not in sys.modules")
+    code = (
+        "import sys; from byol_helpers import pipeline; from pathlib import Path; "
+        f"run = pipeline.open_run('smoke', Path({str(done)!r}), overrides={SMALL!r}); "
+        "pipeline.score_detections(run, run.path / 'evaluate/random-seed0', 'random', 0); pipeline.compare(run); "
+        "pipeline.scorecard(run); assert 'torch' not in sys.modules"
+    )
     before = json.loads((done / "evaluate/random-seed0/metrics.json").read_text())
     subprocess.run([sys.executable, "-c", code], check=True)
     assert json.loads((done / "evaluate/random-seed0/metrics.json").read_text()) == before

@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from byol_helpers.pretraining.training import BYOLModule
+from byol_helpers.pretraining.stages import BYOLModule
 from byol_helpers.segmentation.torchvision_engine import MaskRCNNModule
 
 
@@ -20,10 +20,16 @@ class BYOLWitness(BYOLModule):
 
     def on_before_optimizer_step(self, optimizer):
         if self.gradients is None:
-            self.gradients = {name: p.grad.clone() for name, p in self.network.named_parameters() if p.grad is not None}
+            self.gradients = {
+                name: p.grad.clone()
+                for name, p in self.network.named_parameters()
+                if p.grad is not None
+            }
         self.losses = [*self.losses, self.values["loss"]]
 
     def on_train_end(self):
-        torch.save({"state": self.network.state_dict(), "gradients": self.gradients},
-                   self.plan.folder / f"rank{self.global_rank}.pth")
+        torch.save(
+            {"state": self.network.state_dict(), "gradients": self.gradients},
+            self.plan.folder / f"rank{self.global_rank}.pth",
+        )
         (self.plan.folder / f"rank{self.global_rank}.json").write_text(json.dumps(self.losses))

@@ -33,8 +33,11 @@ def _at_a_glance(method: Method) -> Method:
         factor = LONGEST / max(height, width)
         if factor >= 1:
             return method(image)
-        small = cv2.resize(image, (max(1, round(width * factor)), max(1, round(height * factor))),
-                           interpolation=cv2.INTER_AREA)
+        small = cv2.resize(
+            image,
+            (max(1, round(width * factor)), max(1, round(height * factor))),
+            interpolation=cv2.INTER_AREA,
+        )
         mask = method(small).astype(np.uint8)
         return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
 
@@ -87,7 +90,9 @@ def active_contours(image: np.ndarray) -> np.ndarray:
     if min(image.shape[:2]) < 2:  # no gradient, no contour
         return np.zeros(image.shape[:2], bool)
     # scikit-image takes two smoothings in turn and remembers which is next: an even number of rounds keeps the order
-    found = morphological_chan_vese(rgb2gray(image), CONTOUR_ROUNDS, init_level_set="checkerboard", smoothing=1)
+    found = morphological_chan_vese(
+        rgb2gray(image), CONTOUR_ROUNDS, init_level_set="checkerboard", smoothing=1
+    )
     return object_side(found.astype(bool), image)
 
 
@@ -105,13 +110,25 @@ def grabcut(image: np.ndarray) -> np.ndarray:
     labels = np.full((height, width), cv2.GC_BGD, np.uint8)
     labels[y:-y, x:-x] = cv2.GC_PR_FGD
     cv2.setRNGSeed(0)  # OpenCV draws the first centres of its models of colour
-    cv2.grabCut(image, labels, None, np.zeros((1, 65)), np.zeros((1, 65)), GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(
+        image,
+        labels,
+        None,
+        np.zeros((1, 65)),
+        np.zeros((1, 65)),
+        GRABCUT_ROUNDS,
+        cv2.GC_INIT_WITH_MASK,
+    )
     return labels == cv2.GC_PR_FGD
 
 
 METHODS: dict[str, Method] = {
-    "otsu": otsu, "k-means": k_means, "watershed": watersheds, "active-contours": active_contours,
-    "grabcut": grabcut, "keep-everything": keep_everything,
+    "otsu": otsu,
+    "k-means": k_means,
+    "watershed": watersheds,
+    "active-contours": active_contours,
+    "grabcut": grabcut,
+    "keep-everything": keep_everything,
 }
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_helpers.background.fills import fill, soften
+from byol_helpers.background.compositing import fill, soften
 from byol_helpers.background.removal import choose_instances, union
 
 
@@ -43,7 +43,12 @@ class Recipe:
             ValueError: as ``choose_instances``, ``union`` and ``fill``.
         """
         kept = choose_instances(
-            detections, self.rule, self.score_threshold, category=self.category, point=self.point, number=self.number
+            detections,
+            self.rule,
+            self.score_threshold,
+            category=self.category,
+            point=self.point,
+            number=self.number,
         )
         mask = union(kept, image.shape[:2])
         return fill(image, soften(mask, self.edge, self.close), self.background), bool(mask.any())

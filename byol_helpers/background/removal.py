@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from byol_helpers.data.layout import instance_mask, run_lengths
-from byol_helpers.errors import UserError
+from byol_helpers.coco.dataset import instance_mask, run_lengths
+from byol_helpers.core.errors import UserError
 
 RULES = ("confident", "largest", "all")
 
@@ -88,7 +88,8 @@ def choose_instances(
     if number is not None and number < 1:
         raise ValueError(f"number {number}: the first is 1")
     fitting = [
-        d for d in detections
+        d
+        for d in detections
         if d["score"] >= score_threshold
         and (category is None or d["category_id"] == category)
         and (point is None or _holds(d, *point))
@@ -145,7 +146,9 @@ def union(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
     parts = [run_lengths(instance, *size) for instance in instances]
     for part in parts:
         if tuple(part["size"]) != tuple(size):
-            raise ValueError(f"a mask of {_by(part['size'])} (height x width) for an image of {_by(size)}")
+            raise ValueError(
+                f"a mask of {_by(part['size'])} (height x width) for an image of {_by(size)}"
+            )
     if not parts:
         return np.zeros(size, bool)
     return np.ascontiguousarray(rle.decode(rle.merge(parts))).view(bool)
@@ -159,7 +162,11 @@ def _area(detection: dict) -> int:
 def _holds(detection: dict, x: float, y: float) -> bool:
     """Whether a detection's mask holds the pixel that a point lies in."""
     height, width = detection["segmentation"]["size"]
-    return 0 <= x < width and 0 <= y < height and bool(instance_mask(detection, height, width)[int(y), int(x)])
+    return (
+        0 <= x < width
+        and 0 <= y < height
+        and bool(instance_mask(detection, height, width)[int(y), int(x)])
+    )
 
 
 def _by(size: tuple[int, ...]) -> str:
@@ -168,7 +175,9 @@ def _by(size: tuple[int, ...]) -> str:
 
 def _check(image: np.ndarray, mask: np.ndarray) -> None:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"image: expected [H, W, 3] of uint8, got {list(image.shape)} of {image.dtype}")
+        raise ValueError(
+            f"image: expected [H, W, 3] of uint8, got {list(image.shape)} of {image.dtype}"
+        )
     if mask.shape != image.shape[:2] or mask.dtype != bool:
         raise ValueError(
             f"mask: expected {list(image.shape[:2])} of bool, as large as the image, "

@@ -12,7 +12,9 @@ from byol_helpers.background.removal import remove_background
 from byol_helpers.background.shape_scores import boundary_iou, s_measure
 
 SCORES = ("cosine", "iou", "boundary_iou", "s_measure", "f_beta", "mae")
-BETA_SQUARED = 0.3  # precision above recall, as salient object detection has it since Achanta et al. (2009)
+BETA_SQUARED = (
+    0.3  # precision above recall, as salient object detection has it since Achanta et al. (2009)
+)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -52,8 +52,13 @@ def s_measure(predicted: np.ndarray, true: np.ndarray) -> float:
     objects = share * _alike(predicted[true]) + (1 - share) * _alike(~predicted[~true])
     height, width = true.shape
     y, x = np.argwhere(true).mean(axis=0).round().astype(int) + 1
-    regions = sum(_similarity(predicted[rows, columns], true[rows, columns]) * true[rows, columns].size / true.size
-                  for rows in (slice(0, y), slice(y, height)) for columns in (slice(0, x), slice(x, width)))
+    regions = sum(
+        _similarity(predicted[rows, columns], true[rows, columns])
+        * true[rows, columns].size
+        / true.size
+        for rows in (slice(0, y), slice(y, height))
+        for columns in (slice(0, x), slice(x, width))
+    )
     return float(max(0.0, (objects + regions) / 2))
 
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from byol_helpers.errors import UserError
-from byol_helpers.evaluation.coco_files import read_detections, read_ground_truth
+from byol_helpers.coco.records import read_detections, read_ground_truth
+from byol_helpers.core.errors import UserError
 from byol_helpers.evaluation.matching import MOST, THRESHOLDS, Matches, match
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
@@ -53,14 +53,18 @@ def evaluate(
     """
     small, large = area_limits
     if not 0 < small < large < MOST:
-        raise UserError(f"area_limits {small:g}, {large:g}: give two increasing areas in square pixels")
+        raise UserError(
+            f"area_limits {small:g}, {large:g}: give two increasing areas in square pixels"
+        )
     truth = read_ground_truth(ground_truth, iou_type)
     found = read_detections(detections, truth, iou_type)
     matches = match(truth, found, iou_type, area_limits)
     precision, recall = accumulate(matches)
     names = tuple(truth.cats[k]["name"] for k in sorted(truth.cats))
-    values = (*(_mean(part) for part in (precision[0], precision[0, 0], precision[0, 5], *precision[1:])),
-              _mean(recall[0]))
+    values = (
+        *(_mean(part) for part in (precision[0], precision[0, 0], precision[0, 5], *precision[1:])),
+        _mean(recall[0]),
+    )
     return Evaluation(
         iou_type=iou_type,
         area_limits=(float(small), float(large)),
@@ -89,7 +93,9 @@ def accumulate(matches: tuple[Matches, ...]) -> tuple[np.ndarray, np.ndarray]:
             fp = np.cumsum(found.counts[area] & ~found.hit[area], axis=1, dtype=float)
             reached, exact = tp / positives, tp / (fp + tp + np.spacing(1))
             best = np.maximum.accumulate(exact[:, ::-1], axis=1)[:, ::-1]
-            best = np.concatenate([best, np.zeros((thresholds, 1))], axis=1)  # beyond the last detection
+            best = np.concatenate(
+                [best, np.zeros((thresholds, 1))], axis=1
+            )  # beyond the last detection
             recall[area, :, k] = reached[:, -1] if reached.size else 0.0
             for t in range(thresholds):
                 precision[area, t, :, k] = best[t, np.searchsorted(reached[t], RECALLS)]

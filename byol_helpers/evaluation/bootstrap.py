@@ -41,12 +41,16 @@ def replicate(evaluation: Evaluation, weights: np.ndarray) -> Replicates:
     weights = np.asarray(weights)
     step = max(1, MEMORY // (THRESHOLDS * len(RECALLS) * len(evaluation.classes) * 8))
     turns = [_repeats(match, int(weights.max())) for match in evaluation.matches]
-    parts = [_chunk(evaluation.matches, turns, weights[start : start + step].T.astype(float, order="C"))
-             for start in range(0, len(weights), step)]
+    parts = [
+        _chunk(evaluation.matches, turns, weights[start : start + step].T.astype(float, order="C"))
+        for start in range(0, len(weights), step)
+    ]
     return Replicates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _chunk(matches: tuple[Matches, ...], turns: list, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _chunk(
+    matches: tuple[Matches, ...], turns: list, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Metrics [B, 7] and AP per class [B, K] of a handful of replicates.
 
     Args:
@@ -87,12 +91,20 @@ def _means(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
         values: [B, T, K, R]; rubbish where not defined. pycocotools sums them in the order T, R, K, and so do we.
         defined: [B, K] bool.
     """
-    rows = (value[:, known].transpose(0, 2, 1).ravel() for value, known in zip(values, defined, strict=True))
+    rows = (
+        value[:, known].transpose(0, 2, 1).ravel()
+        for value, known in zip(values, defined, strict=True)
+    )
     return np.array([row.mean() if row.size else np.nan for row in rows])
 
 
-def _curves(match: Matches, area: int, turn: tuple[np.ndarray, np.ndarray], weights: np.ndarray,
-            positives: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _curves(
+    match: Matches,
+    area: int,
+    turn: tuple[np.ndarray, np.ndarray],
+    weights: np.ndarray,
+    positives: np.ndarray,
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Of one class, for each threshold t: t, interpolated precision [B, 101] (eq. 22), final recall [B].
 
     The weights are summed over all detections once. Each threshold then looks only at its hits, because the highest
@@ -106,8 +118,12 @@ def _curves(match: Matches, area: int, turn: tuple[np.ndarray, np.ndarray], weig
     taking = np.flatnonzero(copy >= 0)
     share[taking] = share[taking] > copy[taking, None]
     seen = _running(np.add, share.copy())
-    all_recalls = np.arange(positives.max(initial=0) + 1)[:, None] / np.maximum(positives, 1)  # [P + 1, B]
-    reached = _points_reached(np.minimum(all_recalls, 1.0)) * len(positives) + np.arange(len(positives))
+    all_recalls = np.arange(positives.max(initial=0) + 1)[:, None] / np.maximum(
+        positives, 1
+    )  # [P + 1, B]
+    reached = _points_reached(np.minimum(all_recalls, 1.0)) * len(positives) + np.arange(
+        len(positives)
+    )
     for t in range(THRESHOLDS):
         hits, out = np.flatnonzero(hit[t]), np.flatnonzero(silent[t])
         if not hits.size:
@@ -147,7 +163,9 @@ def _repeats(match: Matches, most: int) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.diff(starts, append=d)
     times = np.where(sizes > 1, max(most, 1), 1)
     group = np.repeat(np.arange(len(starts)), sizes * times)
-    place = np.arange(len(group)) - np.repeat(np.cumsum(sizes * times) - sizes * times, sizes * times)
+    place = np.arange(len(group)) - np.repeat(
+        np.cumsum(sizes * times) - sizes * times, sizes * times
+    )
     copies, rows = np.divmod(place, sizes[group])
     return starts[group] + rows, np.where(times[group] > 1, copies, -1)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from byol_helpers.errors import UserError
+from byol_helpers.core.errors import UserError
 
 BETA = 0.99  # thesis 4.6, eq. 24
 LOSSES = {"box": "loss_box_reg", "class": "loss_cls", "mask": "loss_mask"}
@@ -77,14 +77,18 @@ def smoothed_rates(path: Path | str, beta: float = BETA) -> dict[str, np.ndarray
     Shares 0-1 of the pixels of the training batch's foreground regions, not errors of detection.
     """
     columns = _needed(path, RATES | {"step": "step"})
-    return {name: values if name == "step" else ema(values, beta) for name, values in columns.items()}
+    return {
+        name: values if name == "step" else ema(values, beta) for name, values in columns.items()
+    }
 
 
 def _needed(path: Path | str, names: dict[str, str]) -> dict[str, np.ndarray]:
     columns = read_metrics(path)
     missing = [column for column in names.values() if column not in columns]
     if missing:
-        raise UserError(f"{path}: no column {missing[0]!r}; it must be the metrics.csv of a fine-tuning")
+        raise UserError(
+            f"{path}: no column {missing[0]!r}; it must be the metrics.csv of a fine-tuning"
+        )
     return {name: columns[column] for name, column in names.items()}
 
 

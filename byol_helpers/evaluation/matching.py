@@ -15,7 +15,9 @@ from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
 AREAS = ("all", "small", "medium", "large")
-THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of IoU, as ``Params.setDetParams`` spells them, to the last bit
+THRESHOLDS = np.linspace(
+    0.5, 0.95, 10
+)  # of IoU, as ``Params.setDetParams`` spells them, to the last bit
 MOST = 1e10  # square pixels: pycocotools' upper end of "large"
 PER_IMAGE = 100  # detections of one image and class that count, best first
 
@@ -31,7 +33,9 @@ class Matches:
     scores: np.ndarray  # [D] float
     image: np.ndarray  # [D] index into Evaluation.image_ids
     hit: np.ndarray  # [4, 10, D] bool: true positive
-    counts: np.ndarray  # [4, 10, D] bool: counts at all; False for detections on crowds or outside the area
+    counts: (
+        np.ndarray
+    )  # [4, 10, D] bool: counts at all; False for detections on crowds or outside the area
     positives: np.ndarray  # [4, I] int: ground-truth instances to be found
 
 
@@ -49,8 +53,12 @@ class _Table:
         return np.unique(self.label * (1 << 40) + self.image, return_index=True, return_counts=True)
 
 
-def match(truth: COCO, found: list[dict], iou_type: Literal["segm", "bbox"],
-          area_limits: tuple[float, float]) -> tuple[Matches, ...]:
+def match(
+    truth: COCO,
+    found: list[dict],
+    iou_type: Literal["segm", "bbox"],
+    area_limits: tuple[float, float],
+) -> tuple[Matches, ...]:
     """Matches of every class, in the order of category ids.
 
     Args:
@@ -61,7 +69,11 @@ def match(truth: COCO, found: list[dict], iou_type: Literal["segm", "bbox"],
     """
     images = {identity: i for i, identity in enumerate(sorted(truth.imgs))}
     labels = {identity: k for k, identity in enumerate(sorted(truth.cats))}
-    known = [a for a in truth.dataset["annotations"] if a["image_id"] in images and a["category_id"] in labels]
+    known = [
+        a
+        for a in truth.dataset["annotations"]
+        if a["image_id"] in images and a["category_id"] in labels
+    ]
     gt = _table(known, np.zeros(len(known)), images, labels)
     dt = _table(found, np.array([entry["score"] for entry in found], dtype=float), images, labels)
     dt, rank = _best(dt)
@@ -69,7 +81,9 @@ def match(truth: COCO, found: list[dict], iou_type: Literal["segm", "bbox"],
     shapes = _shapes(dt, truth, iou_type)
     pairs = _close_pairs(dt, gt, shapes, crowd, truth, iou_type)
 
-    low, high = np.array([(0, MOST), (0, area_limits[0]), area_limits, (area_limits[1], MOST)]).T[..., None]
+    low, high = np.array([(0, MOST), (0, area_limits[0]), area_limits, (area_limits[1], MOST)]).T[
+        ..., None
+    ]
     sizes = np.array([a["area"] for a in gt.entries], dtype=float)
     ignored = crowd | (sizes < low) | (sizes > high)  # [4, G]
     sizes = _sizes(shapes, iou_type)
@@ -105,7 +119,9 @@ def _best(dt: _Table) -> tuple[_Table, np.ndarray]:
 def _shapes(table: _Table, truth: COCO, iou_type: str) -> list[dict] | np.ndarray:
     """What ``pycocotools.mask.iou`` compares: compressed RLE [N], or boxes [N, 4] (x, y, width, height)."""
     if iou_type == "segm":
-        return [_rle(entry["segmentation"], truth.imgs[entry["image_id"]]) for entry in table.entries]
+        return [
+            _rle(entry["segmentation"], truth.imgs[entry["image_id"]]) for entry in table.entries
+        ]
     return np.array([entry["bbox"] for entry in table.entries], dtype=float).reshape(-1, 4)
 
 
@@ -123,12 +139,13 @@ def _sizes(shapes: list[dict] | np.ndarray, iou_type: str) -> np.ndarray:
     if iou_type == "bbox":
         return shapes[:, 2] * shapes[:, 3]
     step = 255  # pycocotools up to 2.0.11 puts the number of masks into a uint8 on its way
-    parts = [masks.area(shapes[start:start + step]) for start in range(0, len(shapes), step)]
+    parts = [masks.area(shapes[start : start + step]) for start in range(0, len(shapes), step)]
     return np.concatenate([np.zeros(0), *parts])
 
 
-def _close_pairs(dt: _Table, gt: _Table, dt_shapes: Sequence, crowd: np.ndarray, truth: COCO,
-                 iou_type: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _close_pairs(
+    dt: _Table, gt: _Table, dt_shapes: Sequence, crowd: np.ndarray, truth: COCO, iou_type: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of detections [C], rows of annotations [C] and IoU [C] of all pairs that match at some threshold.
 
     A pair is of one image and class. The IoU with a crowd is intersection over the detection alone.
@@ -137,8 +154,10 @@ def _close_pairs(dt: _Table, gt: _Table, dt_shapes: Sequence, crowd: np.ndarray,
     (dt_keys, dt_first, dt_many), (gt_keys, gt_first, gt_many) = dt.groups(), gt.groups()
     _, a, b = np.intersect1d(dt_keys, gt_keys, assume_unique=True, return_indices=True)
     spans = dt_first[a], dt_many[a], gt_first[b], gt_many[b]
-    ious = [masks.iou(dt_shapes[d:d + n], gt_shapes[g:g + m], crowd[g:g + m]).ravel()
-            for d, n, g, m in zip(*(span.tolist() for span in spans), strict=True)]
+    ious = [
+        masks.iou(dt_shapes[d : d + n], gt_shapes[g : g + m], crowd[g : g + m]).ravel()
+        for d, n, g, m in zip(*(span.tolist() for span in spans), strict=True)
+    ]
     flat = np.concatenate([[], *ious])
     close = np.flatnonzero(flat >= THRESHOLDS[0])
     ends = np.cumsum(spans[1] * spans[3])
@@ -148,8 +167,14 @@ def _close_pairs(dt: _Table, gt: _Table, dt_shapes: Sequence, crowd: np.ndarray,
     return first_dt + row, first_gt + column, flat[close]
 
 
-def _greedy(d: np.ndarray, g: np.ndarray, iou: np.ndarray, rank: np.ndarray, ignored: np.ndarray,
-            crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _greedy(
+    d: np.ndarray,
+    g: np.ndarray,
+    iou: np.ndarray,
+    rank: np.ndarray,
+    ignored: np.ndarray,
+    crowd: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Which detections match [D, 10], and which of them match an instance that is ignored [D, 10].
 
     ``COCOeval.evaluateImg``: the best detection chooses first. It takes, of the instances that overlap by at least the
@@ -180,8 +205,12 @@ def _greedy(d: np.ndarray, g: np.ndarray, iou: np.ndarray, rank: np.ndarray, ign
     return matched, wasted
 
 
-def _of_class(k: int, dt: _Table, hit: np.ndarray, counts: np.ndarray, positives: np.ndarray) -> Matches:
+def _of_class(
+    k: int, dt: _Table, hit: np.ndarray, counts: np.ndarray, positives: np.ndarray
+) -> Matches:
     """The rows of class ``k`` in the order in which ``COCOeval.accumulate`` goes through them."""
     start, end = np.searchsorted(dt.label, [k, k + 1])
     order = start + np.argsort(-dt.scores[start:end], kind="mergesort")
-    return Matches(dt.scores[order], dt.image[order], hit[:, :, order], counts[:, :, order], positives)
+    return Matches(
+        dt.scores[order], dt.image[order], hit[:, :, order], counts[:, :, order], positives
+    )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from byol_helpers.errors import UserError
+from byol_helpers.core.errors import UserError
 from byol_helpers.evaluation.average_precision import Evaluation
 from byol_helpers.evaluation.bootstrap import RECALLS, THRESHOLDS
 
@@ -38,7 +38,12 @@ def precision_recall(evaluation: Evaluation, iou: float = 0.5) -> np.ndarray:
     """
     number = int(np.argmin(np.abs(IOUS - iou)))
     if abs(IOUS[number] - iou) > 1e-6:
-        raise UserError(f"iou {iou:g}: matches are kept at 0.50, 0.55, ... 0.95; choose one of these")
-    curves = [envelope(match.hit[0, number, match.counts[0, number]], int(match.positives[0].sum()))
-              for match in evaluation.matches if match.positives[0].any()]
+        raise UserError(
+            f"iou {iou:g}: matches are kept at 0.50, 0.55, ... 0.95; choose one of these"
+        )
+    curves = [
+        envelope(match.hit[0, number, match.counts[0, number]], int(match.positives[0].sum()))
+        for match in evaluation.matches
+        if match.positives[0].any()
+    ]
     return np.mean(curves, axis=0) if curves else np.full(len(RECALLS), np.nan)

@@ -10,13 +10,24 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from byol_helpers.errors import UserError
+from byol_helpers.core.errors import UserError
 from byol_helpers.figures.style import FAINT, INK, SOFT, bar_keys, colour, frame, label, line
-from byol_helpers.thesis import Table
+from byol_helpers.reproduction.thesis import Table
 
-METRICS = {"AP": "AP", "AP50": "AP50", "AP75": "AP75", "APs": "AP small", "APm": "AP medium", "APl": "AP large"}
+METRICS = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "APs": "AP small",
+    "APm": "AP medium",
+    "APl": "AP large",
+}
 SIZES = {"small": "#CFE3F1", "medium": "#74B0D8", "large": "#1F6FA8"}
-COCO_SIZES = {"small": 41, "medium": 34, "large": 24}  # per cent of COCO's objects, as cocodataset.org gives them
+COCO_SIZES = {
+    "small": 41,
+    "medium": 34,
+    "large": 24,
+}  # per cent of COCO's objects, as cocodataset.org gives them
 WHISKER = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5, "capthick": 1.2}
 
 
@@ -31,20 +42,54 @@ def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> 
     arms = list(metrics)
     keys = bar_keys(arms)
     if thesis:
-        keys.append(Line2D([], [], linestyle="", marker="D", mfc="white", mec=INK, label="thesis (COCO, other data)"))
-    fig = frame(3.5, "Mask average precision on the test images, by initial weights", provenance(metrics), keys)
+        keys.append(
+            Line2D(
+                [],
+                [],
+                linestyle="",
+                marker="D",
+                mfc="white",
+                mec=INK,
+                label="thesis (COCO, other data)",
+            )
+        )
+    fig = frame(
+        3.5,
+        "Mask average precision on the test images, by initial weights",
+        provenance(metrics),
+        keys,
+    )
     ax, width = fig.subplots(), 0.8 / len(arms)
     for number, arm in enumerate(arms):
         entries = [metrics[arm]["mask"][name] for name in METRICS]
         x = np.arange(len(METRICS)) + (number - (len(arms) - 1) / 2) * width
         _bars(ax, x, entries, 0.9 * width, colour(arm))
         for at, entry in zip(x, entries, strict=True):
-            ax.annotate(_number(entry["value"]), (at, 0), xytext=(0, -9), textcoords="offset points", ha="center",
-                        va="center", size=8, weight="bold", color=INK, annotation_clip=False)
+            ax.annotate(
+                _number(entry["value"]),
+                (at, 0),
+                xytext=(0, -9),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                size=8,
+                weight="bold",
+                color=INK,
+                annotation_clip=False,
+            )
         row = {"supervised": "imagenet"}.get(arm, arm)
         if thesis and row in thesis.rows:
-            ax.plot(x, [thesis.value(row, name) for name in METRICS], linestyle="", marker="D", ms=5.5, mfc="white",
-                    mec=INK, mew=1.2, zorder=4)
+            ax.plot(
+                x,
+                [thesis.value(row, name) for name in METRICS],
+                linestyle="",
+                marker="D",
+                ms=5.5,
+                mfc="white",
+                mec=INK,
+                mew=1.2,
+                zorder=4,
+            )
     ax.set_xticks(range(len(METRICS)), METRICS.values(), weight="bold", color=INK)
     ax.tick_params(axis="x", length=0, pad=16)
     ax.set_ylabel("average precision (AP points, 0 to 100)")
@@ -55,7 +100,9 @@ def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> 
     return fig
 
 
-def class_ap(metrics: dict[str, dict], classes: int = 10, counts: dict[str, int] | None = None) -> Figure:
+def class_ap(
+    metrics: dict[str, dict], classes: int = 10, counts: dict[str, int] | None = None
+) -> Figure:
     """Mask AP of single classes, in AP points (figure 4.7).
 
     Args:
@@ -65,19 +112,33 @@ def class_ap(metrics: dict[str, dict], classes: int = 10, counts: dict[str, int]
             the highest mean over the arms are chosen. Both rules look at all arms alike.
     """
     arms = list(metrics)
-    mean = {name: _mean(metrics[arm]["per_class"][name]["value"] for arm in arms)
-            for name in metrics[arms[0]]["per_class"]}
+    mean = {
+        name: _mean(metrics[arm]["per_class"][name]["value"] for arm in arms)
+        for name in metrics[arms[0]]["per_class"]
+    }
     weight = mean if counts is None else {name: counts.get(name, 0) for name in mean}
     chosen = sorted(mean, key=lambda name: -weight[name])[:classes]
-    rule = "with the highest mean over the arms" if counts is None else "that are most frequent in the test images"
+    rule = (
+        "with the highest mean over the arms"
+        if counts is None
+        else "that are most frequent in the test images"
+    )
     few = f"{len(chosen)} of {len(mean)} classes, those {rule}. " if len(chosen) < len(mean) else ""
-    fig = frame(0.5 + 0.36 * len(chosen), "Mask average precision of single classes, by initial weights",
-                few + provenance(metrics), [_point_key(arm) for arm in arms])
+    fig = frame(
+        0.5 + 0.36 * len(chosen),
+        "Mask average precision of single classes, by initial weights",
+        few + provenance(metrics),
+        [_point_key(arm) for arm in arms],
+    )
     ax = fig.subplots()
     for number, arm in enumerate(arms):
         entries = [metrics[arm]["per_class"][name] for name in chosen]
         _points(ax, entries, np.arange(len(chosen)) + (number - (len(arms) - 1) / 2) * 0.22, arm)
-    ax.set_yticks(range(len(chosen)), [f"{name} ({counts[name]})" if counts else name for name in chosen], color=INK)
+    ax.set_yticks(
+        range(len(chosen)),
+        [f"{name} ({counts[name]})" if counts else name for name in chosen],
+        color=INK,
+    )
     ax.set_ylim(len(chosen) - 0.45, -0.55)
     ax.set_xlim(-1, max(10, ax.get_xlim()[1]))
     ax.set_xlabel("average precision (AP points, 0 to 100) with 95 % interval over the test images")
@@ -98,14 +159,19 @@ def differences(comparison: dict) -> Figure:
     """
     pairs = comparison["differences"]
     if not pairs:
-        raise UserError("finetune.arms: a difference needs two arms; fine-tune and evaluate at least two")
+        raise UserError(
+            "finetune.arms: a difference needs two arms; fine-tune and evaluate at least two"
+        )
     columns = min(3, len(pairs))
     rows = math.ceil(len(pairs) / columns)
-    fig = frame(2.75 * rows, "Which initial weights are better? Differences in mask AP between two arms",
-                f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, if any: over "
-                "training seeds. Colour: the arm that is ahead. Hollow: the interval holds zero, undecided.")
+    fig = frame(
+        2.75 * rows,
+        "Which initial weights are better? Differences in mask AP between two arms",
+        f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, if any: over "
+        "training seeds. Colour: the arm that is ahead. Hollow: the interval holds zero, undecided.",
+    )
     axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for ax in axes.flat[len(pairs):]:
+    for ax in axes.flat[len(pairs) :]:
         ax.set_visible(False)
     for ax, pair in zip(axes.flat, pairs, strict=False):
         _difference(ax, pair)
@@ -123,16 +189,26 @@ def category_counts(statistics: dict) -> Figure:
         statistics: content of ``statistics.json``; crowds are in none of its counts.
     """
     splits = {split: statistics["splits"][split] for split in ("train", "val", "test")}
-    names = sorted(splits["test"]["categories"], key=lambda name: (-splits["test"]["categories"][name], name))
+    names = sorted(
+        splits["test"]["categories"], key=lambda name: (-splits["test"]["categories"][name], name)
+    )
     step, size = (0.2, 8.5) if len(names) <= 30 else (0.135, 6.5)
-    said = "; ".join(f"{split}: {s['instances']:,} objects in {s['images']:,} images" for split, s in splits.items())
-    fig = frame(0.85 + step * len(names), "How many objects of each category the splits hold",
-                f"{said}. For pretraining: {statistics['pretrain']['images']:,} images without labels.")
+    said = "; ".join(
+        f"{split}: {s['instances']:,} objects in {s['images']:,} images"
+        for split, s in splits.items()
+    )
+    fig = frame(
+        0.85 + step * len(names),
+        "How many objects of each category the splits hold",
+        f"{said}. For pretraining: {statistics['pretrain']['images']:,} images without labels.",
+    )
     axes = np.atleast_1d(fig.subplots(1, len(splits), sharey=True))
     for ax, (split, counted) in zip(axes, splits.items(), strict=True):
         values = [counted["categories"].get(name, 0) for name in names]
         bars = ax.barh(range(len(names)), values, height=0.72, color="#74B0D8")
-        ax.bar_label(bars, [f"{value:,}" for value in values], padding=2, size=size - 0.5, color=SOFT)
+        ax.bar_label(
+            bars, [f"{value:,}" for value in values], padding=2, size=size - 0.5, color=SOFT
+        )
         ax.set_title(split)
         ax.set_xlabel("instances")
         ax.margins(x=0.14)
@@ -147,10 +223,16 @@ def category_counts(statistics: dict) -> Figure:
 def size_shares(statistics: dict) -> Figure:
     """Shares of small, medium and large objects in each split, beside those that COCO states for itself."""
     small, large = statistics["area_limits"]
-    rows = {split: statistics["splits"][split]["sizes"] for split in ("train", "val", "test")} | {"COCO": COCO_SIZES}
-    fig = frame(0.62 + 0.36 * len(rows), "How large the objects are",
-                f"Small: below {small:,.0f} square pixels; large: above {large:,.0f}. COCO's own limits are 1,024 and "
-                "9,216, for images of about 640 x 480.", [Patch(color=c, label=size) for size, c in SIZES.items()])
+    rows = {split: statistics["splits"][split]["sizes"] for split in ("train", "val", "test")} | {
+        "COCO": COCO_SIZES
+    }
+    fig = frame(
+        0.62 + 0.36 * len(rows),
+        "How large the objects are",
+        f"Small: below {small:,.0f} square pixels; large: above {large:,.0f}. COCO's own limits are 1,024 and "
+        "9,216, for images of about 640 x 480.",
+        [Patch(color=c, label=size) for size, c in SIZES.items()],
+    )
     ax = fig.subplots()
     for number, counted in enumerate(rows.values()):
         left, total = 0.0, max(1, sum(counted.values()))
@@ -158,8 +240,15 @@ def size_shares(statistics: dict) -> Figure:
             share = 100 * counted[size] / total
             ax.barh(number, share, left=left, height=0.74, color=shade, edgecolor="white")
             if share >= 4:
-                ax.text(left + share / 2, number, f"{share:.0f} %", ha="center", va="center", size=8.5,
-                        color="white" if size == "large" else INK)
+                ax.text(
+                    left + share / 2,
+                    number,
+                    f"{share:.0f} %",
+                    ha="center",
+                    va="center",
+                    size=8.5,
+                    color="white" if size == "large" else INK,
+                )
             left += share
     ax.set_yticks(range(len(rows)), rows, color=INK)
     ax.set_ylim(len(rows) - 0.5, -0.5)
@@ -173,11 +262,19 @@ def size_shares(statistics: dict) -> Figure:
 def provenance(metrics: dict[str, dict]) -> str:
     """What a table of numbers rests on, as far as the metrics say: profile, engine, seeds, images, iterations."""
     parts = []
-    for key, text in (("profile", "Profile {}"), ("engine", "{}"), ("iterations", "{} iterations"),
-                      ("images", "{} test images")):
+    for key, text in (
+        ("profile", "Profile {}"),
+        ("engine", "{}"),
+        ("iterations", "{} iterations"),
+        ("images", "{} test images"),
+    ):
         found = sorted({str(m[key]) for m in metrics.values() if key in m})
         parts += [text.format(" / ".join(found))] if found else []
-    seeds = {seed for m in metrics.values() for seed in m.get("seeds", [m["seed"]] if "seed" in m else [])}
+    seeds = {
+        seed
+        for m in metrics.values()
+        for seed in m.get("seeds", [m["seed"]] if "seed" in m else [])
+    }
     parts += [f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"] if seeds else []
     return "; ".join(parts) + ". Whiskers: 95 % intervals over the test images." if parts else ""
 
@@ -189,12 +286,16 @@ def _bars(ax: Axes, at: Iterable[float], entries: list[dict], width: float, ink:
 
 def _points(ax: Axes, entries: list[dict], at: np.ndarray, arm: str) -> None:
     values, spread = _percent(entries)
-    ax.errorbar(values, at, xerr=spread, fmt=line(arm)["marker"], ms=5, color=colour(arm), elinewidth=1.6)
+    ax.errorbar(
+        values, at, xerr=spread, fmt=line(arm)["marker"], ms=5, color=colour(arm), elinewidth=1.6
+    )
 
 
 def _percent(entries: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Values [N] and distances to the ends of their intervals [2, N], in per cent; nan where undefined."""
-    value, low, high = (100 * np.array([e[k] for e in entries], dtype=float) for k in ("value", "low", "high"))
+    value, low, high = (
+        100 * np.array([e[k] for e in entries], dtype=float) for k in ("value", "low", "high")
+    )
     return value, np.maximum(0, [value - low, high - value])
 
 
@@ -212,8 +313,17 @@ def _difference(ax: Axes, pair: dict) -> None:
             if seeds["low"] is not None:
                 ends = [100 * seeds["low"], 100 * seeds["high"]]
                 ax.plot(ends, [number + 0.2] * 2, color=SOFT, lw=0.9, marker="|", ms=5)
-        ax.errorbar([value], [number], xerr=spread, fmt="o", ms=6.5, color=ink, mfc=ink if decided else "white",
-                    mew=1.5, elinewidth=2.2)
+        ax.errorbar(
+            [value],
+            [number],
+            xerr=spread,
+            fmt="o",
+            ms=6.5,
+            color=ink,
+            mfc=ink if decided else "white",
+            mew=1.5,
+            elinewidth=2.2,
+        )
     ax.axvline(0, color=INK, lw=1)
     ax.set_yticks(range(len(METRICS)), METRICS.values(), color=INK)
     ax.set_ylim(len(METRICS) - 0.4, -0.6)
@@ -230,7 +340,9 @@ def _stripes(ax: Axes, rows: int) -> None:
 
 
 def _point_key(arm: str) -> Line2D:
-    return Line2D([], [], color=colour(arm), marker=line(arm)["marker"], ms=5, lw=1.6, label=label(arm))
+    return Line2D(
+        [], [], color=colour(arm), marker=line(arm)["marker"], ms=5, lw=1.6, label=label(arm)
+    )
 
 
 def _number(value: float | None) -> str:

@@ -18,41 +18,105 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def words(ax: Axes, x: float, y: float, text: str, size: float = 8, ink: str = INK, ha: str = "center",
-          va: str = "center", **more) -> None:
+def words(
+    ax: Axes,
+    x: float,
+    y: float,
+    text: str,
+    size: float = 8,
+    ink: str = INK,
+    ha: str = "center",
+    va: str = "center",
+    **more,
+) -> None:
     """Text at a point."""
     ax.text(x, y, text, size=size, color=ink, ha=ha, va=va, **({"linespacing": 1.25} | more))
 
 
-def box(ax: Axes, x: float, y: float, width: float, height: float, fill: str, edge: str = "none", lw: float = 1.2,
-        radius: float = 0.07, zorder: float = 1, linestyle: str = "-") -> None:
+def box(
+    ax: Axes,
+    x: float,
+    y: float,
+    width: float,
+    height: float,
+    fill: str,
+    edge: str = "none",
+    lw: float = 1.2,
+    radius: float = 0.07,
+    zorder: float = 1,
+    linestyle: str = "-",
+) -> None:
     """A rectangle with round corners; ``x, y`` is its lower left one."""
     shape = f"round,pad=0,rounding_size={radius}"
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=shape, fc=fill, ec=edge, lw=lw, zorder=zorder,
-                                linestyle=linestyle))
+    ax.add_patch(
+        FancyBboxPatch(
+            (x, y),
+            width,
+            height,
+            boxstyle=shape,
+            fc=fill,
+            ec=edge,
+            lw=lw,
+            zorder=zorder,
+            linestyle=linestyle,
+        )
+    )
 
 
-def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], ink: str = SOFT, lw: float = 1.6,
-          bend: float = 0.0, **more) -> None:
+def arrow(
+    ax: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    ink: str = SOFT,
+    lw: float = 1.6,
+    bend: float = 0.0,
+    **more,
+) -> None:
     """An arrow between two points; ``bend`` curves it."""
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>,head_length=4,head_width=2.2", mutation_scale=1.0, lw=lw,
-                                 color=ink, shrinkA=0, shrinkB=0, zorder=3, joinstyle="miter",
-                                 connectionstyle=f"arc3,rad={bend}", **more))
+    ax.add_patch(
+        FancyArrowPatch(
+            start,
+            end,
+            arrowstyle="-|>,head_length=4,head_width=2.2",
+            mutation_scale=1.0,
+            lw=lw,
+            color=ink,
+            shrinkA=0,
+            shrinkB=0,
+            zorder=3,
+            joinstyle="miter",
+            connectionstyle=f"arc3,rad={bend}",
+            **more,
+        )
+    )
 
 
-def path(ax: Axes, points: list[tuple[float, float]], ink: str = SOFT, lw: float = 1.6, **more) -> None:
+def path(
+    ax: Axes, points: list[tuple[float, float]], ink: str = SOFT, lw: float = 1.6, **more
+) -> None:
     """A line with corners through points, and an arrow head at its end."""
-    ax.plot(*zip(*points[:-1], strict=True), color=ink, lw=lw, zorder=3, solid_capstyle="butt", **more)
+    ax.plot(
+        *zip(*points[:-1], strict=True), color=ink, lw=lw, zorder=3, solid_capstyle="butt", **more
+    )
     arrow(ax, points[-2], points[-1], ink, lw, **more)
 
 
-def funnel(ax: Axes, x: float, y: float, width: float, tall: float, low: float, fill: str, edge: str) -> None:
+def funnel(
+    ax: Axes, x: float, y: float, width: float, tall: float, low: float, fill: str, edge: str
+) -> None:
     """A network that makes much into little: a trapezoid from ``tall`` on the left to ``low`` on the right.
 
     ``x`` is its left side, ``y`` its middle.
     """
-    corners = [(x, y - tall / 2), (x, y + tall / 2), (x + width, y + low / 2), (x + width, y - low / 2)]
-    ax.add_patch(Polygon(corners, closed=True, fc=fill, ec=edge, lw=1.4, joinstyle="round", zorder=2))
+    corners = [
+        (x, y - tall / 2),
+        (x, y + tall / 2),
+        (x + width, y + low / 2),
+        (x + width, y - low / 2),
+    ]
+    ax.add_patch(
+        Polygon(corners, closed=True, fc=fill, ec=edge, lw=1.4, joinstyle="round", zorder=2)
+    )
 
 
 def backbone(ax: Axes, x: float, y: float, ink: str, scale: float = 1.0) -> None:
@@ -62,24 +126,49 @@ def backbone(ax: Axes, x: float, y: float, ink: str, scale: float = 1.0) -> None
         x += scale * (thick + 0.05)
 
 
-def thumbnail(ax: Axes, x: float, y: float, image: np.ndarray, side: float, edge: str = "white", lw: float = 1.5,
-              zorder: float = 2) -> None:
+def thumbnail(
+    ax: Axes,
+    x: float,
+    y: float,
+    image: np.ndarray,
+    side: float,
+    edge: str = "white",
+    lw: float = 1.5,
+    zorder: float = 2,
+) -> None:
     """A picture whose lower left corner is ``x, y``, as wide as ``side``, in a thin frame."""
     tall = side * image.shape[0] / image.shape[1]
-    ax.imshow(image, extent=(x, x + side, y, y + tall), aspect="auto", zorder=zorder, interpolation="lanczos",
-              interpolation_stage="rgba")
-    ax.add_patch(Polygon([(x, y), (x + side, y), (x + side, y + tall), (x, y + tall)], closed=True, fc="none", ec=edge,
-                         lw=lw, zorder=zorder + 0.01, joinstyle="round"))
+    ax.imshow(
+        image,
+        extent=(x, x + side, y, y + tall),
+        aspect="auto",
+        zorder=zorder,
+        interpolation="lanczos",
+        interpolation_stage="rgba",
+    )
+    ax.add_patch(
+        Polygon(
+            [(x, y), (x + side, y), (x + side, y + tall), (x, y + tall)],
+            closed=True,
+            fc="none",
+            ec=edge,
+            lw=lw,
+            zorder=zorder + 0.01,
+            joinstyle="round",
+        )
+    )
 
 
 def badge(ax: Axes, x: float, y: float, number: int | str, text: str, ink: str = INK) -> None:
     """A numbered circle and a heading to its right."""
     ax.add_patch(Circle((x, y), 0.115, fc=ink, ec="none", zorder=3))
-    words(ax, x, y - 0.045, str(number), size=8.5, ink="white", weight="bold", zorder=4, va="baseline")
+    words(
+        ax, x, y - 0.045, str(number), size=8.5, ink="white", weight="bold", zorder=4, va="baseline"
+    )
     words(ax, x + 0.18, y - 0.052, text, size=10, ha="left", weight="bold", va="baseline")
 
 
 def tint(ink: str, share: float) -> str:
     """A colour mixed with white; ``share`` 0 is white, 1 the colour."""
-    rgb = [int(ink[i:i + 2], 16) for i in (1, 3, 5)]
+    rgb = [int(ink[i : i + 2], 16) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(255 - share * (255 - value)):02X}" for value in rgb)

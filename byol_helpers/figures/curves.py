@@ -37,11 +37,22 @@ def pretraining(csvs: dict[str, Path], title: str) -> Figure:
         title: of the figure.
     """
     columns = {name: read_metrics(path) for name, path in csvs.items()}
-    fig = frame(4.3, title, "Spread: standard deviation of the normalised features times the root of their number; 0 "
-                            "is a collapsed network, to which all images look alike.", line_keys(list(csvs)))
+    fig = frame(
+        4.3,
+        title,
+        "Spread: standard deviation of the normalised features times the root of their number; 0 "
+        "is a collapsed network, to which all images look alike.",
+        line_keys(list(csvs)),
+    )
     for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, PANELS.items(), strict=True):
         for name, values in columns.items():
-            ax.plot(values["step"], values[column], color=colour(name), lw=2, linestyle=line(name)["linestyle"])
+            ax.plot(
+                values["step"],
+                values[column],
+                color=colour(name),
+                lw=2,
+                linestyle=line(name)["linestyle"],
+            )
         _axes(ax, heading, axis)
     return fig
 
@@ -56,8 +67,14 @@ def losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
             for short runs.
     """
     columns = _losses(csv)
-    fig = frame(4.3, f"Losses while Mask R-CNN is fine-tuned from {label(arm)} weights", _smoothing(columns, beta))
-    for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True):
+    fig = frame(
+        4.3,
+        f"Losses while Mask R-CNN is fine-tuned from {label(arm)} weights",
+        _smoothing(columns, beta),
+    )
+    for ax, (column, (heading, axis)) in zip(
+        fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True
+    ):
         smooth = ema(columns[column], beta)
         ax.plot(columns["step"], columns[column], color=colour(arm), alpha=0.35, lw=1.1)
         ax.plot(columns["step"], smooth, color=colour(arm), lw=2.2)
@@ -69,15 +86,23 @@ def losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
 def losses_compared(csvs: dict[str, Path], beta: float = BETA) -> Figure:
     """The four losses of all arms together, smoothed, with the actual values faded behind them."""
     columns = {arm: _losses(csv) for arm, csv in csvs.items()}
-    fig = frame(4.3, "Losses while Mask R-CNN is fine-tuned, by initial weights",
-                _smoothing(next(iter(columns.values())), beta), line_keys(list(csvs)))
-    for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True):
+    fig = frame(
+        4.3,
+        "Losses while Mask R-CNN is fine-tuned, by initial weights",
+        _smoothing(next(iter(columns.values())), beta),
+        line_keys(list(csvs)),
+    )
+    for ax, (column, (heading, axis)) in zip(
+        fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True
+    ):
         _overlaid(ax, columns, column, beta)
         _axes(ax, heading, axis)
     return fig
 
 
-def rates(csvs: dict[str, Path], signals: tuple[str, ...] = tuple(RATES.values()), beta: float = BETA) -> Figure:
+def rates(
+    csvs: dict[str, Path], signals: tuple[str, ...] = tuple(RATES.values()), beta: float = BETA
+) -> Figure:
     """Mask pixel rates of the training batches (figures 4.8 to 4.10), in per cent.
 
     Args:
@@ -86,9 +111,13 @@ def rates(csvs: dict[str, Path], signals: tuple[str, ...] = tuple(RATES.values()
         beta: as in ``losses``.
     """
     columns = {arm: read_metrics(csv) for arm, csv in csvs.items()}
-    fig = frame(2.9, "How well the mask head does on the regions it is trained on",
-                "Training-batch pixel rates, not detection errors. " + _smoothing(next(iter(columns.values())), beta),
-                line_keys(list(csvs)))
+    fig = frame(
+        2.9,
+        "How well the mask head does on the regions it is trained on",
+        "Training-batch pixel rates, not detection errors. "
+        + _smoothing(next(iter(columns.values())), beta),
+        line_keys(list(csvs)),
+    )
     for ax, signal in zip(fig.subplots(1, len(signals), squeeze=False).flat, signals, strict=True):
         heading, axis = RATE_PANELS.get(signal, (signal, "share (%)"))
         _overlaid(ax, columns, signal, beta)
@@ -106,7 +135,13 @@ def _overlaid(ax: Axes, columns: dict[str, dict], column: str, beta: float) -> N
     for arm, values in columns.items():
         ax.plot(values["step"], values[column], color=colour(arm), alpha=0.25, lw=0.9)
     for arm, values in columns.items():
-        ax.plot(values["step"], ema(values[column], beta), color=colour(arm), lw=2.1, linestyle=line(arm)["linestyle"])
+        ax.plot(
+            values["step"],
+            ema(values[column], beta),
+            color=colour(arm),
+            lw=2.1,
+            linestyle=line(arm)["linestyle"],
+        )
 
 
 def _smoothing(columns: dict[str, np.ndarray], beta: float) -> str:

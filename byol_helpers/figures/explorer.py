@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image as Picture
 
-from byol_helpers.background.fills import fill, soften
+from byol_helpers.background.compositing import fill, soften
 from byol_helpers.background.removal import choose_instances, union
-from byol_helpers.data.images import read_image
-from byol_helpers.data.layout import Split, instance_mask
+from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.images import read_image
 from byol_helpers.figures.pictures import draw_masks, enlarged
 from byol_helpers.figures.style import ARM_COLOURS, colour, label
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
 
-FILLS = {"black, as the thesis": "black", "transparent": "transparent", "blurred": "blur", "white": (255, 255, 255),
-         "green screen": (0, 177, 64)}
+FILLS = {
+    "black, as the thesis": "black",
+    "transparent": "transparent",
+    "blurred": "blur",
+    "white": (255, 255, 255),
+    "green screen": (0, 177, 64),
+}
 EVERY = 0  # in the menu of objects: all of them together
 SQUARES = 20  # of the chequerboard that stands for transparency, along the longer side
 
@@ -34,16 +39,26 @@ def live() -> bool:
     return "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules or in_editor
 
 
-def objects(detections: list[dict], score_threshold: float, categories: list[dict]) -> dict[str, int]:
+def objects(
+    detections: list[dict], score_threshold: float, categories: list[dict]
+) -> dict[str, int]:
     """What can be chosen in one image: {"1: star 0.98": 1, ...} by score, and all together where there are several."""
     names = {category["id"]: category["name"] for category in categories}
     found = choose_instances(detections, "all", score_threshold)
-    listed = {f"{n}: {names[d['category_id']]} {d['score']:.2f}": n for n, d in enumerate(found, start=1)}
+    listed = {
+        f"{n}: {names[d['category_id']]} {d['score']:.2f}": n for n, d in enumerate(found, start=1)
+    }
     return listed | ({f"all {len(found)} together": EVERY} if len(found) > 1 else {})
 
 
-def view(image: np.ndarray, detections: list[dict], score_threshold: float = 0.5, number: int = 1,
-         background: str | tuple[int, int, int] = "black", ink: str = ARM_COLOURS["byol"]) -> list[np.ndarray]:
+def view(
+    image: np.ndarray,
+    detections: list[dict],
+    score_threshold: float = 0.5,
+    number: int = 1,
+    background: str | tuple[int, int, int] = "black",
+    ink: str = ARM_COLOURS["byol"],
+) -> list[np.ndarray]:
     """The picture with every detection outlined and the chosen one tinted, and beside it the cut-out.
 
     Args:
@@ -59,9 +74,11 @@ def view(image: np.ndarray, detections: list[dict], score_threshold: float = 0.5
     """
     size = image.shape[:2]
     every = choose_instances(detections, "all", score_threshold)
-    kept = every if number == EVERY else every[number - 1:number]
+    kept = every if number == EVERY else every[number - 1 : number]
     large, masks = enlarged(image, [instance_mask(d, *size) for d in every] + [union(kept, size)])
-    before = draw_masks(draw_masks(large, masks[:-1], ink, opacity=0), masks[-1:] if kept else [], ink, opacity=0.5)
+    before = draw_masks(
+        draw_masks(large, masks[:-1], ink, opacity=0), masks[-1:] if kept else [], ink, opacity=0.5
+    )
     after = fill(large, soften(masks[-1]), background)
     return [before, on_chequers(after) if background == "transparent" else after]
 
@@ -73,8 +90,13 @@ def on_chequers(rgba: np.ndarray) -> np.ndarray:
     return fill(rgba[..., :3], rgba[..., 3].astype(np.float32) / 255, ground)
 
 
-def explorer(split: Split, results: dict[str, list[dict]], image_ids: list[int], score_threshold: float = 0.5,
-             image_id: int | None = None) -> "VBox":
+def explorer(
+    split: Split,
+    results: dict[str, list[dict]],
+    image_ids: list[int],
+    score_threshold: float = 0.5,
+    image_id: int | None = None,
+) -> "VBox":
     """A widget that cuts an object out of a test image: menus for image, arm, object and background, a slider for the
     least score.
 
@@ -89,10 +111,16 @@ def explorer(split: Split, results: dict[str, list[dict]], image_ids: list[int],
 
     records = {record["id"]: record for record in split.images}
     wide = {"style": {"description_width": "6.5em"}}
-    image = Dropdown(description="image", options=[(f"{i}: {records[i]['file_name']}", i) for i in image_ids],
-                     value=image_id or image_ids[0], **wide)
+    image = Dropdown(
+        description="image",
+        options=[(f"{i}: {records[i]['file_name']}", i) for i in image_ids],
+        value=image_id or image_ids[0],
+        **wide,
+    )
     arm = Dropdown(description="weights", options=[(label(name), name) for name in results], **wide)
-    least = FloatSlider(description="least score", min=0, max=1, step=0.05, value=score_threshold, **wide)
+    least = FloatSlider(
+        description="least score", min=0, max=1, step=0.05, value=score_threshold, **wide
+    )
     chosen = Dropdown(description="object", **wide)
     ground = Dropdown(description="background", options=FILLS, **wide)
     picture, said = Image(format="png"), Label()
@@ -102,7 +130,9 @@ def explorer(split: Split, results: dict[str, list[dict]], image_ids: list[int],
 
     def draw(_=None) -> None:
         pixels = read_image(split.path(records[image.value]))
-        pair = view(pixels, found(), least.value, chosen.value or EVERY, ground.value, colour(arm.value))
+        pair = view(
+            pixels, found(), least.value, chosen.value or EVERY, ground.value, colour(arm.value)
+        )
         picture.value = _png(np.hstack(pair))
 
     def list_objects(_=None) -> None:

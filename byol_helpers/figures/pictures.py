@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from byol_helpers.data.images import read_image
-from byol_helpers.data.layout import Split, instance_mask
+from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.images import read_image
 from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, WIDTH, colour, frame, label
 
 # Masks of single objects, in turn: bright on any ground, and none of them an arm's.
@@ -22,8 +22,12 @@ CUT = {"max_lines": 3, "placeholder": " …"}  # of captions
 LINE = 0.155  # height of a line of a caption, inches
 
 
-def draw_masks(image: np.ndarray, masks: list[np.ndarray] | np.ndarray, colour: str | list[str],
-               opacity: float = 0.38) -> np.ndarray:
+def draw_masks(
+    image: np.ndarray,
+    masks: list[np.ndarray] | np.ndarray,
+    colour: str | list[str],
+    opacity: float = 0.38,
+) -> np.ndarray:
     """A copy of an image with tinted masks and their outlines.
 
     Args:
@@ -39,10 +43,12 @@ def draw_masks(image: np.ndarray, masks: list[np.ndarray] | np.ndarray, colour: 
     colours = [colour] * len(masks) if isinstance(colour, str) else colour
     width = max(1, round(max(image.shape[:2]) / 160))
     for mask, ink in zip(masks, colours, strict=True):
-        rgb = np.array([int(ink[i:i + 2], 16) for i in (1, 3, 5)], np.float32)
+        rgb = np.array([int(ink[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
         out[mask] += opacity * (rgb - out[mask])
         rim = mask & ~_shrunk(mask, width)
-        dark = _grown(mask, max(1, width // 2)) & ~mask  # keeps the outline visible on ground of its own colour
+        dark = (
+            _grown(mask, max(1, width // 2)) & ~mask
+        )  # keeps the outline visible on ground of its own colour
         out[dark] *= 0.55
         out[rim] = rgb
     return out.round().astype(np.uint8)
@@ -59,24 +65,37 @@ def scene_grid(split: Split, count: int = 12, columns: int = 6, title: str = "")
         image = read_image(split.path(record))
         annotations = split.annotations.get(record["id"], [])
         masks = [instance_mask(a, *image.shape[:2]) for a in annotations]
-        inks = [CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)] for i, a in enumerate(annotations)]
+        inks = [
+            CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)]
+            for i, a in enumerate(annotations)
+        ]
         pictures.append(draw_masks(*enlarged(image, masks), inks))
-        captions.append(_counted([("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]]
-                                  for a in annotations]))
+        captions.append(
+            _counted(
+                [
+                    ("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]]
+                    for a in annotations
+                ]
+            )
+        )
     return gallery(pictures, captions, columns, title)
 
 
-def gallery(images: list[np.ndarray], captions: list[str] | None = None, columns: int = 6, title: str = "") -> Figure:
+def gallery(
+    images: list[np.ndarray], captions: list[str] | None = None, columns: int = 6, title: str = ""
+) -> Figure:
     """Pictures in a grid, uint8 [H, W, 3] or grey [H, W], each with a caption below it."""
     columns = max(1, min(columns, len(images)))
     cell = WIDTH / columns
-    broken = [textwrap.wrap(c, max(8, int(cell * 15.5)), **CUT) for c in captions or [""] * len(images)]
+    broken = [
+        textwrap.wrap(c, max(8, int(cell * 15.5)), **CUT) for c in captions or [""] * len(images)
+    ]
     rows = math.ceil(len(images) / columns)
     room = LINE * max((len(lines) for lines in broken), default=0)
     fig = frame(rows * ((cell - 0.08) * _tallest(images) + room + 0.09) + 0.1, title)
     fig.get_layout_engine().set(w_pad=0.035, h_pad=0.03, wspace=0, hspace=0)
     axes = fig.subplots(rows, columns, squeeze=False)
-    for ax in axes.flat[len(images):]:
+    for ax in axes.flat[len(images) :]:
         ax.axis("off")
     for ax, image, lines in zip(axes.flat, images, broken, strict=False):
         show_picture(ax, image)
@@ -85,10 +104,16 @@ def gallery(images: list[np.ndarray], captions: list[str] | None = None, columns
     return fig
 
 
-def detections_grid(split: Split, results: dict[str, list[dict]], image_ids: list[int],
-                    score_threshold: float = 0.5, notes: dict[int, dict[str, str]] | None = None,
-                    title: str = "What each arm finds in the same test images", subtitle: str = "",
-                    beside: bool = False) -> Figure:
+def detections_grid(
+    split: Split,
+    results: dict[str, list[dict]],
+    image_ids: list[int],
+    score_threshold: float = 0.5,
+    notes: dict[int, dict[str, str]] | None = None,
+    title: str = "What each arm finds in the same test images",
+    subtitle: str = "",
+    beside: bool = False,
+) -> Figure:
     """Test images in rows: the annotations, then what each arm found, in the arm's colour.
 
     Args:
@@ -106,11 +131,18 @@ def detections_grid(split: Split, results: dict[str, list[dict]], image_ids: lis
     for image_id in image_ids:
         image = read_image(split.path(records[image_id]))
         truth = [a for a in split.annotations.get(image_id, []) if not a.get("iscrowd")]
-        found = {arm: _confident(every, image_id, score_threshold) for arm, every in results.items()}
+        found = {
+            arm: _confident(every, image_id, score_threshold) for arm, every in results.items()
+        }
         found = {"ground-truth": truth} | found
         rows.append([_drawn(image, entries, colour(arm)) for arm, entries in found.items()])
         heads = (notes or {}).get(image_id, {})
-        captions.append([f"{heads.get(arm, '')} {_listed(entries, names)}".lstrip() for arm, entries in found.items()])
+        captions.append(
+            [
+                f"{heads.get(arm, '')} {_listed(entries, names)}".lstrip()
+                for arm, entries in found.items()
+            ]
+        )
     names, blocks = ["ground-truth", *results], 1
     if beside:
         rows, captions, blocks = [sum(rows, [])], [sum(captions, [])], len(rows)
@@ -137,17 +169,32 @@ def cutout_columns(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
     return _table(pictures, names, None, title, "", blocks=len(names) // len(rows[0]))
 
 
-def _table(rows: list[list[np.ndarray]], names: list[str], captions: list[list[str]] | None, title: str,
-           subtitle: str, blocks: int = 1) -> Figure:
+def _table(
+    rows: list[list[np.ndarray]],
+    names: list[str],
+    captions: list[list[str]] | None,
+    title: str,
+    subtitle: str,
+    blocks: int = 1,
+) -> Figure:
     """Pictures in rows under coloured column heads; a gap between blocks of columns."""
     columns, gap = len(names), 0.16
     cell = (WIDTH - 0.1 - gap * (blocks - 1)) / columns
     if not captions:
         cell = min(cell, 1.9)
-    broken = [[textwrap.wrap(c, max(8, int(cell * 16)), **CUT) for c in row] for row in captions] if captions else []
+    broken = (
+        [[textwrap.wrap(c, max(8, int(cell * 16)), **CUT) for c in row] for row in captions]
+        if captions
+        else []
+    )
     rooms = [LINE * max(map(len, row)) + 0.04 for row in broken] or [0.0] * len(rows)
-    heights = [(cell - 0.06) * _tallest(row) + room + 0.06 for row, room in zip(rows, rooms, strict=True)]
-    heads = ["\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)), break_on_hyphens=False)) for name in names]
+    heights = [
+        (cell - 0.06) * _tallest(row) + room + 0.06 for row, room in zip(rows, rooms, strict=True)
+    ]
+    heads = [
+        "\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)), break_on_hyphens=False))
+        for name in names
+    ]
     body, head = sum(heights), 0.2 + LINE * max(text.count("\n") + 1 for text in heads)
     fig = frame(body + head, title, subtitle)
     fig.set_layout_engine("none")
@@ -197,12 +244,22 @@ def _listed(entries: list[dict], names: dict[int, str]) -> str:
 
 
 def _counted(names: list[str]) -> str:
-    return ", ".join(name if n == 1 else f"{n}\u00a0×\u00a0{name}" for name, n in Counter(names).items()) or "no object"
+    return (
+        ", ".join(
+            name if n == 1 else f"{n}\u00a0×\u00a0{name}" for name, n in Counter(names).items()
+        )
+        or "no object"
+    )
 
 
 def show_picture(ax: Axes, image: np.ndarray) -> None:
     """A picture, uint8 [H, W, 3] or grey [H, W], without ticks, grid and frame."""
-    ax.imshow(image, cmap="gray" if image.ndim == 2 else None, interpolation="lanczos", interpolation_stage="rgba")
+    ax.imshow(
+        image,
+        cmap="gray" if image.ndim == 2 else None,
+        interpolation="lanczos",
+        interpolation_stage="rgba",
+    )
     ax.set(xticks=[], yticks=[])
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
@@ -230,7 +287,9 @@ def _grown(mask: np.ndarray, by: int) -> np.ndarray:
     """Dilation with a diamond: every pixel within ``by`` steps of the mask."""
     for _ in range(by):
         wide = np.pad(mask, 1)
-        mask = wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+        mask = (
+            wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
+        )
     return mask
 
 

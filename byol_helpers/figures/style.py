@@ -15,9 +15,10 @@ from matplotlib.patches import Patch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from byol_helpers.config import ARM_LABELS, BASELINE_LABELS
-from byol_helpers.errors import UserError
-from byol_helpers.runs import Run, write_bytes
+from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import write_bytes
+from byol_helpers.core.stage import Run
 
 ARM_COLOURS = {
     "byol": "#0072B2",
@@ -40,7 +41,12 @@ ARM_LINES = {
 }
 BASELINE = "#A9ADB3"  # methods that have no weights, and so no colour of their own
 NAMES = ARM_LABELS | BASELINE_LABELS | {"ground-truth": "ground truth"}
-OTHERS = ("#CC79A7", "#444444", "#999933", "#882255")  # for what is no arm, in the order of its appearance
+OTHERS = (
+    "#CC79A7",
+    "#444444",
+    "#999933",
+    "#882255",
+)  # for what is no arm, in the order of its appearance
 INK, SOFT, FAINT = "#1F2430", "#5B6270", "#D9DCE1"
 DPI = 150
 WIDTH = 9.2  # inches: 1380 pixels, what GitHub shows without enlarging
@@ -100,7 +106,9 @@ def label(name: str) -> str:
     return NAMES.get(name, name)
 
 
-def frame(height: float, title: str, subtitle: str = "", keys: list | None = None, width: float = WIDTH) -> Figure:
+def frame(
+    height: float, title: str, subtitle: str = "", keys: list | None = None, width: float = WIDTH
+) -> Figure:
     """An empty figure whose axes are laid out below a head: title, subtitle, legend, all from the left edge.
 
     Args:
@@ -117,21 +125,46 @@ def frame(height: float, title: str, subtitle: str = "", keys: list | None = Non
     fig = Figure(figsize=(width, whole), layout="constrained")
     fig.get_layout_engine().set(rect=(0, 0, 1, height / whole), w_pad=0.06, h_pad=0.06)
     down, left = 0.08, 0.1 / width
-    for size, step, weight, ink, texts in ((13, 0.27, "bold", INK, titles), (9, 0.19, "normal", SOFT, lines)):
+    for size, step, weight, ink, texts in (
+        (13, 0.27, "bold", INK, titles),
+        (9, 0.19, "normal", SOFT, lines),
+    ):
         for text in texts:
-            fig.text(left, 1 - down / whole, text, size=size, weight=weight, color=ink, va="top", in_layout=False)
+            fig.text(
+                left,
+                1 - down / whole,
+                text,
+                size=size,
+                weight=weight,
+                color=ink,
+                va="top",
+                in_layout=False,
+            )
             down += step
     if keys:
-        legend = fig.legend(handles=keys, loc="upper left", bbox_to_anchor=(left, 1 - down / whole), ncols=len(keys),
-                            borderaxespad=0, borderpad=0.2, handlelength=2.2, columnspacing=1.6, handletextpad=0.6)
+        legend = fig.legend(
+            handles=keys,
+            loc="upper left",
+            bbox_to_anchor=(left, 1 - down / whole),
+            ncols=len(keys),
+            borderaxespad=0,
+            borderpad=0.2,
+            handlelength=2.2,
+            columnspacing=1.6,
+            handletextpad=0.6,
+        )
         legend.set_in_layout(False)
     return fig
 
 
 def line_keys(names: list[str]) -> list[Line2D]:
     """Legend handles of arms that are drawn as lines."""
-    return [Line2D([], [], color=colour(name), lw=2, linestyle=line(name)["linestyle"], label=label(name))
-            for name in names]
+    return [
+        Line2D(
+            [], [], color=colour(name), lw=2, linestyle=line(name)["linestyle"], label=label(name)
+        )
+        for name in names
+    ]
 
 
 def bar_keys(names: list[str]) -> list[Patch]:
@@ -150,18 +183,28 @@ def png(fig: Figure, alt: str, colours: int = 256) -> bytes:
     about = PngInfo()
     about.add_text("Description", alt)
     picture = Image.open(full).convert("RGB")
-    fixed = [round(255 * part) for ink in (*ARM_COLOURS.values(), INK, "white") for part in to_rgb(ink)]
+    fixed = [
+        round(255 * part) for ink in (*ARM_COLOURS.values(), INK, "white") for part in to_rgb(ink)
+    ]
     chosen = picture.quantize(colours - len(fixed) // 3, dither=Image.Dither.NONE).getpalette()
     palette = Image.new("P", (1, 1))
     palette.putpalette((fixed + chosen)[:768])
-    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(small, "PNG", optimize=True, pnginfo=about)
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(
+        small, "PNG", optimize=True, pnginfo=about
+    )
     return small.getvalue()
 
 
 def svg(fig: Figure, alt: str) -> bytes:
     """A figure as an SVG without a date, so that the same figure is the same file."""
     content = io.BytesIO()
-    fig.savefig(content, format="svg", dpi=DPI, facecolor="white", metadata={"Description": alt, "Date": None})
+    fig.savefig(
+        content,
+        format="svg",
+        dpi=DPI,
+        facecolor="white",
+        metadata={"Description": alt, "Date": None},
+    )
     return content.getvalue()
 
 

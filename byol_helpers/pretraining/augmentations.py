@@ -56,7 +56,11 @@ class View:
         flip = draw.random() < self.flip
         colours = self.colours(draw) if draw.random() < self.jitter else ()
         grey = draw.random() < self.grey
-        sigma = draw.uniform(*self.sigma) * self.size / PUBLISHED_SIZE if draw.random() < self.blur else 0.0
+        sigma = (
+            draw.uniform(*self.sigma) * self.size / PUBLISHED_SIZE
+            if draw.random() < self.blur
+            else 0.0
+        )
         return Drawn(box, flip, colours, grey, sigma, draw.random() < self.solarize)
 
     def crop(self, width: int, height: int, draw: np.random.Generator) -> tuple[int, int, int, int]:
@@ -73,8 +77,10 @@ class View:
     def colours(self, draw: np.random.Generator) -> tuple[tuple[str, float], ...]:
         """Brightness, contrast, saturation and hue in random order, each with its strength."""
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
-        return tuple((name, draw.uniform(middle - strengths[k], middle + strengths[k]))
-                     for k, name, middle in (CHANGES[k] for k in draw.permutation(4)))
+        return tuple(
+            (name, draw.uniform(middle - strengths[k], middle + strengths[k]))
+            for k, name, middle in (CHANGES[k] for k in draw.permutation(4))
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,9 @@ class Drawn:
 
     box: tuple[int, int, int, int]  # left, top, right, bottom in pixels of the picture
     flip: bool
-    colours: tuple[tuple[str, float], ...]  # in their order; factors around 1, hue in turns around 0
+    colours: tuple[
+        tuple[str, float], ...
+    ]  # in their order; factors around 1, hue in turns around 0
     grey: bool
     sigma: float  # of the blur, pixels of the view; 0 for none
     solarize: bool
@@ -105,11 +113,17 @@ def shifted_hue(image: Image.Image, turns: float) -> Image.Image:
     """Rotate the colour circle by ``turns`` in -0.5..0.5, in Pillow's 8-bit HSV."""
     hue, saturation, value = image.convert("HSV").split()
     moved = (np.asarray(hue).astype(np.int16) + round(turns * 255)) % 256
-    return Image.merge("HSV", (Image.fromarray(moved.astype(np.uint8)), saturation, value)).convert("RGB")
+    return Image.merge("HSV", (Image.fromarray(moved.astype(np.uint8)), saturation, value)).convert(
+        "RGB"
+    )
 
 
-COLOURS = {"brightness": enhanced(ImageEnhance.Brightness), "contrast": enhanced(ImageEnhance.Contrast),
-           "saturation": enhanced(ImageEnhance.Color), "hue": shifted_hue}
+COLOURS = {
+    "brightness": enhanced(ImageEnhance.Brightness),
+    "contrast": enhanced(ImageEnhance.Contrast),
+    "saturation": enhanced(ImageEnhance.Color),
+    "hue": shifted_hue,
+}
 
 
 def normalised(image: Image.Image) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """BYOL in one sitting: networks, loss, target update, schedule (Grill et al. 2020; thesis 3.2).
 
-    online:  view  -> encoder f -> projector g -> predictor q      weights theta, trained
-    target:  view' -> encoder f -> projector g                     weights xi, a moving average of theta
+online:  view  -> encoder f -> projector g -> predictor q      weights theta, trained
+target:  view' -> encoder f -> projector g                     weights xi, a moving average of theta
 """
 
 import copy
@@ -33,8 +33,12 @@ def head(inputs: int, hidden: int, output: int, norm: bool = True) -> nn.Sequent
     the batch norm is left out, an ablation of the literature.
     """
     middle = [nn.BatchNorm1d(hidden)] if norm else []
-    return nn.Sequential(nn.Linear(inputs, hidden), *middle, nn.ReLU(inplace=True),
-                         nn.Linear(hidden, output, bias=False))
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        *middle,
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, output, bias=False),
+    )
 
 
 def regression_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -67,12 +71,16 @@ class Seen:
 class BYOL(nn.Module):
     """The two networks. The target starts as a copy of the online network, buffers included."""
 
-    def __init__(self, backbone: nn.Module, hidden: int = 2048, output: int = 256, norm: bool = True):
+    def __init__(
+        self, backbone: nn.Module, hidden: int = 2048, output: int = 256, norm: bool = True
+    ):
         super().__init__()
         self.encoder = backbone
         self.projector = head(backbone.width, hidden, output, norm)
         self.predictor = head(output, hidden, output, norm)
-        self.target = copy.deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(False)
+        self.target = copy.deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(
+            False
+        )
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, Seen]:
         """The loss of both directions, summed and averaged over the batch (0..8), and what the step saw.
@@ -84,8 +92,12 @@ class BYOL(nn.Module):
         predictions = [self.predictor(projection) for projection in projections]
         with torch.no_grad():
             targets = [self.target(view) for view in (first, second)]
-        loss = regression_loss(predictions[0], targets[1]) + regression_loss(predictions[1], targets[0])
-        return loss.mean(), Seen(*(torch.cat(views).detach() for views in (features, projections, targets)))
+        loss = regression_loss(predictions[0], targets[1]) + regression_loss(
+            predictions[1], targets[0]
+        )
+        return loss.mean(), Seen(
+            *(torch.cat(views).detach() for views in (features, projections, targets))
+        )
 
     @torch.no_grad()
     def update_target(self, tau: float) -> None:
@@ -105,5 +117,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
     LARS adapts the step of the first group only; SGD does not look at ``adapt``.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
-    return [{"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "adapt": True},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "adapt": False}]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "adapt": True},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
+    ]

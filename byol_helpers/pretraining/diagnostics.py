@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from byol_helpers.data.images import read_image
+from byol_helpers.coco.images import read_image
 from byol_helpers.pretraining.augmentations import MEAN, STD
 
-NEIGHBOURS, TEMPERATURE = 20, 0.07  # of Wu et al. 2018, section 3.4; they take 200 neighbours of 1.3 million images
+NEIGHBOURS, TEMPERATURE = (
+    20,
+    0.07,
+)  # of Wu et al. 2018, section 3.4; they take 200 neighbours of 1.3 million images
 
 
 def feature_std(features: torch.Tensor) -> float:
@@ -44,7 +47,9 @@ def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
 
     0 where views of an image give the same direction, 2 for unrelated directions, 4 for opposite ones.
     """
-    return float((F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(dim=1).mean())
+    return float(
+        (F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(dim=1).mean()
+    )
 
 
 def mean_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -52,8 +57,14 @@ def mean_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(F.cosine_similarity(first, second, dim=1).mean())
 
 
-def neighbour_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor,
-                       neighbours: int = NEIGHBOURS, temperature: float = TEMPERATURE) -> float:
+def neighbour_accuracy(
+    bank: torch.Tensor,
+    bank_labels: torch.Tensor,
+    queries: torch.Tensor,
+    labels: torch.Tensor,
+    neighbours: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+) -> float:
     """Share of queries [M, D] whose label wins the vote of their nearest vectors of the bank [N, D].
 
     A neighbour votes with weight exp(cosine / temperature) (Wu et al. 2018, equation 7).
@@ -66,7 +77,9 @@ def neighbour_accuracy(bank: torch.Tensor, bank_labels: torch.Tensor, queries: t
 
 
 @torch.inference_mode()
-def neighbours_on_crops(encoder: nn.Module, folder: Path, most: int = 1000, batch: int = 250) -> float:
+def neighbours_on_crops(
+    encoder: nn.Module, folder: Path, most: int = 1000, batch: int = 250
+) -> float:
     """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: a random half asks the other half.
 
     The encoder is used in eval mode. BYOL has never seen the labels; the supervised stand-in was trained on them.
@@ -83,8 +96,12 @@ def neighbours_on_crops(encoder: nn.Module, folder: Path, most: int = 1000, batc
     labels = torch.tensor([ids.index(row["category_id"]) for row in rows])
     was_training, device = encoder.training, next(encoder.parameters()).device
     encoder.eval()
-    features = torch.cat([encoder(_pixels(folder, rows[k:k + batch]).to(device)).cpu()
-                          for k in range(0, len(rows), batch)])
+    features = torch.cat(
+        [
+            encoder(_pixels(folder, rows[k : k + batch]).to(device)).cpu()
+            for k in range(0, len(rows), batch)
+        ]
+    )
     encoder.train(was_training)
     half = len(rows) // 2
     return neighbour_accuracy(features[:half], labels[:half], features[half:], labels[half:])

@@ -21,10 +21,24 @@ class LARS(torch.optim.Optimizer):
         momentum, weight_decay, eta: 0.9, 1e-6 and 1e-3 in BYOL.
     """
 
-    def __init__(self, params: Iterable, lr: float, momentum: float = 0.9, weight_decay: float = 1e-6,
-                 eta: float = 1e-3):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eta": eta,
-                                  "adapt": True})
+    def __init__(
+        self,
+        params: Iterable,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
+        eta: float = 1e-3,
+    ):
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "eta": eta,
+                "adapt": True,
+            },
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> float | None:
@@ -41,7 +55,9 @@ class LARS(torch.optim.Optimizer):
                     ratio = group["eta"] * lengths[0] / lengths[1]
                     update.mul_(torch.where((lengths[0] > 0) & (lengths[1] > 0), ratio, 1.0))
                 state = self.state[weight]
-                velocity = state["velocity"] = state["velocity"] if state else torch.zeros_like(weight)
+                velocity = state["velocity"] = (
+                    state["velocity"] if state else torch.zeros_like(weight)
+                )
                 velocity.mul_(group["momentum"]).add_(update)
                 weight.sub_(velocity, alpha=group["lr"])
         return loss

@@ -8,10 +8,10 @@ from torch.utils.data import Dataset
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional
 
-from byol_helpers.config import Finetune
-from byol_helpers.data.images import read_image
-from byol_helpers.data.layout import Split, instance_mask
-from byol_helpers.training import Item, rng
+from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.images import read_image
+from byol_helpers.core.config import Finetune
+from byol_helpers.training.sampler import Item, rng
 
 
 def fitted(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
@@ -55,14 +55,21 @@ class InstanceDataset(Dataset):
         for annotation in self.split.annotations.get(record["id"], []):
             if annotation.get("iscrowd"):
                 continue
-            mask = torch.from_numpy(instance_mask(annotation, record["height"], record["width"]).astype(np.uint8))
+            mask = torch.from_numpy(
+                instance_mask(annotation, record["height"], record["width"]).astype(np.uint8)
+            )
             if tuple(mask.shape) != size:
-                mask = functional.resize(mask[None], list(size), functional.InterpolationMode.NEAREST)[0]
+                mask = functional.resize(
+                    mask[None], list(size), functional.InterpolationMode.NEAREST
+                )[0]
             if mask.any():
                 masks.append(mask)
                 labels.append(self.labels[annotation["category_id"]])
-        return {"boxes": torch.zeros(0, 4), "labels": torch.tensor(labels, dtype=torch.int64),
-                "masks": torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.uint8)}
+        return {
+            "boxes": torch.zeros(0, 4),
+            "labels": torch.tensor(labels, dtype=torch.int64),
+            "masks": torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.uint8),
+        }
 
 
 def collate(batch: list) -> tuple[list[torch.Tensor], list[dict]]:

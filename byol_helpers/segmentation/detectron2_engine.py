@@ -21,10 +21,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
 
-from byol_helpers.config import Finetune, Profile
-from byol_helpers.data.layout import Split, load_split
-from byol_helpers.runs import Progress, Run, replacing, write_text
-from byol_helpers.segmentation.conditions import (
+from byol_helpers.coco.dataset import Split, load_split
+from byol_helpers.core.config import Finetune, Profile
+from byol_helpers.core.files import replacing, write_text
+from byol_helpers.core.progress import Progress
+from byol_helpers.core.stage import Run
+from byol_helpers.core.weights import load_exactly
+from byol_helpers.segmentation.dataset import InstanceDataset, fitted
+from byol_helpers.segmentation.shared_settings import (
     DETECTIONS,
     MEAN,
     SCORE_THRESHOLD,
@@ -33,22 +37,21 @@ from byol_helpers.segmentation.conditions import (
     WARMUP_FROM,
     plan_of,
 )
-from byol_helpers.segmentation.dataset import InstanceDataset, fitted
-from byol_helpers.training import (
-    CHECKPOINT,
-    Item,
-    Medians,
-    Plan,
-    StepBatches,
-    clock,
-    not_finite,
-    step_seed,
-    write_csv,
-)
-from byol_helpers.weights import load_exactly
+from byol_helpers.training.loop import CHECKPOINT, Plan, clock, not_finite, step_seed
+from byol_helpers.training.metrics import Medians, write_csv
+from byol_helpers.training.sampler import Item, StepBatches
 
 BODY = "backbone.bottom_up."  # where detectron2 keeps the ResNet below a feature pyramid
-LOGGED = ("total_loss", "loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc", "lr", *SIGNALS)
+LOGGED = (
+    "total_loss",
+    "loss_cls",
+    "loss_box_reg",
+    "loss_mask",
+    "loss_rpn_cls",
+    "loss_rpn_loc",
+    "lr",
+    *SIGNALS,
+)
 
 
 def configuration(depth: int, classes: int, settings: Finetune) -> CfgNode:
@@ -60,14 +63,24 @@ def configuration(depth: int, classes: int, settings: Finetune) -> CfgNode:
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     cfg.MODEL.MASK_ON = True
-    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = [255 * value for value in MEAN], [255 * value for value in STD]
+    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = (
+        [255 * value for value in MEAN],
+        [255 * value for value in STD],
+    )
     _set_backbone(cfg, depth, settings)
     _set_heads(cfg, classes, settings)
     cfg.INPUT.FORMAT, cfg.INPUT.MASK_FORMAT = "RGB", "bitmask"
-    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = tuple(settings.short_side), settings.long_side
+    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (
+        tuple(settings.short_side),
+        settings.long_side,
+    )
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = settings.short_side[-1], settings.long_side
     cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER = settings.batch_size, settings.steps
-    cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.GAMMA = settings.learning_rate, tuple(settings.decay_steps), 0.1
+    cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.GAMMA = (
+        settings.learning_rate,
+        tuple(settings.decay_steps),
+        0.1,
+    )
     cfg.SOLVER.WARMUP_FACTOR, cfg.SOLVER.WARMUP_ITERS = WARMUP_FROM, settings.warmup_steps
     cfg.SOLVER.MOMENTUM, cfg.SOLVER.WEIGHT_DECAY = settings.momentum, settings.weight_decay
     cfg.SOLVER.WEIGHT_DECAY_NORM = 0.0
@@ -78,7 +91,10 @@ def configuration(depth: int, classes: int, settings: Finetune) -> CfgNode:
 
 def _set_backbone(cfg: CfgNode, depth: int, settings: Finetune) -> None:
     frozen = settings.norm_policy == "frozen"
-    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_resnet_fpn_backbone", 2 if frozen else 0
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = (
+        "build_resnet_fpn_backbone",
+        2 if frozen else 0,
+    )
     net, stages = cfg.MODEL.RESNETS, ["res2", "res3", "res4", "res5"]
     net.DEPTH, net.NORM, net.STRIDE_IN_1X1 = depth, "FrozenBN" if frozen else "BN", False
     net.RES2_OUT_CHANNELS = 64 if depth == 18 else 256
@@ -88,19 +104,32 @@ def _set_backbone(cfg: CfgNode, depth: int, settings: Finetune) -> None:
 
 def _set_heads(cfg: CfgNode, classes: int, settings: Finetune) -> None:
     cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[size] for size in settings.anchor_sizes]
-    rpn, heads, box, mask = (cfg.MODEL[name] for name in ("RPN", "ROI_HEADS", "ROI_BOX_HEAD", "ROI_MASK_HEAD"))
+    rpn, heads, box, mask = (
+        cfg.MODEL[name] for name in ("RPN", "ROI_HEADS", "ROI_BOX_HEAD", "ROI_MASK_HEAD")
+    )
     rpn.IN_FEATURES, rpn.BATCH_SIZE_PER_IMAGE = ["p2", "p3", "p4", "p5", "p6"], settings.rpn_samples
     rpn.PRE_NMS_TOPK_TRAIN, rpn.PRE_NMS_TOPK_TEST = 2 * settings.proposals, settings.proposals
     rpn.POST_NMS_TOPK_TRAIN = rpn.POST_NMS_TOPK_TEST = settings.proposals
-    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = "StandardROIHeads", ["p2", "p3", "p4", "p5"], classes
+    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = (
+        "StandardROIHeads",
+        ["p2", "p3", "p4", "p5"],
+        classes,
+    )
     heads.BATCH_SIZE_PER_IMAGE, heads.SCORE_THRESH_TEST = settings.roi_samples, SCORE_THRESHOLD
     cfg.TEST.DETECTIONS_PER_IMAGE = DETECTIONS
-    box.NAME, box.NUM_FC, box.FC_DIM, box.POOLER_RESOLUTION = "FastRCNNConvFCHead", 2, settings.box_features, 7
+    box.NAME, box.NUM_FC, box.FC_DIM, box.POOLER_RESOLUTION = (
+        "FastRCNNConvFCHead",
+        2,
+        settings.box_features,
+        7,
+    )
     mask.NAME, mask.NUM_CONV, mask.POOLER_RESOLUTION = "MaskRCNNConvUpsampleHead", 4, 14
     mask.CONV_DIM = settings.mask_channels
 
 
-def build(depth: int, classes: int, settings: Finetune, seed: int, weights: dict | None = None) -> nn.Module:
+def build(
+    depth: int, classes: int, settings: Finetune, seed: int, weights: dict | None = None
+) -> nn.Module:
     """detectron2's ``GeneralizedRCNN`` on R18-FPN or R50-FPN.
 
     Args:
@@ -114,7 +143,10 @@ def build(depth: int, classes: int, settings: Finetune, seed: int, weights: dict
     network = build_model(configuration(depth, classes, settings))
     network.test_size = settings.short_side[-1], settings.long_side  # pixels; for detect
     if weights is not None:
-        load_exactly(network.backbone.bottom_up, {name.removeprefix(BODY): value for name, value in weights.items()})
+        load_exactly(
+            network.backbone.bottom_up,
+            {name.removeprefix(BODY): value for name, value in weights.items()},
+        )
     return network
 
 
@@ -126,8 +158,12 @@ class InDetectron2sForm(Dataset):
 
     def __getitem__(self, item: Item) -> dict:
         image, target = self.dataset[item]
-        instances = Instances(tuple(image.shape[-2:]), gt_boxes=Boxes(target["boxes"]),
-                              gt_classes=target["labels"] - 1, gt_masks=BitMasks(target["masks"]))
+        instances = Instances(
+            tuple(image.shape[-2:]),
+            gt_boxes=Boxes(target["boxes"]),
+            gt_classes=target["labels"] - 1,
+            gt_masks=BitMasks(target["masks"]),
+        )
         return {"image": 255 * image, "instances": instances}
 
 
@@ -156,8 +192,11 @@ class Recorder(HookBase):
 
     def after_step(self) -> None:
         step, latest = self.trainer.iter + 1, get_event_storage().latest()
-        values = {name: float(latest[name][0]) for name in LOGGED
-                  if name in latest and latest[name][1] == self.trainer.iter}
+        values = {
+            name: float(latest[name][0])
+            for name in LOGGED
+            if name in latest and latest[name][1] == self.trainer.iter
+        }
         self.medians.add(step, values | {"seconds": clock() - self.started})
         self.progress.update()
         if step % self.plan.checkpoint_every == 0 or step == self.plan.steps:
@@ -171,7 +210,9 @@ class Recorder(HookBase):
             self.progress.close()
 
 
-def train(profile: Profile, split: Split, folder: Path, title: str, seed: int, weights: dict | None) -> nn.Module:
+def train(
+    profile: Profile, split: Split, folder: Path, title: str, seed: int, weights: dict | None
+) -> nn.Module:
     """Fine-tune one arm under detectron2's ``SimpleTrainer``; arguments, files and resume as in ``torchvision_engine``.
 
     ``folder/config.yaml`` is the config, for detectron2's own tools.
@@ -184,7 +225,9 @@ def train(profile: Profile, split: Split, folder: Path, title: str, seed: int, w
     network = build(profile.depth, len(split.categories), settings, seed, weights)
     optimizer = build_optimizer(cfg, network)
     trainer = SimpleTrainer(network, None, optimizer)
-    trainer.register_hooks([hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)), Recorder(plan)])
+    trainer.register_hooks(
+        [hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)), Recorder(plan)]
+    )
     first, last = 0, folder / CHECKPOINT
     if last.exists():
         kept = torch.load(last, map_location="cpu", weights_only=True)
@@ -193,13 +236,22 @@ def train(profile: Profile, split: Split, folder: Path, title: str, seed: int, w
         first = trainer.iter + 1
     images = InDetectron2sForm(InstanceDataset(split, settings, seed))
     batches = StepBatches(len(split.images), plan.batch_size, seed, first, plan.steps)
-    trainer.data_loader = DataLoader(images, batch_sampler=batches, num_workers=plan.workers, collate_fn=list,
-                                     generator=torch.Generator())  # its start takes nothing from the step's draws
-    logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)  # a traceback where one line will do
+    trainer.data_loader = DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=plan.workers,
+        collate_fn=list,
+        generator=torch.Generator(),
+    )  # its start takes nothing from the step's draws
+    logging.getLogger("detectron2.engine.train_loop").setLevel(
+        logging.CRITICAL
+    )  # a traceback where one line will do
     try:
         trainer.train(first, plan.steps)
     except FloatingPointError:
-        raise not_finite(plan, "not finite", trainer.iter + 1, optimizer.param_groups[0]["lr"]) from None
+        raise not_finite(
+            plan, "not finite", trainer.iter + 1, optimizer.param_groups[0]["lr"]
+        ) from None
     return network.cpu().eval()
 
 
@@ -207,10 +259,18 @@ def train(profile: Profile, split: Split, folder: Path, title: str, seed: int, w
 def detect(network: nn.Module, image: torch.Tensor) -> dict[str, np.ndarray]:
     """What a network in eval mode finds in one image; as in ``torchvision_engine``."""
     height, width = image.shape[-2:]
-    resized = functional.resize(image, list(fitted(height, width, *network.test_size)), antialias=True)
-    found = network([{"image": 255 * resized, "height": height, "width": width}])[0]["instances"].to("cpu")
-    return {"boxes": found.pred_boxes.tensor.numpy(), "labels": found.pred_classes.numpy(),
-            "scores": found.scores.numpy(), "masks": found.pred_masks.numpy()}
+    resized = functional.resize(
+        image, list(fitted(height, width, *network.test_size)), antialias=True
+    )
+    found = network([{"image": 255 * resized, "height": height, "width": width}])[0][
+        "instances"
+    ].to("cpu")
+    return {
+        "boxes": found.pred_boxes.tensor.numpy(),
+        "labels": found.pred_classes.numpy(),
+        "scores": found.scores.numpy(),
+        "masks": found.pred_masks.numpy(),
+    }
 
 
 def register(run: Run) -> list[str]:

@@ -23,30 +23,47 @@ from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.transforms.v2 import functional
 
-from byol_helpers.config import Finetune, Profile
-from byol_helpers.data.layout import Split
-from byol_helpers.segmentation.conditions import DETECTIONS, MEAN, SCORE_THRESHOLD, SIGNALS, STD, plan_of, schedule
+from byol_helpers.coco.dataset import Split
+from byol_helpers.core.config import Finetune, Profile
+from byol_helpers.core.weights import load_exactly
 from byol_helpers.segmentation.dataset import InstanceDataset, collate, fitted
-from byol_helpers.segmentation.signals import recording
-from byol_helpers.training import Plan, StepModule, fit
-from byol_helpers.weights import load_exactly
+from byol_helpers.segmentation.shared_settings import (
+    DETECTIONS,
+    MEAN,
+    SCORE_THRESHOLD,
+    SIGNALS,
+    STD,
+    plan_of,
+    schedule,
+)
+from byol_helpers.segmentation.training_metrics import recording
+from byol_helpers.training.loop import Plan, StepModule, fit
 
 FROZEN_STAGES = ("conv1", "bn1", "layer1")  # detectron2's FREEZE_AT 2
-DETECTRON2_NAMES = {"loss_classifier": "loss_cls", "loss_box_reg": "loss_box_reg", "loss_mask": "loss_mask",
-                    "loss_objectness": "loss_rpn_cls", "loss_rpn_box_reg": "loss_rpn_loc"}
+DETECTRON2_NAMES = {
+    "loss_classifier": "loss_cls",
+    "loss_box_reg": "loss_box_reg",
+    "loss_mask": "loss_mask",
+    "loss_objectness": "loss_rpn_cls",
+    "loss_rpn_box_reg": "loss_rpn_loc",
+}
 
 
 class Resize(GeneralizedRCNNTransform):
     """torchvision's transform, resizing with antialiasing as the training images were resized."""
 
-    def resize(self, image: torch.Tensor, target: dict | None = None) -> tuple[torch.Tensor, dict | None]:
+    def resize(
+        self, image: torch.Tensor, target: dict | None = None
+    ) -> tuple[torch.Tensor, dict | None]:
         """[3, H, W] to the test size; training images come in the right size and are left alone."""
         if self.training:
             return image, target
         height, width = fitted(*image.shape[-2:], self.min_size[-1], self.max_size)
         return functional.resize(image, [height, width], antialias=True), target
 
-    def postprocess(self, result: list[dict], image_shapes: list, original_image_sizes: list) -> list[dict]:
+    def postprocess(
+        self, result: list[dict], image_shapes: list, original_image_sizes: list
+    ) -> list[dict]:
         """Boxes and masks in the size of the picture. The masks are bool instead of float, made one by one: a
         hundred of them on a photograph of 12 megapixels are 1.2 GB, and not 10."""
         if self.training:
@@ -60,7 +77,9 @@ class Resize(GeneralizedRCNNTransform):
         return result
 
 
-def backbone(depth: int, settings: Finetune, weights: dict[str, torch.Tensor] | None) -> BackboneWithFPN:
+def backbone(
+    depth: int, settings: Finetune, weights: dict[str, torch.Tensor] | None
+) -> BackboneWithFPN:
     """A ResNet with a feature pyramid.
 
     Args:
@@ -81,11 +100,18 @@ def backbone(depth: int, settings: Finetune, weights: dict[str, torch.Tensor] | 
         for name, parameter in body.named_parameters():
             parameter.requires_grad_(not name.startswith(FROZEN_STAGES))
     width = 64 if depth == 18 else 256
-    return BackboneWithFPN(body, {f"layer{i + 1}": str(i) for i in range(4)}, [width * 2**i for i in range(4)],
-                           settings.fpn_channels, extra_blocks=LastLevelMaxPool())
+    return BackboneWithFPN(
+        body,
+        {f"layer{i + 1}": str(i) for i in range(4)},
+        [width * 2**i for i in range(4)],
+        settings.fpn_channels,
+        extra_blocks=LastLevelMaxPool(),
+    )
 
 
-def build(depth: int, classes: int, settings: Finetune, seed: int, weights: dict | None = None) -> MaskRCNN:
+def build(
+    depth: int, classes: int, settings: Finetune, seed: int, weights: dict | None = None
+) -> MaskRCNN:
     """Mask R-CNN on R18-FPN or R50-FPN.
 
     Args:
@@ -100,18 +126,25 @@ def build(depth: int, classes: int, settings: Finetune, seed: int, weights: dict
     pyramid = backbone(depth, settings, weights)
     model = MaskRCNN(
         pyramid,
-        rpn_anchor_generator=AnchorGenerator(tuple((size,) for size in settings.anchor_sizes), ((0.5, 1.0, 2.0),) * 5),
-        rpn_pre_nms_top_n_train=2 * settings.proposals, rpn_pre_nms_top_n_test=settings.proposals,
-        rpn_post_nms_top_n_train=settings.proposals, rpn_post_nms_top_n_test=settings.proposals,
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((size,) for size in settings.anchor_sizes), ((0.5, 1.0, 2.0),) * 5
+        ),
+        rpn_pre_nms_top_n_train=2 * settings.proposals,
+        rpn_pre_nms_top_n_test=settings.proposals,
+        rpn_post_nms_top_n_train=settings.proposals,
+        rpn_post_nms_top_n_test=settings.proposals,
         rpn_batch_size_per_image=settings.rpn_samples,
         box_roi_pool=MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
         box_head=TwoMLPHead(channels * 7 * 7, settings.box_features),
         box_predictor=FastRCNNPredictor(settings.box_features, classes + 1),
         box_batch_size_per_image=settings.roi_samples,
-        box_score_thresh=SCORE_THRESHOLD, box_detections_per_img=DETECTIONS,
+        box_score_thresh=SCORE_THRESHOLD,
+        box_detections_per_img=DETECTIONS,
         mask_roi_pool=MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2),
         mask_head=MaskRCNNHeads(channels, (settings.mask_channels,) * 4, dilation=1),
-        mask_predictor=MaskRCNNPredictor(settings.mask_channels, settings.mask_channels, classes + 1),
+        mask_predictor=MaskRCNNPredictor(
+            settings.mask_channels, settings.mask_channels, classes + 1
+        ),
     )
     model.transform = Resize(settings.short_side, settings.long_side, MEAN, STD)
     _start_heads(model.roi_heads)
@@ -126,11 +159,19 @@ def _start_heads(heads: RoIHeads) -> None:
     """
     for layer in (heads.box_head.fc6, heads.box_head.fc7):
         nn.init.kaiming_uniform_(layer.weight, a=1)  # what Caffe2 calls Xavier
-    predictors = {heads.box_predictor.cls_score: 0.01, heads.box_predictor.bbox_pred: 0.001,
-                  heads.mask_predictor.mask_fcn_logits: 0.001}
+    predictors = {
+        heads.box_predictor.cls_score: 0.01,
+        heads.box_predictor.bbox_pred: 0.001,
+        heads.mask_predictor.mask_fcn_logits: 0.001,
+    }
     for layer, spread in predictors.items():
         nn.init.normal_(layer.weight, std=spread)
-    for layer in (heads.box_head.fc6, heads.box_head.fc7, heads.mask_predictor.conv5_mask, *predictors):
+    for layer in (
+        heads.box_head.fc6,
+        heads.box_head.fc7,
+        heads.mask_predictor.conv5_mask,
+        *predictors,
+    ):
         nn.init.zeros_(layer.bias)
 
 
@@ -143,24 +184,40 @@ class MaskRCNNModule(StepModule):
 
     def configure_optimizers(self) -> dict:
         trained = [p for p in self.network.parameters() if p.requires_grad]
-        norms = {id(p) for m in self.network.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters()}
-        groups = [{"params": [p for p in trained if id(p) not in norms]},
-                  {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0}]
+        norms = {
+            id(p)
+            for m in self.network.modules()
+            if isinstance(m, torch.nn.BatchNorm2d)
+            for p in m.parameters()
+        }
+        groups = [
+            {"params": [p for p in trained if id(p) not in norms]},
+            {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0},
+        ]
         settings = self.settings
-        return self.sgd([group for group in groups if group["params"]], settings.learning_rate, settings.momentum,
-                        settings.weight_decay, lambda step: schedule(step, settings))
+        return self.sgd(
+            [group for group in groups if group["params"]],
+            settings.learning_rate,
+            settings.momentum,
+            settings.weight_decay,
+            lambda step: schedule(step, settings),
+        )
 
     def training_step(self, batch: tuple, _: int) -> torch.Tensor:
         with recording() as signals:
             losses = {DETECTRON2_NAMES[name]: value for name, value in self.network(*batch).items()}
         total = sum(losses.values())
-        self.values = {"total_loss": total.item()} | {name: value.item() for name, value in losses.items()}
+        self.values = {"total_loss": total.item()} | {
+            name: value.item() for name, value in losses.items()
+        }
         self.values |= {"lr": self.optimizers().param_groups[0]["lr"]}
         self.values |= {name: signals[name] for name in SIGNALS}
         return total
 
 
-def train(profile: Profile, split: Split, folder: Path, title: str, seed: int, weights: dict | None) -> MaskRCNN:
+def train(
+    profile: Profile, split: Split, folder: Path, title: str, seed: int, weights: dict | None
+) -> MaskRCNN:
     """Fine-tune one arm, going on from ``folder/last.ckpt`` if there is one, and return the network in eval mode.
 
     Args:
@@ -190,5 +247,9 @@ def detect(network: MaskRCNN, image: torch.Tensor) -> dict[str, np.ndarray]:
     """
     device = next(network.parameters()).device
     found = {key: value.cpu().numpy() for key, value in network([image.to(device)])[0].items()}
-    return {"boxes": found["boxes"], "labels": found["labels"] - 1, "scores": found["scores"],
-            "masks": found["masks"][:, 0]}
+    return {
+        "boxes": found["boxes"],
+        "labels": found["labels"] - 1,
+        "scores": found["scores"],
+        "masks": found["masks"][:, 0],
+    }

@@ -1,0 +1,215 @@
+"""The bridge from pretraining to Mask R-CNN: files of plain tensors under torchvision's names, and their proof.
+
+A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lies a JSON file that says where the
+tensors come from and how pictures must be normalised for them.
+"""
+
+import re
+from pathlib import Path
+
+import torch
+from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet
+
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import replacing, sha256, write_json
+from byol_helpers.core.weights import fit_exactly, load_tensors, read_plain
+
+IMAGENET = {18: ResNet18_Weights.IMAGENET1K_V1, 50: ResNet50_Weights.IMAGENET1K_V1}
+SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
+SLOW = {
+    "momentum",
+    "target",
+    "teacher",
+    "ema",
+    "k",
+    "key",
+}  # words in the names of networks that follow another one
+NORMALISATION = {
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "range": "0..1",
+    "channels": "RGB",
+}
+
+
+def export(tensors: dict[str, torch.Tensor], path: Path, source: dict) -> Path:
+    """Write a backbone's tensors (``fc`` dropped) and the JSON file beside it.
+
+    Args:
+        tensors: a torchvision ResNet's state.
+        path: for example ``weights/byol.pth``.
+        source: what the JSON file says about their origin.
+    """
+    kept = {
+        name: value.contiguous() for name, value in tensors.items() if not name.startswith("fc.")
+    }
+    with replacing(path) as part:
+        torch.save(kept, part)
+    write_json(
+        path.with_suffix(".json"),
+        {
+            "sha256": sha256(path),
+            "tensors": len(kept),
+            "source": source,
+            "normalisation": NORMALISATION,
+        },
+    )
+    return path
+
+
+def load(path: Path) -> dict[str, torch.Tensor]:
+    """Read a backbone file; a pickle that holds more than tensors is refused, not run."""
+    return {
+        name: value
+        for name, value in load_tensors(Path(path)).items()
+        if not name.startswith("fc.")
+    }
+
+
+def encoder_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The trained encoder in a checkpoint of the stages pretrain (the online encoder, not the target) or supervised."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    for prefix in ("network.encoder.", "network."):
+        found = {
+            name.removeprefix(prefix): value
+            for name, value in state.items()
+            if name.startswith(prefix)
+        }
+        if found:
+            return found
+    raise UserError(f"{checkpoint}: holds no encoder; run the stage that writes it again")
+
+
+def imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dict]:
+    """torchvision's IMAGENET1K_V1 weights, downloaded or from a file; nothing else is taken in their place.
+
+    The file must be torchvision's: its published name ends in the first eight digits of its SHA-256.
+    """
+    weights = IMAGENET[depth]
+    published = re.search(r"-([0-9a-f]{8})\.pth$", weights.url).group(1)
+    if file is not None:
+        tensors = load(Path(file))
+        if not sha256(Path(file)).startswith(published):
+            raise UserError(
+                f"{file}: not torchvision's {weights} (its SHA-256 begins with {published}); "
+                "download it again"
+            )
+        return tensors, {"kind": "ImageNet", "weights": str(weights), "from": "file"}
+    try:
+        tensors = weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"the ImageNet weights {weights} could not be downloaded ({error}); copy the file "
+            f"{Path(weights.url).name} here and pass --set supervised.weights_file=FILE"
+        ) from None
+    return tensors, {"kind": "ImageNet", "weights": str(weights), "from": "download"}
+
+
+def adopt(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], dict]:
+    """The ResNet inside somebody else's checkpoint, under torchvision's names, and where it was found.
+
+    Known by what they call the first convolution: torchvision and timm (``conv1``), lightly (``backbone.0``),
+    solo-learn (``backbone.conv1``), MoCo (``module.encoder_q.conv1``, ``module.base_encoder.conv1``), DataParallel
+    (``module.conv1``), alone or inside ``state_dict``, ``model`` or another key. Of an online and a momentum network
+    the online one is taken. What is not part of the ResNet (heads, optimiser, queue) is left out.
+
+    Raises:
+        UserError: no ResNet inside, more than one, another depth, or a file that needs code to be opened.
+    """
+    held = _flattened(read_plain(Path(path)))
+    prefixes = {}
+    for name, value in held.items():
+        first = re.fullmatch(r"((?:.*\.)?)(conv1|0)\.weight", name)
+        if (
+            first
+            and tuple(value.shape) == (64, 3, 7, 7)
+            and not SLOW & set(re.split(r"[._]", first[1].lower()))
+        ):
+            prefixes[first[1]] = first[2]
+    if len(prefixes) != 1:
+        inside = (
+            f"{len(prefixes)} ({', '.join(sorted(prefixes))})"
+            if prefixes
+            else f"none among {len(held)} tensors"
+        )
+        raise UserError(
+            f"{path}: one ResNet is needed, found {inside}; save the state of the backbone alone with "
+            "torch.save(backbone.state_dict(), file)"
+        )
+    ((prefix, stem),) = prefixes.items()
+    names = {name: name.removeprefix(prefix) for name in held if name.startswith(prefix)}
+    if stem == "0":  # torch.nn.Sequential over the children of a torchvision ResNet
+        names = {
+            old: re.sub(r"^(\d+)", lambda match: SEQUENTIAL.get(match[1], match[1]), new)
+            for old, new in names.items()
+        }
+    with torch.device("meta"):  # names and shapes alone
+        network = getattr(resnet, f"resnet{depth}")(weights=None)
+    del network.fc
+    roots = tuple(f"{name}." for name, _ in network.named_children())
+    tensors = {new: held[old] for old, new in names.items() if new.startswith(roots)}
+    try:
+        fit_exactly(network, tensors)
+    except UserError as error:
+        raise UserError(f"{path}: no ResNet-{depth}: {error}") from None
+    return tensors, {
+        "file": Path(path).name,
+        "sha256": sha256(path),
+        "prefix": prefix,
+        "tensors left out": len(held) - len(tensors),
+    }
+
+
+def _flattened(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
+    """All tensors of nested dictionaries, their keys joined by dots."""
+    if isinstance(value, torch.Tensor):
+        return {prefix: value}
+    if not isinstance(value, dict):
+        return {}
+    return {
+        name: tensor
+        for key, item in value.items()
+        for name, tensor in _flattened(item, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def to_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """torchvision's names as detectron2's: ``layer1.0.bn1`` -> ``backbone.bottom_up.res2.0.conv1.norm``."""
+    renamed = {}
+    for name, value in tensors.items():
+        if name.startswith("fc.") or name.endswith("num_batches_tracked"):
+            continue
+        name = re.sub(r"bn(\d)", r"conv\1.norm", name)
+        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
+        name = re.sub(r"layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
+        if not name.startswith("res"):
+            name = f"stem.{name}"
+        renamed[f"backbone.bottom_up.{name}"] = value
+    return renamed
+
+
+@torch.inference_mode()
+def feature_differences(
+    first: torch.nn.Module, second: torch.nn.Module, images: torch.Tensor
+) -> dict[str, float]:
+    """Largest absolute difference of layer1 to layer4 (detectron2: res2 to res5) of two ResNets.
+
+    Both in eval mode, on the same normalised images [N, 3, H, W]; each may be torchvision's or detectron2's
+    (``backbone.bottom_up``). 0.0 everywhere proves a transfer, 1e-4 of the features' size does for other norm layers;
+    anything else disproves it.
+    """
+    outputs = []
+    for network in (first, second):
+        was_training = network.training
+        outputs.append(_stages(network.eval(), images))
+        network.train(was_training)
+    return {name: float((outputs[0][name] - outputs[1][name]).abs().max()) for name in outputs[0]}
+
+
+def _stages(network: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    if not hasattr(network, "layer1"):  # detectron2's gives its stages itself
+        return {f"layer{int(name[-1]) - 1}": value for name, value in network(images).items()}
+    x, kept = network.maxpool(network.relu(network.bn1(network.conv1(images)))), {}
+    for name in ("layer1", "layer2", "layer3", "layer4"):
+        x = kept[name] = getattr(network, name)(x)
+    return kept

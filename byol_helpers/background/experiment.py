@@ -1,0 +1,279 @@
+"""Scoring background removal on test images (thesis 4.6.4, table 4.4), without a model in memory."""
+
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from byol_helpers.background.baselines import METHODS
+from byol_helpers.background.removal import choose_instances, remove_background, union
+from byol_helpers.background.scores import SCORES, score
+from byol_helpers.coco.images import read_image
+from byol_helpers.core.bootstrap import mean_interval
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json, write_bytes
+from byol_helpers.core.progress import Progress
+
+KEPT = {
+    "confident": "the most confident detection",
+    "largest": "the largest detection",
+    "all": "all detections",
+}
+Keep = Callable[
+    [dict, np.ndarray], tuple[np.ndarray, int]
+]  # image entry, pixels -> mask, detections joined
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all methods are scored on, and how their intervals are drawn.
+
+    Args:
+        ground_truth: COCO JSON of the test split.
+        image_root: folder that ``file_name`` in it starts from.
+        images: how many images the thesis's table takes, at most.
+        seed: of the choice of images and of the draws of the bootstrap.
+        replicates, confidence: of the bootstrap, as in ``resampling.mean_interval``.
+    """
+
+    ground_truth: Path
+    image_root: Path
+    images: int
+    seed: int
+    replicates: int = 1000
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The images that every arm is scored on, and in words how they were chosen.
+
+    ``single`` is true where each has one instance, as the thesis assumes; otherwise all instances of an image
+    count.
+    """
+
+    images: list[dict]  # COCO image entries, by id
+    instances: dict[int, list[dict]]  # image id -> its annotations
+    rule: str
+    single: bool
+
+
+def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
+    """Choose test images by a rule that looks at the annotations only, so that all arms get the same ones.
+
+    Images with exactly one instance, and that not a crowd, in an order drawn by the seed; where there is
+    none, images with any number of instances and no crowd. A smaller number is a part of a larger one with
+    the same seed.
+
+    Args:
+        ground_truth: COCO JSON of the test split.
+        images: how many at most.
+        seed: of the draw.
+
+    Raises:
+        UserError: the file is missing or not JSON, or no image in it fits.
+    """
+    every = all_images(ground_truth)
+    alone = [image for image in every.images if len(every.instances[image["id"]]) == 1]
+    fitting = alone or every.images
+    if alone:
+        kind = "images with exactly one instance and no crowd"
+    else:
+        kind = "images with several instances, joined by union, and no crowd, because none has exactly one"
+    if len(fitting) > images:
+        drawn = f"{images} of {len(fitting)}, drawn with seed {seed}"
+    else:
+        drawn = f"all there are: {len(fitting)}, of {images} asked for"
+    # A hash instead of a random generator: the same order with every version of every library.
+    fitting = sorted(fitting, key=lambda i: hashlib.sha256(f"{seed}:{i['id']}".encode()).digest())[
+        :images
+    ]
+    chosen = sorted(fitting, key=lambda image: image["id"])
+    return Chosen(
+        chosen,
+        {image["id"]: every.instances[image["id"]] for image in chosen},
+        f"{kind}; {drawn}",
+        bool(alone),
+    )
+
+
+def all_images(ground_truth: Path) -> Chosen:
+    """Every test image with at least one instance and no crowd, however many instances it has.
+
+    Raises:
+        UserError: the file is missing or not JSON, or no image in it fits.
+    """
+    coco = read_json(ground_truth)
+    of_image = defaultdict(list)
+    for annotation in coco["annotations"]:
+        of_image[annotation["image_id"]].append(annotation)
+    clean = [
+        image
+        for image in sorted(coco["images"], key=lambda image: image["id"])
+        if of_image[image["id"]] and not any(a.get("iscrowd", 0) for a in of_image[image["id"]])
+    ]
+    if not clean:
+        raise UserError(
+            f"{ground_truth}: no image has instances and no crowd; choose another test split"
+        )
+    rule = f"all {len(clean)} images with instances and no crowd, the instances of an image joined by union"
+    return Chosen(clean, {image["id"]: of_image[image["id"]] for image in clean}, rule, False)
+
+
+def score_removals(
+    task: Task, detections: Path, score_threshold: float, rule: str, out: Path
+) -> dict:
+    """Cut out the objects that a model found, and compare with the cut-outs by the annotations.
+
+    Writes ``<out>/<image id>.png``, the cut-out on black, for each chosen image, and beside ``out`` the same
+    for the annotations in ``ground-truth/``, which all arms share.
+
+    Args:
+        task: the images.
+        detections: COCO results JSON with masks in RLE.
+        score_threshold: detections with a lower score are not used; 0 to 1.
+        rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``. Where no image has a single
+            instance, ``all`` is used whatever was asked, because the truth then is a union too; the result
+            says so.
+        out: folder of this arm.
+
+    Returns:
+        ``images``, how many; ``rule``, in words; ``empty``, the number of images in which nothing was found
+        (cut-out black throughout); ``scores``, for each of ``SCORES`` the mean over images as ``value`` with its
+        bootstrap interval ``low`` to ``high``; ``per_image``, a list with ``image_id``, ``file_name``,
+        ``instances`` (how many were joined) and the scores. ``all_images`` holds the same for all images with
+        instances and no crowd, with the rule ``all``; ``bootstrap`` the seed, replicates and confidence.
+
+    Raises:
+        UserError: a file is missing, broken, or does not belong to the others.
+    """
+    chosen, every = (
+        choose_images(task.ground_truth, task.images, task.seed),
+        all_images(task.ground_truth),
+    )
+    found = _detections(detections, task.ground_truth)
+
+    def scored(images: Chosen, out: Path | None) -> dict:
+        used = rule if images.single else "all"
+        instead = f", in place of the rule {rule!r}" if images is chosen and used != rule else ""
+
+        def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
+            kept = choose_instances(found[entry["id"]], used, score_threshold)
+            return _mask(kept, image.shape[:2], entry, detections), len(kept)
+
+        kept = f"{KEPT[used]} with a score of at least {score_threshold:g}{instead}"
+        return _summary(task, images, kept, _rows(task, images, keep, out))
+
+    return scored(chosen, out) | {"all_images": scored(every, None), "bootstrap": _bootstrap(task)}
+
+
+def score_baseline(task: Task, method: str) -> dict:
+    """The same for a method that needs no model, on the same images and in the same format; no pictures.
+
+    Args:
+        task: the images.
+        method: a key of ``baselines.METHODS``; ``keep-everything`` is the zero point of the cosine similarity: only
+            what lies above it was earned.
+    """
+    chosen, every = (
+        choose_images(task.ground_truth, task.images, task.seed),
+        all_images(task.ground_truth),
+    )
+    progress = Progress(f"background/{method}", len(every.images), "images")
+
+    def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
+        progress.update()
+        return METHODS[method](image), 0
+
+    kept = f"what the method {method} takes for the object"
+    rows = _rows(task, every, keep, None)
+    progress.close()
+    ids = {image["id"] for image in chosen.images}
+    return _summary(task, chosen, kept, [row for row in rows if row["image_id"] in ids]) | {
+        "all_images": _summary(task, every, kept, rows),
+        "bootstrap": _bootstrap(task),
+    }
+
+
+def _rows(task: Task, chosen: Chosen, keep: Keep, out: Path | None) -> list[dict]:
+    """One row of scores for each image; with ``out``, the cut-outs as pictures too."""
+    rows = []
+    for entry in chosen.images:
+        image = read_image(Path(task.image_root) / entry["file_name"])
+        true = _mask(chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth)
+        predicted, instances = keep(entry, image)
+        rows.append(
+            {
+                "image_id": entry["id"],
+                "file_name": entry["file_name"],
+                "instances": instances,
+                "empty": not predicted.any(),
+            }
+            | score(image, predicted, true)
+        )
+        if out is not None:
+            name = f"{entry['id']}.png"
+            _write_once(Path(out) / name, remove_background(image, predicted))
+            _write_once(Path(out).parent / "ground-truth" / name, remove_background(image, true))
+    return rows
+
+
+def _summary(task: Task, chosen: Chosen, kept: str, rows: list[dict]) -> dict:
+    intervals = {
+        name: mean_interval(
+            [row[name] for row in rows], task.replicates, task.seed, task.confidence
+        )
+        for name in SCORES
+    }
+    return {
+        "images": len(rows),
+        "rule": f"{chosen.rule}; kept: {kept}",
+        "empty": sum(row["empty"] for row in rows),
+        "scores": intervals,
+        "per_image": rows,
+    }
+
+
+def _bootstrap(task: Task) -> dict:
+    return {"replicates": task.replicates, "seed": task.seed, "confidence": task.confidence}
+
+
+def _detections(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
+    """COCO results by image id; refuses those that were made for other images."""
+    results = read_json(path)
+    if not isinstance(results, list) or not all(
+        isinstance(r, dict) and "segmentation" in r for r in results
+    ):
+        raise UserError(
+            f"{path}: no COCO results with masks; run the evaluation again to write them"
+        )
+    known = {image["id"] for image in read_json(ground_truth)["images"]}
+    if results and not any(result["image_id"] in known for result in results):
+        raise UserError(
+            f"{path}: none of its images is in {ground_truth}; evaluate on that split first"
+        )
+    of_image = defaultdict(list)
+    for result in results:
+        of_image[result["image_id"]].append(result)
+    return of_image
+
+
+def _mask(instances: list[dict], size: tuple[int, int], image: dict, source: Path) -> np.ndarray:
+    try:
+        return union(instances, size)
+    except ValueError as error:
+        name = image["file_name"]
+        raise UserError(f"{source}: {name}: {error}; make masks and image the same size") from None
+
+
+def _write_once(path: Path, pixels: np.ndarray) -> None:
+    """Write a PNG unless the same bytes are there already."""
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    if not path.is_file() or path.read_bytes() != png.getvalue():
+        write_bytes(path, png.getvalue())

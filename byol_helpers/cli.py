@@ -1,0 +1,273 @@
+"""The command line: ``python -m byol_helpers report|<stage>|study|cutout|doctor``.
+
+Exit status 0 when all is done, 1 when some files of a folder failed, 2 with one line for what the user can put right.
+"""
+
+import argparse
+import errno
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+from byol_helpers import pipeline
+from byol_helpers.core.config import PROFILES
+from byol_helpers.core.environment import device_name, installed_versions
+from byol_helpers.core.errors import UserError
+from byol_helpers.cutout import options as cutout_options
+
+STAGE_HELP = {
+    "prepare": "images, labels, splits and statistics",
+    "supervised": "the supervised stand-in, or ImageNet weights",
+    "pretrain": "BYOL on the unlabelled images",
+    "transfer": "weights/<arm>.pth from the checkpoints",
+    "finetune": "Mask R-CNN from each arm's weights",
+    "evaluate": "detections, AP and intervals on the test split",
+    "remove-background": "cut-outs and their scores",
+    "scorecard": "the thesis's claims beside this run",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options; the tests read it too."""
+    top = argparse.ArgumentParser(
+        prog="python -m byol_helpers", description="BYOL for instance segmentation"
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--profile", default="quick", help=f"{', '.join(PROFILES)} (default: quick)"
+    )
+    common.add_argument(
+        "--data", type=Path, help="a folder in COCO layout, instead of the profile's own images"
+    )
+    common.add_argument("--engine", help="torchvision (default) or detectron2")
+    common.add_argument("--seeds", help="seeds of the fine-tuning, for example 0,1,2")
+    common.add_argument("--run", type=Path, help="the run folder (default: runs/<profile>)")
+    common.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
+    )
+    commands.add_parser(
+        "report", parents=[common], help="the whole thesis: all notebooks, figures, index.html"
+    )
+    stages = {
+        name: commands.add_parser(name, parents=[common], help=text)
+        for name, text in STAGE_HELP.items()
+    }
+    stages["prepare"].add_argument(
+        "--check", action="store_true", help="only say what is wrong with the --data folder"
+    )
+    files = stages["evaluate"].add_argument_group("results files from anywhere, instead of a run")
+    files.add_argument(
+        "--ground-truth", type=Path, metavar="FILE", help="annotations in COCO's format"
+    )
+    files.add_argument(
+        "--detections",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="COCO results; once for each model",
+    )
+    files.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="keep metrics.json, bootstrap.csv, comparison.json",
+    )
+    study = commands.add_parser(
+        "study", parents=[common], help="the arms again with one setting changed"
+    )
+    study.add_argument(
+        "name",
+        help="norm-policy: trainable against frozen batch norm; engines: both engines; "
+        "pretraining: width of the hidden layer, and BYOL from random weights",
+    )
+    study.add_argument(
+        "--out", type=Path, metavar="FILE", help="a copy of the CSV from the run's folder studies"
+    )
+    fetch = commands.add_parser(
+        "download", parents=[common], help="bring the part of COCO that a profile needs"
+    )
+    fetch.add_argument(
+        "--images-url", metavar="URL", help="a mirror or folder with train2017/, val2017/, ..."
+    )
+    fetch.add_argument(
+        "--annotations-url", metavar="URL", help="annotations_trainval2017.zip, or a folder"
+    )
+    fetch.add_argument(
+        "--archives", action="store_true", help="whole archives, instead of image by image"
+    )
+    fetch.add_argument(
+        "--connections", type=int, default=24, help="images on their way at once (default: 24)"
+    )
+    fetch.add_argument(
+        "--dry-run", action="store_true", help="only say how many files and bytes that is"
+    )
+    cutout_options.add_options(
+        commands.add_parser("cutout", help="cut objects out of pictures and videos")
+    )
+    commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
+    return top
+
+
+def overrides(options: argparse.Namespace) -> list[str]:
+    """``--engine`` and ``--seeds`` as settings, before the ``--set`` of the user."""
+    named = [f"finetune.engine={options.engine}"] if options.engine else []
+    if options.seeds:
+        named.append(f"finetune.seeds=[{options.seeds}]")
+    return named + options.set
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Do what the command says and return the exit status."""
+    if options.command == "doctor":
+        return doctor()
+    if options.command == "cutout":
+        return cut_out(options)
+    if options.command == "evaluate" and (options.ground_truth or options.detections):
+        return evaluate_files(options)
+    if options.command == "prepare" and options.check:
+        return check_data(options.data)
+    settings = overrides(options)
+    if options.command == "download":
+        return download(options, settings)
+    run = pipeline.open_run(options.profile, options.run, options.data, settings)
+    if options.command == "report":
+        from byol_helpers.report.notebooks import report
+
+        print(f"Done. Open {report(run, settings)}")
+    elif options.command == "study":
+        from byol_helpers.ablations import study
+
+        print(f"Done. {study(run, options.name, settings, options.out)}")
+    else:
+        pipeline.run_stage_by_name(run, options.command)
+    return 0
+
+
+def check_data(data: Path | None) -> int:
+    """The command ``prepare --check``: one line on the standard error for each kind of problem, the worst first."""
+    from byol_helpers.coco.preparation import check
+
+    if data is None:
+        raise UserError("prepare --check needs --data FOLDER, the folder to check")
+    errors = check(data)
+    for line in errors:
+        print(f"error: {line}", file=sys.stderr)
+    if not errors:
+        print(f"{data}: nothing is wrong with it")
+    return 2 if errors else 0
+
+
+def download(options: argparse.Namespace, settings: list[str]) -> int:
+    """The command ``download``."""
+    from byol_helpers.core.config import load_profile
+    from byol_helpers.download import coco
+
+    if options.data is None:
+        raise UserError("download needs --data FOLDER, the folder that COCO goes to")
+    if not 1 <= options.connections <= 64:
+        raise UserError(f"--connections {options.connections}: give a number from 1 to 64")
+    profile = load_profile(options.profile, settings)
+    if profile.data.source != "coco":
+        raise UserError(
+            f"the profile {profile.name} generates its images; download for --profile colab or thesis"
+        )
+    coco.fetch(
+        options.data,
+        profile,
+        options.images_url or coco.IMAGES_URL,
+        options.annotations_url or coco.ANNOTATIONS_URL,
+        options.archives,
+        options.dry_run,
+        options.connections,
+    )
+    return 0
+
+
+def evaluate_files(options: argparse.Namespace) -> int:
+    """The command ``evaluate`` on results files."""
+    from byol_helpers.evaluation import external_results
+
+    if not options.ground_truth or not options.detections:
+        raise UserError(
+            "evaluate needs both --ground-truth FILE and --detections FILE, or neither to evaluate a run"
+        )
+    print(external_results.evaluate_files(options.ground_truth, options.detections, options.out))
+    return 0
+
+
+def cut_out(options: argparse.Namespace) -> int:
+    """The command ``cutout``: status 1 when some files failed and the others are done."""
+    import torch
+
+    from byol_helpers.segmentation.engine import categories_of, predictor
+
+    # A core for reading and writing: where threads outnumber cores, those of a prediction wait for each other.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        known = categories_of(options.weights)
+        summary = cutout_options.run(
+            options, known, lambda: predictor(options.weights, options.score)
+        )
+    finally:
+        torch.set_num_threads(
+            threads
+        )  # other thread counts sum in another order: whoever trains next would notice
+    print(summary)
+    return 1 if summary.failed else 0
+
+
+def doctor() -> int:
+    """What this machine has, and what a run needs."""
+    import torch  # noqa: F401  loaded so that device_name() can ask it
+
+    engines = ["torchvision", *(["detectron2"] if importlib.util.find_spec("detectron2") else [])]
+    disk = shutil.disk_usage(Path.cwd())
+    lines = {
+        "device": device_name(),
+        "engines": ", ".join(engines),
+        "memory free": _memory(),
+        "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run leaves 0.6 GB)",
+    }
+    lines |= {"python": sys.version.split()[0]} | installed_versions()
+    for key, value in lines.items():
+        print(f"{key:22} {value}")
+    return 0
+
+
+def _memory() -> str:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return "unknown on this system (a quick run used 2.6 GB)"
+    return f"{free / 2**20:.1f} GB (a quick run used 2.6 GB)"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and turn what the user can put right into one line and status 2."""
+    options = parser().parse_args(arguments)
+    try:
+        return run_command(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = error.filename or "the run folder"
+        print(
+            f"error: {where}: {error.strerror.lower()}; make room or choose another --run folder, then call the "
+            "same command again: finished stages are kept",
+            file=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""COCO: annotations, masks, images and splits, from any folder that holds them."""

@@ -1,0 +1,97 @@
+"""The COCO layout on the disk: splits, their images and their instance masks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as rle
+
+from byol_helpers.coco.annotations import ByImage, Labels
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json
+from byol_helpers.core.stage import Run
+
+COCO_AREA_LIMITS = (
+    32.0**2,
+    96.0**2,
+)  # small below the first, large above the second, in square pixels
+COCO_IMAGE_AREA = 640 * 480
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: COCO image records, annotations by image id, categories in the order of their ids."""
+
+    name: str
+    root: Path
+    images: list[dict]
+    annotations: Mapping[int, list[dict]]
+    categories: list[dict]
+    file: Path
+
+    def path(self, record: dict) -> Path:
+        """Where the picture of an image record lies."""
+        return self.root / record["file_name"]
+
+
+def load_splits(run: Run) -> dict:
+    """``splits.json`` of a run, written by the stage prepare."""
+    if not (run.path / "splits.json").is_file():
+        raise UserError(
+            f"{run.path / 'splits.json'}: not there yet; run the stage that writes it first: prepare"
+        )
+    return read_json(run.path / "splits.json")
+
+
+def image_root(run: Run, splits: dict) -> Path:
+    """Folder that the file names of all splits are relative to."""
+    return run.path / splits["image_root"]  # an absolute image_root wins over run.path
+
+
+def load_split(run: Run, name: str) -> Split:
+    """Read ``train``, ``val`` or ``test`` of a prepared run; annotations are parsed when they are asked for."""
+    splits = load_splits(run)
+    if name not in splits:
+        raise UserError(
+            f"{splits['image_root']}: no annotation file, so there is no {name} split; put a COCO "
+            "instances JSON into its folder annotations"
+        )
+    file = run.path / splits[name]
+    labels = Labels(file)
+    categories = sorted(labels.categories, key=lambda category: category["id"])
+    return Split(name, image_root(run, splits), labels.images, ByImage(labels), categories, file)
+
+
+def pretraining_images(run: Run) -> list[Path]:
+    """Paths of the images for pretraining: a list of files, no annotation is opened."""
+    splits = load_splits(run)
+    return [image_root(run, splits) / name for name in splits["pretrain"]]
+
+
+def area_limits(run: Run) -> tuple[float, float]:
+    """Borders between small, medium and large, in square pixels.
+
+    COCO's 32^2 and 96^2 belong to pictures of about 640 x 480. Generated scenes are smaller, and their limits shrink
+    with the area of the picture, so that the three classes keep their meaning.
+    """
+    profile, splits = run.profile, load_splits(run)
+    if profile.evaluate.area_limits is not None:
+        return tuple(profile.evaluate.area_limits)
+    scale = profile.data.image_size**2 / COCO_IMAGE_AREA if splits["source"] == "generated" else 1.0
+    return tuple(round(limit * scale, 3) for limit in COCO_AREA_LIMITS)
+
+
+def run_lengths(annotation: dict, height: int, width: int) -> dict:
+    """Compressed RLE of an annotation given as polygons, uncompressed RLE or compressed RLE."""
+    segmentation = annotation["segmentation"]
+    if isinstance(segmentation, list):
+        return rle.merge(rle.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation["counts"], list):
+        return rle.frPyObjects(segmentation, height, width)
+    return segmentation
+
+
+def instance_mask(annotation: dict, height: int, width: int) -> np.ndarray:
+    """Mask of an annotation: bool [height, width]."""
+    return rle.decode(run_lengths(annotation, height, width)).astype(bool)

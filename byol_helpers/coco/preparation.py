@@ -1,0 +1,183 @@
+"""Stage prepare: images and labels of a run, generated or given, as COCO files, ``splits.json`` and ``audit.json``."""
+
+from pathlib import Path
+
+from byol_helpers.coco import layouts
+from byol_helpers.coco.near_duplicates import audit
+from byol_helpers.coco.pretraining_images import names as pretraining_names
+from byol_helpers.coco.splits import ordered, part_of
+from byol_helpers.coco.statistics import statistics
+from byol_helpers.coco.validation import Problems, check_decodes, check_folder
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json, write_json
+from byol_helpers.core.progress import Progress
+from byol_helpers.core.stage import Run, run_stage
+from byol_helpers.synthetic import scenes
+
+SPLITS = ("train", "val", "test")
+DOWNLOAD = (
+    "reads COCO from a folder: fetch what it needs with `python -m byol_helpers download --profile {} --data "
+    "FOLDER`, or copy COCO there, and give the same --data FOLDER here"
+)
+
+
+def prepare(run: Run) -> Path:
+    """Write ``data/`` and ``splits``, ``statistics``, ``audit`` as JSON; generated unless the run has a data folder."""
+    profile = run.profile
+    if run.data is None and profile.data.source == "coco":
+        raise UserError(f"the profile {profile.name} {DOWNLOAD.format(profile.name)}")
+    parameters = {
+        "data": profile.data.model_dump(exclude_defaults=True),
+        "seed": profile.seed,
+        "world": scenes.fingerprint(),
+        "revision": REVISION,
+    }
+    inputs = []
+    if run.data is not None:
+        inputs = [] if layouts.unlabelled(run.data) else list(layouts.locate(run.data).values())
+        parameters |= {"folder": str(run.data.resolve()), "images": layouts.fingerprint(run.data)}
+    outputs = [run.path / f"{name}.json" for name in ("splits", "statistics", "audit")]
+    return run_stage(
+        run, "data", parameters, inputs, lambda folder: _write(run, folder), outputs=outputs
+    )
+
+
+REVISION = 2  # raised when the code changes what is written: 2, splits drawn by hash, and the audit
+
+
+def check(data: Path) -> list[str]:
+    """All that is wrong with a data folder, the most important first; notes are printed, errors returned.
+
+    Nothing is written. The pictures of every annotation file are decoded, so it takes as long as reading them once.
+    """
+    errors, notes = [], []
+    if pictures := layouts.unlabelled(data):
+        found, progress = Problems(), Progress("check pictures", len(pictures), "images")
+        for name in pictures:
+            check_decodes(found, data / name)
+            progress.update()
+        progress.close()
+        print(
+            f"note: {data}: no annotation file, so these pictures serve pretraining only",
+            flush=True,
+        )
+        return found.errors()
+    for labelled in layouts.find(data).values():
+        labels = labelled.labels
+        progress = Progress(f"check {labels.file.name}", len(labels.images), "images")
+        found = check_folder(data, labelled.folder, labels, progress.update)
+        progress.close()
+        errors, notes = errors + found.errors(), notes + found.notes()
+    for line in notes:
+        print(f"note: {line}", flush=True)
+    return errors
+
+
+def _write(run: Run, folder: Path) -> None:
+    if run.data is not None and layouts.unlabelled(run.data):
+        return _unlabelled(run, folder)
+    splits = _given(run, folder) if run.data is not None else _generated(run, folder)
+    root = run.path / splits["image_root"]
+    listed = {
+        name: [record["file_name"] for record in read_json(run.path / splits[name])["images"]]
+        for name in SPLITS
+    }
+    listed["pretrain"] = splits["pretrain"]
+    progress = Progress(
+        "audit", len({name for names in listed.values() for name in names}), "images compared"
+    )
+    shared = audit(root, listed, progress)
+    progress.close()
+    if run.profile.data.exclude_pretraining:
+        row = next(row for row in shared if (row["first"], row["second"]) == ("pretrain", "test"))
+        alike = {first for first, _ in row["near"]}
+        splits["pretrain"] = [name for name in splits["pretrain"] if name not in alike]
+        splits["overlap"]["near_duplicates_excluded"] = len(alike)
+    write_json(run.path / "audit.json", shared)
+    write_json(run.path / "splits.json", splits)
+    write_json(run.path / "statistics.json", statistics(run))
+
+
+def _generated(run: Run, folder: Path) -> dict:
+    settings, seed = run.profile.data, run.profile.seed
+    counts = {name: getattr(settings, name) for name in SPLITS}
+    progress = Progress(
+        "prepare", sum(counts.values()) + settings.unlabelled + settings.crops, "images"
+    )
+    for name in SPLITS:
+        scenes.write_split(
+            folder / name,
+            folder / "annotations" / f"{name}.json",
+            seed,
+            name,
+            counts[name],
+            settings.image_size,
+            progress,
+        )
+    scenes.write_unlabelled(
+        folder / "unlabelled", seed, settings.unlabelled, settings.image_size, progress
+    )
+    if settings.crops:
+        scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size, progress)
+    progress.close()
+    files = [f"unlabelled/{path.name}" for path in sorted((folder / "unlabelled").glob("*.png"))]
+    categories = [{"id": c.id, "name": c.name} for c in scenes.CATEGORIES]
+    return _splits("generated", "data", categories, files, {})
+
+
+def _unlabelled(run: Run, folder: Path) -> None:
+    """A folder of pictures without labels: nothing but pretraining can be done with it."""
+    settings, seed, root = run.profile.data, run.profile.seed, run.data.resolve()
+    wanted = part_of(min(settings.unlabelled, len(layouts.unlabelled(root))), settings.fraction)
+    names = sorted(ordered(layouts.unlabelled(root), seed, "pretrain")[:wanted])
+    if run.profile.supervised.source == "crops":
+        scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
+    splits = _splits("unlabelled", str(root), [], names, {})
+    write_json(run.path / "audit.json", [])
+    write_json(
+        run.path / "splits.json", {key: value for key, value in splits.items() if key not in SPLITS}
+    )
+    write_json(
+        run.path / "statistics.json", {"source": "unlabelled", "pretrain": {"images": len(names)}}
+    )
+    print(
+        f"{run.data}: no annotation file, so its {len(names):,} pictures serve pretraining only",
+        flush=True,
+    )
+
+
+def _given(run: Run, folder: Path) -> dict:
+    settings, seed = run.profile.data, run.profile.seed
+    root = run.data.resolve()
+    found = layouts.find(root)
+    mended = {labelled.labels.file: layouts.checked(labelled) for labelled in found.values()}
+    drawn = layouts.split(found, settings, seed)
+    records = {name: labelled.named(images) for name, (labelled, images) in drawn.items()}
+    progress = Progress("prepare", sum(map(len, records.values())), "images checked")
+    for name, (labelled, _) in drawn.items():
+        layouts.check_images(root, records[name], progress)
+        labelled.labels.write_subset(
+            records[name],
+            folder / "annotations" / f"{name}.json",
+            mended[labelled.labels.file].boxes,
+        )
+    progress.close()
+    if run.profile.supervised.source == "crops":
+        scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
+    categories = [{"id": c["id"], "name": c["name"]} for c in drawn["train"][0].labels.categories]
+    return _splits(
+        "given", str(root), categories, *pretraining_names(root, records, settings, seed)
+    )
+
+
+def _splits(
+    source: str, root: str, categories: list[dict], pretrain: list[str], overlap: dict
+) -> dict:
+    return {
+        "source": source,
+        "image_root": root,
+        "categories": sorted(categories, key=lambda c: c["id"]),
+        "pretrain": pretrain,
+        "overlap": overlap or {"shared_with_test": 0, "excluded": True},
+        **{name: f"data/annotations/{name}.json" for name in SPLITS},
+    }

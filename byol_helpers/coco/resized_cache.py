@@ -1,0 +1,96 @@
+"""Pictures made ready for pretraining: those that do not decode left out, and, if wished, shrunk once and for all.
+
+Two CPU cores cannot decode COCO's photographs fast enough for a GPU. Shrunk to a short side of 256 pixels they decode
+in a quarter of the time and take a sixth of the room. What it costs: a crop of 8 % of the area is then about 97 pixels
+wide instead of 160, and is enlarged more to fill a view of 224.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from byol_helpers.coco.images import read_image
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import replacing
+from byol_helpers.core.progress import Progress
+
+QUALITY = (
+    88  # of the JPEG files, Pillow's scale; colours at half resolution, as in most photographs
+)
+UNREADABLE = 0.01  # share of pictures that may be left out
+
+
+def readable(files: list[Path], title: str) -> list[Path]:
+    """The pictures that decode. Up to one in a hundred may not: they are counted and left out.
+
+    Raises:
+        UserError: more than that do not decode; the first ones are named.
+    """
+    return [path for path, good in zip(files, _each(_decodes, files, title), strict=True) if good]
+
+
+def shrunk(files: list[Path], folder: Path, side: int, title: str) -> list[Path]:
+    """JPEG copies of pictures whose short side is ``side`` pixels at most, in their order.
+
+    A copy that is there already is kept, so an interrupted call goes on; each appears under its name when it is whole.
+    Unreadable pictures are treated as in ``readable``.
+
+    Args:
+        files: pictures of any kind that ``read_image`` reads.
+        folder: of the copies, numbered by the place in ``files``, a thousand in each subfolder.
+        side: pixels; smaller pictures are copied in their own size.
+        title: of the progress lines.
+    """
+    jobs = [
+        (path, folder / f"{k // 1000:03d}" / f"{k:06d}.jpg", side) for k, path in enumerate(files)
+    ]
+    done = _each(lambda job: _shrink(*job), jobs, title)
+    return [copy for (_, copy, _), good in zip(jobs, done, strict=True) if good]
+
+
+def _each(work: Callable, jobs: list, title: str) -> Iterator[bool]:
+    """Results of ``work`` for each job, several at a time; Pillow leaves Python's lock while it decodes."""
+    progress, bad = Progress(title, len(jobs), "images"), []
+    with ThreadPoolExecutor() as pool:
+        for problem in pool.map(work, jobs):
+            progress.update()
+            bad += [problem] if problem else []
+            if len(bad) > UNREADABLE * len(jobs):
+                pool.shutdown(cancel_futures=True)
+                raise UserError(
+                    f"{title}: more than one picture in a hundred cannot be read, among them "
+                    f"{'; '.join(bad[:3])}"
+                )
+            yield not problem
+    progress.close()
+    if bad:
+        print(
+            f"{title}: {len(bad)} of {len(jobs)} pictures left out, the first: {bad[0]}", flush=True
+        )
+
+
+def _decodes(path: Path) -> str:
+    """Empty, or what is wrong with a picture."""
+    try:
+        read_image(path)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _shrink(path: Path, copy: Path, side: int) -> str:
+    if copy.is_file():
+        return ""
+    try:
+        picture = Image.fromarray(read_image(path))
+    except UserError as error:
+        return str(error)
+    scale = side / min(picture.size)
+    if scale < 1:
+        size = tuple(max(1, round(scale * length)) for length in picture.size)
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    with replacing(copy) as part:
+        picture.save(part, "JPEG", quality=QUALITY)
+    return ""

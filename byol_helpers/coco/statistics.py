@@ -1,0 +1,45 @@
+"""What is in the splits: table 4.1 and its neighbours."""
+
+from collections import Counter
+
+from byol_helpers.coco.dataset import Split, area_limits, load_split, load_splits
+from byol_helpers.core.stage import Run
+
+
+def statistics(run: Run) -> dict:
+    """Counts of every split of a prepared run, ready for JSON."""
+    splits, limits = load_splits(run), area_limits(run)
+    counted = {name: count(load_split(run, name), limits) for name in ("train", "val", "test")}
+    return {
+        "source": splits["source"],
+        "area_limits": list(limits),
+        "pretrain": {"images": len(splits["pretrain"])},
+        "overlap": splits["overlap"],
+        "splits": counted,
+    }
+
+
+def count(split: Split, limits: tuple[float, float]) -> dict:
+    """Images, instances, crowds, empty images; instances by category, by size and by image.
+
+    Crowds count apart and enter none of the distributions, as in table 4.1, whose total of 36,335 is the number of
+    non-crowd instances of val2017.
+    """
+    names = {category["id"]: category["name"] for category in split.categories}
+    everything = [a for record in split.images for a in split.annotations.get(record["id"], [])]
+    single = [a for a in everything if not a.get("iscrowd")]
+    per_image = Counter(a["image_id"] for a in single)
+    by_category = Counter(names[a["category_id"]] for a in single)
+    sizes = Counter(
+        "small" if a["area"] < limits[0] else "large" if a["area"] > limits[1] else "medium"
+        for a in single
+    )
+    return {
+        "images": len(split.images),
+        "instances": len(single),
+        "crowds": len(everything) - len(single),
+        "empty_images": sum(record["id"] not in per_image for record in split.images),
+        "categories": {names[key]: by_category.get(names[key], 0) for key in sorted(names)},
+        "sizes": {size: sizes.get(size, 0) for size in ("small", "medium", "large")},
+        "instances_per_image": dict(sorted(Counter(per_image.values()).items())),
+    }

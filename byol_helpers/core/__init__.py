@@ -1,0 +1,1 @@
+"""What every room stands on: profiles, the run folder and its stages, files, progress, intervals."""

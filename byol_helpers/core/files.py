@@ -1,0 +1,59 @@
+"""Files that are whole or absent: written beside their name, then renamed into place."""
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+from byol_helpers.core.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path):
+    """Give a temporary path beside ``path``; rename it into place when the block ends, remove it when it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file that is either whole under its name or not there at all."""
+    with replacing(Path(path)) as part:
+        part.write_bytes(content)
+    return Path(path)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """``write_bytes`` for text, in UTF-8."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> Path:
+    """``write_text`` for JSON: sorted keys, and an error instead of NaN, so that equal results are equal bytes."""
+    return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file; a missing or broken one raises a ``UserError`` that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the path of an existing JSON file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{path}: not valid JSON ({error}); restore or re-export the file"
+        ) from None
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, read in blocks of 1 MiB."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

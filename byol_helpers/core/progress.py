@@ -1,0 +1,46 @@
+"""How far a long piece of work is, in plain lines."""
+
+import time
+
+
+class Progress:
+    """Plain lines instead of a bar: readable in a terminal, a log and a committed notebook alike.
+
+    At most one line every ``every`` seconds, with the time left by the mean speed since the first update.
+    """
+
+    def __init__(
+        self, title: str, total: int, unit: str = "steps", done: int = 0, every: float = 15.0
+    ):
+        self.title, self.total, self.unit, self.every = title, total, unit, every
+        self.done = self.first = done
+        self.start = self.last = time.monotonic()
+        if done:
+            print(f"{title}: goes on from {done} of {total} {unit}", flush=True)
+
+    def update(self, n: int = 1, note: str = "") -> None:
+        """Count ``n`` more units; print, with the note, when the last line is old enough."""
+        self.done += n
+        now = time.monotonic()
+        if now - self.last >= self.every and self.done < self.total:
+            self.last = now
+            left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
+            said = f"{self.title}: {self.done} of {self.total} {self.unit}, {note + ', ' if note else ''}"
+            print(f"{said}{duration(left)} left", flush=True)
+
+    def close(self) -> None:
+        """Print the last line, with the whole time."""
+        taken = duration(time.monotonic() - self.start)
+        print(f"{self.title}: {self.done} of {self.total} {self.unit} in {taken}", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``8 s``, ``2 min 05 s``, ``3 h 20 min``, ``4 days 6 h``."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 86400} days {seconds % 86400 // 3600} h"

@@ -1,0 +1,140 @@
+"""The run folder: files that are whole or absent, and stages that are done, resumed or run afresh.
+
+A stage is described by its parameters and by the hashes of the files it reads. While it runs, ``started.json`` holds
+that description; once it is over, ``stage.json`` holds it together with what the run cost. Comparing the description of
+now with the one on the disk tells what to do:
+
+- ``stage.json`` agrees: the stage is up to date and is not run again;
+- ``started.json`` agrees: the stage was interrupted, its folder is kept and its newest checkpoint goes on;
+- neither agrees: the folder is emptied, the reason is printed, and the stage runs afresh.
+"""
+
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from byol_helpers.core.config import Profile
+from byol_helpers.core.environment import device_name, installed_versions, peak_memory_mb
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import sha256, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run keeps its files, the profile it follows, and the user's own data, if any."""
+
+    path: Path
+    profile: Profile
+    data: Path | None = None
+
+
+def run_stage(
+    run: Run,
+    name: str,
+    parameters: dict,
+    inputs: Iterable[Path],
+    work: Callable[[Path], object],
+    outputs: Iterable[Path] = (),
+) -> Path:
+    """Bring the stage ``runs/<run>/<name>/`` up to date and return its folder.
+
+    Args:
+        run: the run folder and its profile.
+        name: folder of the stage below the run, for example ``finetune/byol-seed0``.
+        parameters: everything that decides the result, as plain JSON values.
+        inputs: files read by the stage; their SHA-256 decide whether it runs again.
+        work: called with the folder; picks up its own checkpoint there, if it left one.
+        outputs: files outside the folder that the stage must have left for it to be up to date.
+    """
+    folder = run.path / name
+    wanted = _description(run, name, parameters, inputs)
+    if folder.is_dir():
+        done, started = (
+            _description_in(folder / "stage.json"),
+            _description_in(folder / "started.json"),
+        )
+        lost = [str(path) for path in outputs if not Path(path).exists()]
+        if done == wanted and not lost:
+            print(f"{name}: up to date", flush=True)
+            return folder
+        if started != wanted:
+            reason = (
+                f"{lost[0]} is gone" if done == wanted else _difference(done or started, wanted)
+            )
+            print(f"{name}: runs afresh, because {reason}", flush=True)
+            shutil.rmtree(folder)
+        elif started:
+            print(f"{name}: was interrupted, goes on", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stage.json").unlink(missing_ok=True)
+    write_json(folder / "started.json", wanted)
+    start = time.monotonic()
+    work(folder)
+    write_json(folder / "stage.json", wanted | _cost(start))
+    (folder / "started.json").unlink()
+    return folder
+
+
+def _description(run: Run, name: str, parameters: dict, inputs: Iterable[Path]) -> dict:
+    hashes = {}
+    for path in sorted(map(Path, inputs)):
+        if not path.is_file():
+            raise UserError(
+                f"{path}: needed by the stage {name} and not there; run the stage that writes it first"
+            )
+        hashes[os.path.relpath(path, run.path)] = sha256(path)
+    described = {
+        "stage": name,
+        "profile": run.profile.name,
+        "parameters": parameters,
+        "inputs": hashes,
+    }
+    return json.loads(json.dumps(described))
+
+
+def _description_in(path: Path) -> dict | None:
+    """The description kept in a stage file; None when there is none or when it is damaged."""
+    try:
+        kept = json.loads(path.read_text())
+        return {key: kept[key] for key in ("stage", "profile", "parameters", "inputs")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _difference(kept: dict | None, wanted: dict) -> str:
+    """In one line, what changed between two descriptions."""
+    if kept is None:
+        return "its earlier state is unreadable"
+    old, new = _flat(kept), _flat(wanted)
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    first = changed[0]
+    if first.startswith("inputs."):
+        said = f"{first.removeprefix('inputs.')} changed"
+    else:
+        said = f"{first.removeprefix('parameters.')} was {old.get(first)!r}, is {new.get(first)!r}"
+    return said + (f" (and {len(changed) - 1} more)" if len(changed) > 1 else "")
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        k: v
+        for key, item in value.items()
+        for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()
+    }
+
+
+def _cost(start: float) -> dict:
+    """Seconds of this session, peak memory of the process so far, device, versions."""
+    return {
+        "seconds": round(time.monotonic() - start, 3),
+        "peak_memory_mb": peak_memory_mb(),
+        "device": device_name(),
+        "versions": {"python": platform.python_version()} | installed_versions(),
+    }

@@ -1,0 +1,65 @@
+"""Files of named tensors: read without running code, loaded whole or not at all."""
+
+import pickle
+from pathlib import Path
+
+import torch
+
+from byol_helpers.core.errors import UserError
+
+
+def read_plain(path: Path) -> object:
+    """What ``torch.save`` wrote, if it is tensors and plain values; code that the file may hold is not run."""
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such weights file; run the stage that writes it, or give the path of a .pth file"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or ["empty"])[0]
+        raise UserError(
+            f"{path}: damaged, or more than plain tensors ({reason[:90]}); save it again with "
+            "torch.save(model.state_dict(), file)"
+        ) from None
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a file of named tensors without running any code that it may hold."""
+    tensors = read_plain(path)
+    if not isinstance(tensors, dict) or not all(
+        isinstance(value, torch.Tensor) for value in tensors.values()
+    ):
+        raise UserError(f"{path}: not a dictionary of tensors; save model.state_dict()")
+    return tensors
+
+
+def load_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Load weights into a network and accept no difference in names or shapes (counters of batches apart)."""
+    fit_exactly(network, weights)
+    network.load_state_dict(
+        {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, strict=False
+    )
+
+
+def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Compare names and shapes of weights with those of a network; a ``UserError`` lists what differs."""
+    wanted = {
+        k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
+    given = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+    wrong = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
+    problems = {
+        "missing": sorted(wanted.keys() - given.keys()),
+        "unknown": sorted(given.keys() - wanted.keys()),
+        "of another shape": sorted(wrong),
+    }
+    said = "; ".join(
+        f"{len(names)} {kind} ({', '.join(names[:3])} ...)"
+        for kind, names in problems.items()
+        if names
+    )
+    if said:
+        raise UserError(
+            f"the weights do not fit this ResNet: {said}; use weights of the same architecture"
+        )

@@ -1,0 +1,1 @@
+"""Cutting objects out of one's own pictures and videos, on the command line."""

@@ -1,1 +1,0 @@
-"""Images and labels: a folder in COCO layout, or the generated world."""

@@ -1,0 +1,122 @@
+"""Average precision, intervals and paired differences for results files from anywhere: no run, no model.
+
+A results file is what detectron2, mmdetection, ultralytics and pycocotools call COCO results: a JSON list of
+``{"image_id", "category_id", "score", "bbox" and/or "segmentation"}``.
+"""
+
+from pathlib import Path
+
+from byol_helpers.coco.records import shapes_in_detections, shapes_in_ground_truth
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import write_json
+from byol_helpers.evaluation import comparison
+from byol_helpers.evaluation.average_precision import METRICS
+
+SHAPES = {"mask": "segmentation", "box": "bbox"}
+
+
+def evaluate_files(
+    ground_truth: Path, detections: list[Path], out: Path | None = None, replicates: int = 1000
+) -> str:
+    """Score results files against COCO annotations and return the tables as Markdown.
+
+    Masks are scored where the annotations and every file have any, boxes likewise; what is left out is said. All files
+    share the bootstrap's draws of images, so that differences between them are paired.
+
+    Args:
+        ground_truth: annotation file.
+        detections: results files; a file's name, without its ending, names its model.
+        out: folder for ``<name>/metrics.json``, ``<name>/bootstrap.csv`` and ``comparison.json``; None keeps nothing.
+        replicates: of the bootstrap.
+
+    Raises:
+        UserError: a file is missing, broken or empty, or does not fit the others; the message names file and entry.
+    """
+    names = _names(detections)
+    shared = shapes_in_ground_truth(ground_truth).intersection(
+        *map(shapes_in_detections, detections)
+    )
+    kinds = [kind for kind, shape in SHAPES.items() if shape in shared]
+    if not kinds:
+        raise UserError(
+            f"{ground_truth}: its annotations and the results share neither masks ('segmentation') nor "
+            "boxes ('bbox'); export one of them for all"
+        )
+    results = {}
+    for name, path in names.items():
+        result = comparison.evaluate_one(
+            ground_truth,
+            path,
+            arm=name,
+            seed=0,
+            engine="unknown",
+            profile="none",
+            iterations=0,
+            replicates=replicates,
+            kinds=tuple(kinds),
+        )
+        results[name] = result
+        if out is not None:
+            comparison.save(result, Path(out) / name)
+    compared = comparison.compare(results)
+    if out is not None:
+        write_json(Path(out) / "comparison.json", compared)
+    return _text(ground_truth, compared, kinds)
+
+
+def _names(detections: list[Path]) -> dict[str, Path]:
+    """A name for each file: its own, with its folder's where two are alike."""
+    stems = [path.name.removesuffix(".json") for path in detections]
+    names = {
+        stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}-{stem}": path
+        for stem, path in zip(stems, detections, strict=True)
+    }
+    if len(names) < len(detections):
+        raise UserError(
+            f"{detections[-1]}: given twice, or another file has the same name and folder; rename one"
+        )
+    return names
+
+
+def _text(ground_truth: Path, compared: dict, kinds: list[str]) -> str:
+    """Everything that is known, as Markdown."""
+    small, large = compared["area_limits"]
+    bootstrap = compared["bootstrap"]
+    parts = [
+        f"{ground_truth}: {compared['images']} images. All numbers in percent, with "
+        f"{bootstrap['confidence']:.0%} intervals from {bootstrap['replicates']} bootstrap draws of the images "
+        "(they do not cover the luck of training). "
+        f"Small is below {small:g}, large above {large:g} square pixels."
+    ]
+    parts += [
+        f"Not scored, because not every file has it: {shape}."
+        for kind, shape in SHAPES.items()
+        if kind not in kinds
+    ]
+    for kind in kinds:
+        rows = {arm["label"]: arm[kind] for arm in compared["arms"].values()}
+        parts.append(_table(kind, "model", rows, ".1f"))
+    for kind in kinds:
+        rows = {difference["label"]: difference[kind] for difference in compared["differences"]}
+        if rows:
+            parts.append(_table(kind, "paired difference", rows, "+.2f"))
+    return "\n\n".join(parts)
+
+
+def _table(kind: str, first: str, rows: dict[str, dict], form: str) -> str:
+    lines = [
+        f"| {first}, {kind} | " + " | ".join(METRICS) + " |",
+        "|---" * (len(METRICS) + 1) + "|",
+    ]
+    lines += [
+        f"| {label} | " + " | ".join(_cell(entries[name], form) for name in METRICS) + " |"
+        for label, entries in rows.items()
+    ]
+    return "\n".join(lines)
+
+
+def _cell(entry: dict, form: str) -> str:
+    if entry["value"] is None:
+        return "not defined"
+    value, low, high = (format(100 * entry[key], form) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

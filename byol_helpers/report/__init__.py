@@ -1,0 +1,1 @@
+"""The whole thesis in one go: notebooks executed, pages made from them."""

@@ -1,0 +1,1 @@
+"""The thesis as data, and its claims beside what a run measured."""

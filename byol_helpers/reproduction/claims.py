@@ -1,0 +1,334 @@
+"""The claims C1 to C14, each measured on the artefacts of a run.
+
+A claim becomes tests: quantities with an interval and the range that the claim puts them in. What cannot be
+measured raises ``NotTested`` with the reason.
+"""
+
+import statistics
+from collections.abc import Callable
+
+import numpy as np
+
+from byol_helpers.core.bootstrap import interval, mean_interval
+from byol_helpers.core.seed_intervals import ENOUGH, deviation_interval
+from byol_helpers.evaluation.curves import final_losses, read_metrics, smoothed_rates
+from byol_helpers.reproduction.measures import (
+    ABOVE,
+    BELOW,
+    IMAGES_ONLY,
+    INF,
+    Finding,
+    NotTested,
+    Quantity,
+    ap_tests,
+    confidence,
+    image_note,
+    need,
+    objective_test,
+    paired,
+    points,
+    pretraining_note,
+    scaled,
+    seed_note,
+    seed_test,
+    smoothing,
+)
+from byol_helpers.reproduction.run_results import Artefacts, label
+from byol_helpers.reproduction.thesis import Thesis
+
+AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+SAME_TIME = (0.9, 1.1)  # "about the same": within ten per cent
+MATCH = -1.0  # AP points behind at which BYOL still counts as matching
+
+
+def c1(run: Artefacts, thesis: Thesis) -> Finding:
+    need(run.comparison["arms"], "byol", run.reference, "random")
+    table = thesis.tables["4.3"]
+    values = []
+    for arm in ("byol", run.reference, "random"):
+        for metric in AP_METRICS:
+            said = table.value("imagenet" if arm == run.reference else arm, metric)
+            entry = run.comparison["arms"][arm]["mask"][metric]
+            values.append(points(f"{metric} {label(arm)}", said, entry, None))
+    said = list(thesis.claim("C1").values.values())
+    pairs = zip((run.reference, "random"), said, strict=True)
+    tests = [test for other, value in pairs for test in ap_tests(run, "AP", other, value, ABOVE)]
+    return Finding(tests, values, image_note(run))
+
+
+def c2(run: Artefacts, thesis: Thesis) -> Finding:
+    need(run.comparison["arms"], "byol", run.reference)
+    (said,) = thesis.claim("C2").values.values()
+    return Finding(ap_tests(run, "APs", run.reference, said, BELOW), notes=image_note(run))
+
+
+def c3(run: Artefacts, thesis: Thesis) -> Finding:
+    need(run.curves, "byol", run.reference, "random")
+    table, losses, values = thesis.tables["4.2"], {}, []
+    for arm in ("byol", run.reference, "random"):
+        finals = {
+            seed: final_losses(path, smoothing(path)) for seed, path in run.curves[arm].items()
+        }
+        losses[arm] = {seed: final["total"] for seed, final in finals.items()}
+        for part in table.columns:
+            said = table.value("imagenet" if arm == run.reference else arm, part)
+            mean = statistics.fmean(final[part] for final in finals.values())
+            values.append(Quantity(f"{part} {label(arm)}", said, mean))
+    said = dict(zip((run.reference, "random"), thesis.claim("C3").values.values(), strict=True))
+    tests = [
+        seed_test(
+            run,
+            f"total BYOL - {label(other)}",
+            said[other],
+            paired(losses["byol"], losses[other]),
+            BELOW,
+        )
+        for other in said
+    ]
+    return Finding(tests, values, seed_note(run))
+
+
+def c4(run: Artefacts, thesis: Thesis) -> Finding:
+    need(run.comparison["arms"], "byol", run.reference, "random")
+    found = [run.difference("byol", other)["per_class"] for other in (run.reference, "random")]
+    classes = [name for name in found[0] if all(d[name]["value"] is not None for d in found)]
+    if not classes:
+        raise NotTested("no class of the test images has ground truth")
+    scoring = [
+        name
+        for name in classes
+        if any(arm["per_class"][name]["value"] for arm in run.comparison["arms"].values())
+    ]
+    if 2 * len(scoring) < len(classes):
+        raise NotTested(f"an arm scores in only {len(scoring)} of {len(classes)} classes")
+    better, surely, possibly = (
+        sum(all((d[name][key] or 0) > 0 for d in found) for name in classes) / len(classes)
+        for key in ("value", "low", "high")
+    )
+    (said,) = thesis.claim("C4").values.values()
+    test = Quantity(
+        "share of classes in which BYOL is best",
+        said,
+        better,
+        (surely, possibly),
+        (said - 1e-9, INF),
+    )
+    values = [
+        Quantity(f"AP {name}, BYOL - {label(other)}", None, *scaled(difference[name]))
+        for other, difference in zip((run.reference, "random"), found, strict=True)
+        for name in classes
+    ]
+    return Finding(
+        [test], values, [f"{len(classes)} classes, each with its own interval", IMAGES_ONLY]
+    )
+
+
+def c5(run: Artefacts, thesis: Thesis) -> Finding:
+    return _rate(run, "false_negative", BELOW)
+
+
+def c6(run: Artefacts, thesis: Thesis) -> Finding:
+    return _rate(run, "false_positive", BELOW)
+
+
+def c7(run: Artefacts, thesis: Thesis) -> Finding:
+    finding = _rate(run, "accuracy", ABOVE)
+    finding.tests = finding.tests[:1]  # the thesis only says that BYOL and ImageNet are close
+    return finding
+
+
+def c8(run: Artefacts, thesis: Thesis) -> Finding:
+    need(run.background, "byol", run.reference, "random")
+    cosine, values = {}, []
+    for arm in ("byol", run.reference, "random"):
+        of_seed = [
+            {row["image_id"]: row["cosine"] for row in m["per_image"]}
+            for m in run.background[arm].values()
+        ]
+        images = set.intersection(*map(set, of_seed))
+        cosine[arm] = {
+            image: statistics.fmean(of[image] for of in of_seed) for image in sorted(images)
+        }
+        said = thesis.tables["4.4"].value("imagenet" if arm == run.reference else arm, "cosine")
+        values.append(
+            Quantity(f"cosine {label(arm)}", said, 100 * statistics.fmean(cosine[arm].values()))
+        )
+    for name, metrics in run.baselines.items():
+        values.append(
+            Quantity(f"cosine {name} (baseline)", None, 100 * metrics["scores"]["cosine"]["value"])
+        )
+    tests = []
+    for other, said in zip(
+        (run.reference, "random"), thesis.claim("C8").values.values(), strict=True
+    ):
+        differences = 100 * np.array(paired(cosine["byol"], cosine[other]))
+        found = mean_interval(
+            differences, run.profile["evaluate"]["bootstrap"], run.profile["seed"], confidence(run)
+        )
+        bounds = found["low"], found["high"]
+        tests.append(Quantity(f"cosine BYOL - {label(other)}", said, found["value"], bounds, ABOVE))
+    return Finding(tests, values, [IMAGES_ONLY], images=len(cosine["byol"]))
+
+
+def c9(run: Artefacts, thesis: Thesis) -> Finding:
+    found = {
+        str(entry["parameters"].get("hidden")): entry["metrics"]
+        for name, entry in run.pretraining.items()
+        if name != "byol-random"
+    }
+    if not {"2048", "4096"} <= (found.keys() | run.pretraining_study.keys()):
+        raise NotTested(
+            "needs pretraining with both widths of the hidden layer: python -m byol_helpers study "
+            "pretraining"
+        )
+    test = objective_test(run, ("2048", "4096"), ("2048", "4096"), found)
+    return Finding([test], notes=pretraining_note(run))
+
+
+def c10(run: Artefacts, thesis: Thesis) -> Finding:
+    found = {name: entry["metrics"] for name, entry in run.pretraining.items()}
+    found |= {"2048": found.get("byol"), "random": found.get("byol-random")}
+    if run.pretraining.get("byol", {}).get("parameters", {}).get("init") == "random":
+        raise NotTested("the arm byol itself started from random weights (pretrain.init)")
+    if "byol-random" not in run.comparison["arms"] or "byol" not in run.comparison["arms"]:
+        if not {"2048", "random"} <= run.pretraining_study.keys():
+            raise NotTested(
+                "needs pretraining from random weights too: add byol-random to finetune.arms"
+            )
+        objective = objective_test(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
+        missing = Quantity("AP BYOL - BYOL from random", None, None, None, ABOVE)
+        return Finding(
+            [objective, missing],
+            notes=[
+                *pretraining_note(run),
+                "its segmentation is not tested: add byol-random to finetune.arms",
+            ],
+        )
+    objective = objective_test(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
+    tests = ap_tests(run, "AP", "byol-random", None, ABOVE)
+    return Finding([*tests, objective], notes=[*pretraining_note(run), *image_note(run)])
+
+
+def c11(run: Artefacts, thesis: Thesis) -> Finding:
+    scores = [
+        100 * m["mask"]["AP"]["value"]
+        for m in run.models.values()
+        if m["arm"] == "byol" and m["mask"]["AP"]["value"] is not None
+    ]
+    if len(scores) < ENOUGH:
+        raise NotTested(
+            f"needs at least {ENOUGH} seeds of the arm byol, this run has {len(scores)}"
+        )
+    lead = thesis.claim("C1").values["AP BYOL - ImageNet"]
+    totals = [
+        final_losses(path, smoothing(path))["total"] for path in run.curves.get("byol", {}).values()
+    ]
+    values = [Quantity("lead of BYOL over ImageNet", lead, None)]
+    if len(totals) >= ENOUGH:
+        values.append(
+            Quantity(
+                "standard deviation of the total loss",
+                None,
+                statistics.stdev(totals),
+                deviation_interval(totals, confidence(run)),
+            )
+        )
+    bounds = deviation_interval(scores, confidence(run))
+    test = Quantity(
+        "standard deviation of AP between seeds",
+        None,
+        statistics.stdev(scores),
+        bounds,
+        (-INF, lead),
+    )
+    return Finding([test], values, [f"{len(scores)} seeds"])
+
+
+def c12(run: Artefacts, thesis: Thesis) -> Finding:
+    need(run.curves, "byol", run.reference, "random")
+    seconds = {
+        arm: np.concatenate([read_metrics(path)["seconds"] for path in run.curves[arm].values()])
+        for arm in ("byol", run.reference, "random")
+    }
+    rng = np.random.default_rng(0)
+    medians = {
+        arm: np.median(rng.choice(rows, (2000, len(rows))), axis=1) for arm, rows in seconds.items()
+    }
+    tests = []
+    for other, said in zip(
+        (run.reference, "random"), thesis.claim("C12").values.values(), strict=True
+    ):
+        ratio = float(np.median(seconds["byol"]) / np.median(seconds[other]))
+        enough = min(len(seconds["byol"]), len(seconds[other])) >= 5
+        bounds = interval(medians["byol"] / medians[other], confidence(run)) if enough else None
+        tests.append(Quantity(f"seconds BYOL / {label(other)}", said, ratio, bounds, SAME_TIME))
+    values = [
+        Quantity(f"seconds per iteration {label(arm)}", None, float(np.median(rows)))
+        for arm, rows in seconds.items()
+    ]
+    return Finding(
+        tests, values, ["the interval covers the logged rows, not other load on the machine"]
+    )
+
+
+def c13(run: Artefacts, thesis: Thesis) -> Finding:
+    wanted = thesis.settings["pretraining"]["images"].value
+    if run.reference != "imagenet":
+        raise NotTested(
+            "the supervised arm is a stand-in, trained on generated crops and not on 1.3 million labels"
+        )
+    if (run.pretraining_images or 0) < wanted:
+        raise NotTested(f"{run.pretraining_images or 0} unlabelled images instead of {wanted}")
+    need(run.comparison["arms"], "byol", "imagenet")
+    (said,) = thesis.claim("C13").values.values()
+    tests = ap_tests(run, "AP", "imagenet", said, (MATCH, INF))
+    from_labels = run.pretraining.get("byol", {}).get("parameters", {}).get("init") != "random"
+    notes = (
+        ["BYOL itself started from the weights of those 1.3 million labels"] if from_labels else []
+    )
+    return Finding(tests, notes=[*notes, *image_note(run)])
+
+
+def c14(run: Artefacts, thesis: Thesis) -> Finding:
+    raise NotTested(
+        "each kind of image needs a run of its own: give a folder of them as data and read its row C1"
+    )
+
+
+CLAIMS: dict[str, Callable[[Artefacts, Thesis], Finding]] = {
+    f"C{number}": measure
+    for number, measure in enumerate(
+        (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14), start=1
+    )
+}
+
+
+def _rate(run: Artefacts, name: str, better: tuple[float, float]) -> Finding:
+    """BYOL nearer to the reference than to random, and both better than random, at the end of the smoothed curves."""
+    need(run.curves, "byol", run.reference, "random")
+    first, last = {}, {}
+    for arm in ("byol", run.reference, "random"):
+        smooth = {
+            seed: smoothed_rates(path, smoothing(path))[name]
+            for seed, path in run.curves[arm].items()
+        }
+        first[arm] = {seed: float(curve[0]) for seed, curve in smooth.items()}
+        last[arm] = {seed: float(curve[-1]) for seed, curve in smooth.items()}
+    byol, reference, random = (last[arm] for arm in ("byol", run.reference, "random"))
+    nearer = [
+        abs(byol[s] - reference[s]) - abs(byol[s] - random[s])
+        for s in sorted(byol.keys() & reference.keys() & random.keys())
+    ]
+    tests = [
+        seed_test(
+            run, "BYOL's distance to the supervised arm minus that to random", None, nearer, BELOW
+        ),
+        seed_test(run, "BYOL - random", None, paired(byol, random), better),
+        seed_test(run, f"{label(run.reference)} - random", None, paired(reference, random), better),
+    ]
+    values = [
+        Quantity(f"{when} {label(arm)}", None, statistics.fmean(of[arm].values()))
+        for arm in last
+        for when, of in (("first", first), ("last", last))
+    ]
+    return Finding(tests, values, ["pixel rates of the training batch", *seed_note(run)])

@@ -1,0 +1,151 @@
+"""What a run has left behind, as the scorecard reads it: files only, never a model."""
+
+import csv
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json
+from byol_helpers.evaluation import comparison as comparisons
+
+KEY = re.compile(r"(?P<arm>.+)-seed(?P<seed>\d+)")
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """A run folder. Only the arms and seeds of its profile count; folders of earlier settings are passed over."""
+
+    path: Path
+    profile: dict
+
+    @property
+    def reference(self) -> str:
+        """The arm with supervised weights: ``imagenet``, or ``supervised`` for the stand-in."""
+        return "imagenet" if self.profile["supervised"]["source"] == "imagenet" else "supervised"
+
+    @property
+    def seeds(self) -> list[int]:
+        return list(self.profile["finetune"]["seeds"])
+
+    @cached_property
+    def models(self) -> dict[str, dict]:
+        """Content of each ``evaluate/<arm>-seed<k>/metrics.json``, by key."""
+        return {key: result.metrics for key, result in self._results.items()}
+
+    @cached_property
+    def comparison(self) -> dict:
+        """Content of ``evaluate/comparison.json``, computed from the files of the models."""
+        return comparisons.compare(self._results)
+
+    @cached_property
+    def _results(self) -> dict[str, comparisons.Result]:
+        return {
+            key: comparisons.load(path.parent)
+            for key, path in self._found("evaluate", "metrics.json").items()
+        }
+
+    @cached_property
+    def curves(self) -> dict[str, dict[int, Path]]:
+        """``metrics.csv`` of each finished fine-tuning, {arm: {seed: path}}."""
+        finished = self._found("finetune", "stage.json")
+        return _by_arm({key: path.with_name("metrics.csv") for key, path in finished.items()})
+
+    @cached_property
+    def background(self) -> dict[str, dict[int, dict]]:
+        """Content of each ``background/<arm>-seed<k>/metrics.json``, {arm: {seed: content}}."""
+        return _by_arm(
+            {
+                key: read_json(path)
+                for key, path in self._found("background", "metrics.json").items()
+            }
+        )
+
+    @cached_property
+    def baselines(self) -> dict[str, dict]:
+        """Content of each ``background/<method>/metrics.json`` of a method without learning, by its label."""
+        paths = {
+            name: self.path / "background" / method / "metrics.json"
+            for method, name in BASELINE_LABELS.items()
+        }
+        return {name: read_json(path) for name, path in paths.items() if path.is_file()}
+
+    @cached_property
+    def pretraining(self) -> dict[str, dict]:
+        """Each finished pretraining, {name: {"parameters": of the stage, "metrics": path of metrics.csv}}."""
+        return {
+            path.parent.name: {
+                "parameters": read_json(path)["parameters"],
+                "metrics": path.with_name("metrics.csv"),
+            }
+            for path in sorted(self.path.glob("pretrain/*/stage.json"))
+        }
+
+    @cached_property
+    def pretraining_study(self) -> dict[str, dict[int, dict]]:
+        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}}; empty without it."""
+        path, found = self.path / "studies" / "pretraining.csv", defaultdict(dict)
+        if not path.is_file():
+            return {}
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                columns = found[row["variant"]].setdefault(
+                    int(row["seed"]), {"step": [], "loss": []}
+                )
+                for name in columns:
+                    columns[name].append(float(row[name]))
+        return {
+            variant: {
+                seed: {name: np.array(values) for name, values in columns.items()}
+                for seed, columns in of_seed.items()
+            }
+            for variant, of_seed in found.items()
+        }
+
+    @cached_property
+    def pretraining_images(self) -> int | None:
+        """How many unlabelled images there were."""
+        path = self.path / "splits.json"
+        return len(read_json(path)["pretrain"]) if path.is_file() else None
+
+    def difference(self, a: str, b: str) -> dict | None:
+        """The paired difference a minus b of ``comparison``; None where an arm is missing."""
+        return next((d for d in self.comparison["differences"] if (d["a"], d["b"]) == (a, b)), None)
+
+    def _found(self, stage: str, name: str) -> dict[str, Path]:
+        """Files ``<stage>/<arm>-seed<k>/<name>`` of the profile's arms and seeds, by key, in their order."""
+        tune = self.profile["finetune"]
+        keys = [f"{arm}-seed{seed}" for arm in tune["arms"] for seed in tune["seeds"]]
+        paths = {key: self.path / stage / key / name for key in keys}
+        return {key: path for key, path in paths.items() if path.is_file()}
+
+
+def collect(run_path: Path | str) -> Artefacts:
+    """Open a run folder; ``UserError`` where it holds no readable ``profile.yaml``."""
+    path = Path(run_path) / "profile.yaml"
+    try:
+        profile = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the folder of a run") from None
+    except yaml.YAMLError:
+        raise UserError(f"{path}: not valid YAML; open the run again to write it anew") from None
+    return Artefacts(Path(run_path), profile)
+
+
+def label(arm: str) -> str:
+    """An arm's name in tables."""
+    return ARM_LABELS.get(arm, arm)
+
+
+def _by_arm(found: dict) -> dict[str, dict]:
+    nested = defaultdict(dict)
+    for key, value in found.items():
+        match = KEY.fullmatch(key)
+        nested[match["arm"]][int(match["seed"])] = value
+    return dict(nested)

@@ -1,0 +1,94 @@
+"""The thesis as data: its settings, tables, claims and contradictions, each with the place where it stands.
+
+Everything is in ``thesis.yaml``; this module only gives it types.
+"""
+
+from functools import cache
+from importlib import resources
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+Value = bool | int | float | str | list[int | float | str]
+
+
+class Part(BaseModel):
+    """Common to everything below: frozen, and no key that is not declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Setting(Part):
+    """One setting of an experiment and the place that gives it."""
+
+    value: Value
+    where: str
+    unit: str | None = None
+
+
+class Table(Part):
+    """A table: ``rows[name]`` holds one value for each of ``columns``; None where it prints a dash."""
+
+    title: str
+    where: str
+    columns: list[str]
+    rows: dict[str, list[int | float | str | None]]
+
+    def value(self, row: str, column: str) -> int | float | str | None:
+        """One cell; ``KeyError`` for an unknown row, ``ValueError`` for an unknown column."""
+        return self.rows[row][self.columns.index(column)]
+
+
+class Claim(Part):
+    """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives any."""
+
+    id: str
+    text: str
+    where: str
+    values: dict[str, float]
+    unit: str | None
+    tested: str
+    notebook: str
+
+
+class Statement(Part):
+    """What one place of the thesis says."""
+
+    where: str
+    text: str
+
+
+class Contradiction(Part):
+    """A disagreement or a choice left open; ``parameter`` is the profile key that decides."""
+
+    number: int
+    title: str
+    says: list[Statement]
+    default: str
+    parameter: str | None
+
+
+class Thesis(Part):
+    """The whole thesis; ``settings`` by experiment (pretraining, finetuning, rates, ...) and name."""
+
+    title: str
+    author: str
+    institution: str
+    year: int
+    settings: dict[str, dict[str, Setting]]
+    tables: dict[str, Table]
+    claims: list[Claim]
+    contradictions: list[Contradiction]
+
+    def claim(self, claim_id: str) -> Claim:
+        """The claim C1 to C14; ``KeyError`` for another id."""
+        return {claim.id: claim for claim in self.claims}[claim_id]
+
+
+@cache
+def load_thesis() -> Thesis:
+    """Read ``thesis.yaml`` once."""
+    text = (resources.files("byol_helpers.reproduction") / "thesis.yaml").read_text(
+        encoding="utf-8"
+    )
+    return Thesis(**yaml.safe_load(text))

@@ -1,0 +1,62 @@
+"""Batch norm over the batches of all processes, for CPUs: torch's SyncBatchNorm is for GPUs alone.
+
+With it two processes that share a batch compute what one process computes on the whole, and a test can say so.
+"""
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch.plugins.layer_sync import LayerSync
+from torch import nn
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """``BatchNorm1d`` and ``BatchNorm2d`` on [N, C, ...]; in training, mean and variance are those of all processes."""
+
+    def _check_input_dim(self, x: torch.Tensor) -> None:
+        """Any number of dimensions."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
+            return super().forward(x)
+        axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+        count = dist.get_world_size() * x.numel() / x.shape[1]  # the shares are equal
+        mean = _Sum.apply(x.sum(axes)) / count
+        centred = x - mean.view(shape)
+        variance = _Sum.apply(centred.square().sum(axes)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale.view(shape) + self.bias.view(shape)
+
+
+class SharedNorm(LayerSync):
+    """Lightning's hook that replaces batch norm in the processes that train, and nowhere else."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        for module in model.modules():
+            if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+                module.__class__ = (
+                    SharedBatchNorm  # the same parameters and buffers, another forward
+                )
+        return model
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model

@@ -1,0 +1,134 @@
+"""Files of one model, paired differences between models, and intervals between seeds."""
+
+import json
+
+import numpy as np
+import pytest
+
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.seed_intervals import (
+    chi_square_quantile,
+    deviation_interval,
+    t_interval,
+    t_quantile,
+)
+from byol_helpers.evaluation.average_precision import evaluate
+from byol_helpers.evaluation.comparison import (
+    compare,
+    evaluate_arms,
+    evaluate_one,
+    load,
+    load_all,
+    save,
+)
+from made_up import LIMITS, guesses, world
+
+TRUTH, SHAPES = world(0)
+SETTINGS = {
+    "engine": "torchvision",
+    "profile": "smoke",
+    "iterations": 40,
+    "replicates": 50,
+    "area_limits": LIMITS,
+}
+
+
+@pytest.fixture(scope="module")
+def results():
+    """BYOL is closer to the truth than random, three seeds each."""
+    return {
+        f"{arm}-seed{k}": evaluate_one(
+            TRUTH, guesses(SHAPES, k, noise), arm=arm, seed=k, **SETTINGS
+        )
+        for arm, noise in (("random", 4.0), ("byol", 1.0))
+        for k in range(3)
+    }
+
+
+def test_metrics_hold_pycocotools_numbers_and_intervals_around_them(results):
+    metrics = results["byol-seed1"].metrics
+    expected = evaluate(TRUTH, guesses(SHAPES, 1, 1.0), "segm", LIMITS)
+    assert {name: entry["value"] for name, entry in metrics["mask"].items()} == expected.metrics
+    assert {
+        name: entry["value"] for name, entry in metrics["per_class"].items()
+    } == expected.per_class
+    assert (
+        metrics["mask"]["AP"]["low"]
+        < metrics["mask"]["AP"]["value"]
+        < metrics["mask"]["AP"]["high"]
+    )
+    assert (metrics["label"], metrics["images"], metrics["area_limits"]) == (
+        "BYOL",
+        12,
+        list(LIMITS),
+    )
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_saved_and_loaded_again_it_is_the_same(results, tmp_path):
+    for key, result in results.items():
+        save(result, tmp_path / "evaluate" / key)
+    again = load_all(tmp_path)
+    assert {key: r.metrics for key, r in again.items()} == {
+        key: r.metrics for key, r in results.items()
+    }
+    assert compare(dict(sorted(results.items()))) == compare(again)
+    with pytest.raises(UserError, match="metrics.json"):
+        load(tmp_path)
+
+
+def test_differences_are_paired_and_means_over_seeds(results):
+    found = compare(results)
+    assert list(found["arms"]) == ["byol", "random"]
+    (difference,) = found["differences"]
+    assert (difference["a"], difference["b"], difference["label"]) == (
+        "byol",
+        "random",
+        "BYOL - random",
+    )
+    draws = [
+        np.mean([results[f"{arm}-seed{k}"].columns["mask/AP"] for k in range(3)], axis=0)
+        for arm in ("byol", "random")
+    ]
+    low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
+    assert difference["mask"]["AP"]["low"] == pytest.approx(low, abs=1e-12)
+    assert difference["mask"]["AP"]["high"] == pytest.approx(high, abs=1e-12)
+    assert difference["mask"]["AP"]["low"] > 0
+    assert difference["between_seeds"]["seeds"] == [0, 1, 2]
+    between = difference["between_seeds"]["mask"]["AP"]
+    assert between["value"] == pytest.approx(difference["mask"]["AP"]["value"])
+
+
+def test_a_model_does_not_differ_from_itself():
+    same = guesses(SHAPES, 0)
+    metrics, found = evaluate_arms(TRUTH, {"byol-seed0": same, "random-seed0": same}, **SETTINGS)
+    assert set(metrics) == {"byol-seed0", "random-seed0"}
+    assert found["differences"][0]["mask"]["AP"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert found["differences"][0]["between_seeds"] is None
+
+
+def test_models_that_cannot_be_paired_are_refused(results):
+    other = evaluate_one(TRUTH, [], arm="supervised", seed=0, **(SETTINGS | {"replicates": 51}))
+    message = "evaluate/supervised-seed0 and evaluate/random-seed0 differ in bootstrap"
+    with pytest.raises(UserError, match=message):
+        compare(results | {"supervised-seed0": other})
+    with pytest.raises(UserError, match="'byol'.*<arm>-seed<number>"):
+        evaluate_arms(TRUTH, {"byol": []}, **SETTINGS)
+    assert compare({}) == {"arms": {}, "differences": []}
+
+
+def test_quantiles_are_those_of_the_tables():
+    table = {1: 12.7062, 2: 4.30265, 4: 2.77645, 30: 2.04227}
+    assert [t_quantile(0.975, n) for n in table] == pytest.approx(list(table.values()), rel=1e-4)
+    assert chi_square_quantile(0.95, 2) == pytest.approx(5.99146, rel=1e-4)
+    assert chi_square_quantile(0.025, 4) == pytest.approx(0.48442, rel=1e-3)
+
+
+def test_intervals_need_three_seeds():
+    assert t_interval([1.0, 2.0]) is None
+    assert deviation_interval([1.0, 2.0]) is None
+    half = 4.30265 / 3**0.5
+    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - half, 2 + half), rel=1e-4)
+    low, high = deviation_interval([1.0, 2.0, 3.0])
+    assert low == pytest.approx((2 / 7.37776) ** 0.5, rel=1e-3)
+    assert high == pytest.approx((2 / 0.0506356) ** 0.5, rel=1e-3)

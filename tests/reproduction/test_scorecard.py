@@ -1,0 +1,221 @@
+"""Verdicts on a made-up run folder in which BYOL is better than the stand-in, and both better than random."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from byol_helpers.core.config import dump_profile, load_profile
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import write_json, write_text
+from byol_helpers.evaluation.comparison import evaluate_one, save
+from byol_helpers.reproduction.measures import Quantity
+from byol_helpers.reproduction.thesis import load_thesis
+from byol_helpers.reproduction.verdicts import VERDICTS, build, to_markdown, verdict_of
+from made_up import LIMITS, guesses, world
+
+THESIS = load_thesis()
+TRUTH, SHAPES = world(0, images=30)
+NOISE = {
+    "byol": 0.5,
+    "supervised": 1.5,
+    "byol-random": 1.5,
+    "random": 4.0,
+}  # of the boxes: how bad an arm is
+HEADER = (
+    "step,total_loss,loss_cls,loss_box_reg,loss_mask,seconds,"
+    "mask_rcnn/accuracy,mask_rcnn/false_positive,mask_rcnn/false_negative"
+)
+
+
+def curve(arm: str, seed: int) -> str:
+    """Forty rows of a fine-tuning in which the losses of the better arms are lower."""
+    rng = np.random.default_rng([seed, len(arm)])
+    level = {"byol": 0.2, "supervised": 0.22, "byol-random": 0.25, "random": 0.4}[
+        arm
+    ] + 0.001 * seed
+    rows = []
+    for i in range(40):
+        loss = level + 0.5 * 0.8**i
+        rows.append(
+            [20 * (i + 1), 9, loss, loss, loss, 1 + 0.01 * rng.random(), 1 - loss, loss, loss]
+        )
+    return "\n".join([HEADER, *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def make_run(path, seeds=(0,), arms=("byol", "supervised", "random")):
+    """Every artefact that the scorecard reads, as the stages leave them."""
+    overrides = [f"finetune.seeds={list(seeds)}", f"finetune.arms=[{', '.join(arms)}]"]
+    profile = load_profile("smoke", overrides)
+    write_text(path / "profile.yaml", dump_profile(profile))
+    write_json(path / "splits.json", {"pretrain": ["a.png"] * 64})
+    about = {
+        "engine": "torchvision",
+        "profile": "smoke",
+        "iterations": 40,
+        "replicates": 60,
+        "area_limits": LIMITS,
+    }
+    for arm in arms:
+        for seed in seeds:
+            key = f"{arm}-seed{seed}"
+            found = guesses(SHAPES, seed + 1, NOISE[arm], decimals=6)
+            save(evaluate_one(TRUTH, found, arm=arm, seed=seed, **about), path / "evaluate" / key)
+            write_text(path / "finetune" / key / "metrics.csv", curve(arm, seed))
+            write_json(path / "finetune" / key / "stage.json", {"parameters": {}})
+            write_json(
+                path / "background" / key / "metrics.json", background(0.95 - 0.1 * NOISE[arm])
+            )
+    write_json(path / "background" / "keep-everything" / "metrics.json", background(0.3))
+    return path
+
+
+def background(level: float) -> dict:
+    images = [{"image_id": i, "cosine": level + 0.001 * i} for i in range(10)]
+    return {"scores": {"cosine": {"value": level + 0.0045}}, "per_image": images}
+
+
+def pretraining(path, name: str, loss: float, **parameters):
+    write_text(
+        path / "pretrain" / name / "metrics.csv",
+        f"step,loss\n20,2\n40,{loss}\n60,{loss}\n80,{loss}\n",
+    )
+    write_json(path / "pretrain" / name / "stage.json", {"parameters": parameters})
+
+
+def verdicts(card: dict) -> dict[str, str]:
+    return {row["claim"]: row["verdict"] for row in card["claims"]}
+
+
+@pytest.fixture(scope="module")
+def one_seed(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "one")
+
+
+@pytest.fixture(scope="module")
+def three_seeds(tmp_path_factory):
+    path = make_run(tmp_path_factory.mktemp("runs") / "three", (0, 1, 2), tuple(NOISE))
+    pretraining(path, "byol", 0.5, hidden=2048, init="supervised")
+    pretraining(path, "byol-random", 1.0, hidden=2048, init="random")
+    pretraining(path, "wide", 0.7, hidden=4096, init="supervised")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bounds", "claimed", "verdict"),
+    [
+        ((0.1, 0.5), (0, np.inf), "reproduced"),
+        ((-0.5, -0.1), (0, np.inf), "not reproduced"),
+        ((-0.1, 0.5), (0, np.inf), "undecided"),
+        ((0.0, 0.5), (0, np.inf), "undecided"),
+        ((0.95, 1.05), (0.9, 1.1), "reproduced"),
+        ((0.95, 1.15), (0.9, 1.1), "undecided"),
+        ((1.2, 1.3), (0.9, 1.1), "not reproduced"),
+        (None, (0, np.inf), "undecided"),
+        ((np.nan, np.nan), (0, np.inf), "undecided"),
+    ],
+)
+def test_a_verdict_is_where_the_interval_lies(bounds, claimed, verdict):
+    assert verdict_of(Quantity("q", None, 0.0, bounds, claimed)) == verdict
+
+
+def test_one_seed(one_seed):
+    card = build(one_seed, THESIS)
+    found = verdicts(card)
+    assert list(found) == [f"C{i}" for i in range(1, 15)]
+    assert {key: found[key] for key in ("C1", "C8", "C12")} == dict.fromkeys(
+        ("C1", "C8", "C12"), "reproduced"
+    )
+    assert [found[key] for key in ("C3", "C5", "C6", "C7")] == ["undecided"] * 4
+    assert [found[key] for key in ("C9", "C10", "C11", "C13", "C14")] == [
+        "not tested at this scale"
+    ] * 5
+    assert sum(card["verdicts"].values()) == 14
+    assert set(card["verdicts"]) == set(VERDICTS)
+
+
+def test_numbers_stand_beside_those_of_the_thesis(one_seed):
+    rows = {row["claim"]: row for row in build(one_seed, THESIS)["claims"]}
+    c1, c8 = rows["C1"], rows["C8"]
+    assert (c1["thesis"], c1["unit"], c1["name"]) == (
+        0.866,
+        "AP points",
+        "AP BYOL - supervised (stand-in)",
+    )
+    assert c1["interval"][0] < c1["measured"] < c1["interval"][1]
+    assert "supervised (stand-in)" in c1["reason"]
+    assert "not the training seed" in c1["reason"]
+    assert c1["values"][0]["name"] == "AP BYOL"
+    assert c1["values"][0]["thesis"] == 28.486
+    assert c1["scale"] == {
+        "profile": "smoke",
+        "engine": "torchvision",
+        "seeds": [0],
+        "test_images": 30,
+        "iterations": 40,
+        "pretraining_images": 64,
+        "pretraining_iterations": 8,
+    }
+    assert c1["link"] == "notebooks/06-evaluation.html#claim-c1"
+    assert c8["measured"] == pytest.approx(10.0)
+    assert c8["scale"]["test_images"] == 10
+    measured = {value["name"]: value["measured"] for value in c8["values"]}
+    assert measured["cosine keep everything (baseline)"] == pytest.approx(30.45)
+    assert rows["C12"]["measured"] == pytest.approx(1.0, abs=0.01)
+    assert "stand-in" in rows["C13"]["reason"]
+
+
+def test_three_seeds_decide_losses_rates_and_repeats(three_seeds):
+    card = build(three_seeds, THESIS)
+    found = verdicts(card)
+    assert [found[key] for key in ("C3", "C5", "C6", "C7")] == ["reproduced"] * 4
+    rows = {row["claim"]: row for row in card["claims"]}
+    assert rows["C3"]["interval"] == pytest.approx([-0.06, -0.06], abs=1e-6)
+    assert [test["name"] for test in rows["C1"]["tests"]][1].endswith("between seeds")
+    assert rows["C11"]["interval"][0] < rows["C11"]["measured"] < rows["C11"]["interval"][1]
+    assert found["C9"] == found["C10"] == "undecided"
+    assert rows["C9"]["measured"] < 0
+    assert "no interval: objective" in rows["C10"]["reason"]
+
+
+def test_a_reversed_order_is_not_reproduced(tmp_path, monkeypatch):
+    monkeypatch.setitem(NOISE, "byol", 4.0)
+    monkeypatch.setitem(NOISE, "random", 0.5)
+    found = verdicts(build(make_run(tmp_path), THESIS))
+    assert found["C1"] == found["C8"] == "not reproduced"
+
+
+def test_an_empty_run_tests_nothing(tmp_path):
+    write_text(tmp_path / "profile.yaml", dump_profile(load_profile("smoke")))
+    card = build(tmp_path, THESIS)
+    assert set(verdicts(card).values()) == {"not tested at this scale"}
+    assert "no result for BYOL" in card["claims"][0]["reason"]
+    with pytest.raises(UserError, match="profile.yaml: no such file"):
+        build(tmp_path / "gone", THESIS)
+
+
+def test_folders_of_other_seeds_and_unfinished_curves_are_passed_over(
+    one_seed, three_seeds, tmp_path
+):
+    run = shutil.copytree(three_seeds, tmp_path / "run")
+    shutil.copy(one_seed / "profile.yaml", run)
+    (run / "finetune" / "byol-seed0" / "stage.json").unlink()
+    card = build(run, THESIS)
+    assert card["scale"]["seeds"] == [0]
+    assert verdicts(card)["C11"] == "not tested at this scale"
+    assert card["claims"][2]["reason"] == "no result for BYOL"
+
+
+def test_the_json_is_stable_and_the_markdown_complete(three_seeds):
+    card = build(three_seeds, THESIS)
+    text = json.dumps(card, sort_keys=True, allow_nan=False)
+    assert text == json.dumps(build(three_seeds, THESIS), sort_keys=True, allow_nan=False)
+    assert json.loads(text) == card
+    markdown = to_markdown(card)
+    assert markdown == to_markdown(json.loads(text))
+    for row in card["claims"]:
+        assert f"[{row['claim']}]({row['link']})" in markdown
+    assert markdown.count("\n| ") >= 14 + 15
+    assert "0.866" in markdown or "0.87" in markdown
+    assert len(card["contradictions"]) == 15

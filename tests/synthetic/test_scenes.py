@@ -1,0 +1,231 @@
+"""The generated world: the same pixels everywhere, honest labels, COCO's proportions."""
+
+import ast
+import csv
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+
+from byol_helpers.synthetic import occlusion, random_stream, rendering, scenes, shapes, textures
+
+SIZE = 128
+IDS = [category.id for category in scenes.CATEGORIES]
+
+# A change of these is a change of the world: results of earlier runs can no longer be compared with new ones.
+SCENES = {
+    (0, 0, 128, "train"): "60107caf03252ebd9231eb5b75c72b63daf3d1805ce8664cfcbdad64a2b8e7e3",
+    (7, 53, 128, "unlabelled"): "4f889555fc195cee3a9c64110f5ce20a03a3955be52e7b22ed61b0ab01973066",
+    (1, 2, 96, "test"): "0005e53db5b40dd9c87ca81cd7af929c36a5935391517c89e414a01b9de3529e",
+}
+CROPS = {
+    (0, 0, 64): "8b10556dea5af7de882b8cf3d705125d2b9743a89f79d1625162f0bf927e7a33",
+    (5, 17, 48): "16b7d4c5e417bdcd424e8fb46daebc3fe4f73ce987e85255933cb338a85c1f07",
+}
+
+
+def digest(made: scenes.Scene) -> str:
+    """SHA-256 of everything in a scene: pixels, and each instance's label and mask."""
+    code = hashlib.sha256(made.image.tobytes())
+    for instance in made.instances:
+        code.update(
+            bytes([instance.category_id, instance.iscrowd]) + np.packbits(instance.mask).tobytes()
+        )
+    return code.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def many() -> list[scenes.Scene]:
+    return [scenes.scene(3, index, SIZE) for index in range(500)]
+
+
+def instances(scenes, iscrowd=False):
+    return [one for made in scenes for one in made.instances if one.iscrowd == iscrowd]
+
+
+@pytest.mark.parametrize("arguments", SCENES)
+def test_scene_is_the_same_everywhere(arguments):
+    assert digest(scenes.scene(*arguments)) == SCENES[arguments]
+
+
+@pytest.mark.parametrize("arguments", CROPS)
+def test_crop_is_the_same_everywhere(arguments):
+    image, category_id = scenes.crop(*arguments)
+    assert hashlib.sha256(image.tobytes() + bytes([category_id])).hexdigest() == CROPS[arguments]
+
+
+def test_seed_draw_index_and_size_tell_scenes_apart():
+    names = [(0, 0, 64, draw) for draw in ("train", "val", "test", "unlabelled")]
+    names += [(1, 0, 64, "train"), (0, 1, 64, "train"), (0, 0, 65, "train")]
+    assert len({digest(scenes.scene(*name)) for name in names}) == len(names)
+
+
+def test_order_of_calls_does_not_matter():
+    first = digest(scenes.scene(2, 5, 64))
+    scenes.scene(2, 4, 64)
+    scenes.crop(2, 5)
+    assert digest(scenes.scene(2, 5, 64)) == first
+
+
+@pytest.mark.parametrize("module", [occlusion, random_stream, textures, rendering, shapes, scenes])
+def test_only_operations_that_every_machine_rounds_alike(module):
+    inexact = {
+        "sum",
+        "mean",
+        "std",
+        "var",
+        "dot",
+        "matmul",
+        "einsum",
+        "cumsum",
+        "average",
+        "linalg",
+        "fft",
+        "sin",
+        "cos",
+        "tan",
+        "arctan2",
+        "exp",
+        "log",
+        "power",
+        "pow",
+        "hypot",
+        "cbrt",
+        "convolve",
+        "normal",
+        "standard_normal",
+    }
+    tree = ast.parse(Path(module.__file__).read_text())
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    operators = {type(node.op) for node in ast.walk(tree) if isinstance(node, ast.BinOp)}
+    assert not names & inexact
+    assert not operators & {ast.Pow, ast.MatMult}
+
+
+@pytest.mark.parametrize("size", [64, 100, 512])
+def test_sizes(size):
+    made = scenes.scene(0, 3, size)
+    assert made.image.shape == (size, size, 3) and made.image.dtype == np.uint8
+    assert all(one.mask.shape == (size, size) and one.mask.dtype == bool for one in made.instances)
+
+
+def test_masks_are_disjoint_and_visible(many):
+    for made in many:
+        covered = np.zeros((SIZE, SIZE), int)
+        for one in made.instances:
+            covered += one.mask
+            assert np.count_nonzero(one.mask) >= occlusion.LEAST_AREA * SIZE * SIZE
+        assert covered.max() <= 1
+
+
+def test_sizes_are_in_proportion_to_coco(many):
+    areas = (
+        np.array([np.count_nonzero(one.mask) for one in instances(many)]) / SIZE**2 * (640 * 480)
+    )
+    small, large = np.mean(areas < 32**2), np.mean(areas > 96**2)
+    assert (
+        abs(small - 0.41) < 0.1 and abs(1 - small - large - 0.34) < 0.1 and abs(large - 0.24) < 0.1
+    )
+
+
+def test_counts_empty_images_and_crowds(many):
+    counts = Counter(sum(not one.iscrowd for one in made.instances) for made in many)
+    assert set(counts) == set(range(7))
+    assert 0.03 <= counts[0] / len(many) <= 0.08
+    crowds = instances(many, iscrowd=True)
+    assert 0.02 <= len(crowds) / len(many) <= 0.06
+    assert max(sum(one.iscrowd for one in made.instances) for made in many) == 1
+
+
+def test_categories(many):
+    assert len(IDS) >= 8 and IDS == sorted(set(IDS))
+    assert IDS != list(range(IDS[0], IDS[0] + len(IDS)))
+    counts = Counter(one.category_id for one in instances(many))
+    assert set(counts) == set(IDS)
+    assert min(counts.values()) > 0.5 * sum(counts.values()) / len(IDS)
+    kinds = [(category.shape, category.material.pattern) for category in scenes.CATEGORIES]
+    assert len(set(kinds)) == len(kinds)
+    assert len({shape for shape, _ in kinds}) < len(kinds), "no two categories share a shape"
+
+
+def test_some_things_are_occluded_and_some_cut_by_the_border(many):
+    at_border = [one.mask[[0, -1]].any() or one.mask[:, [0, -1]].any() for one in instances(many)]
+    assert 0.05 < np.mean(at_border) < 0.4
+
+
+def test_crops_are_balanced():
+    labels = [scenes.crop(0, index, 32)[1] for index in range(3 * len(IDS))]
+    assert Counter(labels) == {identity: 3 for identity in IDS}
+
+
+def test_split_is_coco(tmp_path):
+    file = scenes.write_split(
+        tmp_path / "val", tmp_path / "annotations" / "val.json", 3, "val", 60, 64
+    )
+    coco = COCO(file)
+    assert "generated" in coco.dataset["info"]["description"]
+    expected = [(category.id, category.name) for category in scenes.CATEGORIES]
+    assert [
+        (category["id"], category["name"]) for category in coco.dataset["categories"]
+    ] == expected
+    assert len(coco.imgs) == 60 and len(coco.anns) == len(coco.dataset["annotations"])
+    for image_id, record in coco.imgs.items():
+        made = scenes.scene(3, image_id - 1, 64, "val")
+        with Image.open(tmp_path / record["file_name"]) as image:
+            assert np.array_equal(np.asarray(image), made.image)
+        annotations = coco.loadAnns(coco.getAnnIds(image_id))
+        assert len(annotations) == len(made.instances)
+        for annotation, one in zip(annotations, made.instances, strict=True):
+            assert np.array_equal(coco.annToMask(annotation).astype(bool), one.mask)
+            assert (annotation["category_id"], annotation["iscrowd"]) == (
+                one.category_id,
+                one.iscrowd,
+            )
+            assert annotation["area"] == np.count_nonzero(one.mask)
+            rows, columns = np.flatnonzero(one.mask.any(1)), np.flatnonzero(one.mask.any(0))
+            (left, right), (top, bottom) = columns[[0, -1]], rows[[0, -1]]
+            assert annotation["bbox"] == [left, top, right - left + 1, bottom - top + 1]
+            assert isinstance(annotation["segmentation"]["counts"], list if one.iscrowd else str)
+    assert any(a["iscrowd"] for a in coco.anns.values())
+
+
+def test_crowd_that_touches_the_corner():
+    """Uncompressed run lengths begin with a count of zeros, also where there are none."""
+    mask = np.zeros((5, 4), bool)
+    mask[0, 0] = mask[2:, 3] = True
+    segmentation = scenes._annotation(scenes.Instance(1, mask, True))["segmentation"]
+    assert segmentation["counts"] == [0, 1, 16, 3]
+    assert np.array_equal(rle.decode(rle.frPyObjects(segmentation, 5, 4)), mask)
+
+
+def test_interrupted_writing_goes_on(tmp_path):
+    first = scenes.write_split(
+        tmp_path / "train", tmp_path / "train.json", 0, "train", 4, 64
+    ).read_bytes()
+    kept, lost = tmp_path / "train" / "00000.png", tmp_path / "train" / "00003.png"
+    before, content = kept.stat().st_mtime_ns, lost.read_bytes()
+    lost.unlink()
+    scenes.write_split(tmp_path / "train", tmp_path / "train.json", 0, "train", 4, 64)
+    assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
+    assert (tmp_path / "train.json").read_bytes() == first
+
+
+def test_unlabelled_and_crops_on_the_disk(tmp_path):
+    scenes.write_unlabelled(tmp_path / "unlabelled", 0, 3, 64)
+    written = sorted(path.name for path in (tmp_path / "unlabelled").iterdir())
+    assert written == ["00000.png", "00001.png", "00002.png"]
+    table = scenes.write_crops(tmp_path / "crops", 0, 20, 32)
+    assert table == tmp_path / "crops.csv"
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 20 and len({row["file"] for row in rows}) == 20
+    for index, row in enumerate(rows):
+        with Image.open(tmp_path / row["file"]) as image:
+            assert np.array_equal(np.asarray(image), scenes.crop(0, index, 32)[0])
+        assert int(row["category_id"]) == IDS[index % len(IDS)]

@@ -1,0 +1,125 @@
+"""A study: the arms again with one setting changed, compared on the same draws."""
+
+import csv
+
+import pytest
+
+from byol_helpers import figures, pipeline
+from byol_helpers.cli import main
+from byol_helpers.core.files import read_json
+
+SMALL = [
+    "data.unlabelled=32",
+    "data.train=12",
+    "data.val=2",
+    "data.test=6",
+    "data.crops=32",
+    "pretrain.hidden=64",
+    "evaluate.bootstrap=20",
+    "background.images=2",
+    "finetune.steps=20",
+    "finetune.decay_steps=[]",
+]
+OPTIONS = ["--profile", "smoke", *(part for setting in SMALL for part in ("--set", setting))]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "done"
+    assert main(["study", "norm-policy", "--run", str(run), *OPTIONS]) == 0
+    return run
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_adds_up(done):
+    rows = rows_of(done / "studies/norm-policy.csv")
+    assert len(rows) == 3 * (
+        3 + 3
+    )  # arms and their pairs, under each value and as the change between the values
+    value = {(row["value"], row["what"]): float(row["AP50"]) for row in rows}
+    for policy, folder in (("fair", done), ("frozen", done / "studies/norm-policy-frozen")):
+        for arm, label in (
+            ("byol", "BYOL"),
+            ("supervised", "supervised (stand-in)"),
+            ("random", "random"),
+        ):
+            kept = read_json(folder / f"evaluate/{arm}-seed0/metrics.json")["mask"]["AP50"]
+            assert value[policy, label] == pytest.approx(100 * kept["value"], abs=0.006)
+    gap = "BYOL - random"
+    assert value["fair", gap] == pytest.approx(
+        value["fair", "BYOL"] - value["fair", "random"], abs=0.011
+    )
+    assert value["frozen - fair", gap] == pytest.approx(
+        value["frozen", gap] - value["fair", gap], abs=0.011
+    )
+    assert all(
+        row["profile"] == "smoke" and row["seeds"] == "0" and row["test_images"] == "6"
+        for row in rows
+    )
+
+
+def test_the_differences_are_those_of_the_comparison(done):
+    rows = {
+        row["what"]: row
+        for row in rows_of(done / "studies/norm-policy.csv")
+        if row["value"] == "fair"
+    }
+    compared = read_json(pipeline.compare(pipeline.open_run("smoke", done, overrides=SMALL)))
+    for pair in compared["differences"]:
+        entry, row = pair["mask"]["AP"], rows[pair["label"]]
+        for end, name in (("", "value"), ("_low", "low"), ("_high", "high")):
+            assert float(row[f"AP{end}"]) == pytest.approx(100 * entry[name], abs=0.006)
+
+
+def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsys):
+    before = (done / "studies/norm-policy.csv").read_text()
+    assert main(["study", "norm-policy", "--run", str(done), *OPTIONS]) == 0
+    assert "runs afresh" not in capsys.readouterr().out
+    assert (done / "studies/norm-policy.csv").read_text() == before
+    fig = figures.setting_compared(rows_of(done / "studies/norm-policy.csv"), "A study", "AP50")
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["fair", "frozen"]
+
+
+def test_the_study_of_pretraining_reaches_figure_and_scorecard(done):
+    assert (
+        main(
+            ["study", "pretraining", "--run", str(done), *OPTIONS, "--out", str(done / "copy.csv")]
+        )
+        == 0
+    )
+    rows = rows_of(done / "copy.csv")
+    assert rows == rows_of(done / "studies/pretraining.csv")
+    curves = {(row["variant"], row["seed"]) for row in rows}
+    assert curves == {(variant, seed) for variant in ("2048", "4096", "random") for seed in "012"}
+    assert {(row["variant"], row["hidden"], row["init"]) for row in rows} == {
+        ("2048", "2048", "supervised"),
+        ("4096", "4096", "supervised"),
+        ("random", "2048", "random"),
+    }
+    fig = figures.pretraining_compared(
+        rows, {"2048": "thesis", "4096": "paper", "random": "from random"}
+    )
+    assert len(fig.axes) == 2 and len(fig.axes[0].lines) == 3
+    run = pipeline.open_run("smoke", done, overrides=SMALL)
+    claims = {row["claim"]: row for row in read_json(pipeline.scorecard(run))["claims"]}
+    assert claims["C9"]["interval"] is not None and "seeds 0, 1, 2" in claims["C9"]["reason"]
+    loss = {
+        (row["variant"], row["seed"]): float(row["loss"]) for row in rows
+    }  # the last row of each stays
+    mean = sum(loss["2048", seed] - loss["4096", seed] for seed in "012") / 3
+    assert claims["C9"]["measured"] == pytest.approx(mean, abs=0.2)
+    assert (
+        claims["C10"]["verdict"] != "reproduced"
+        and "segmentation is not tested" in claims["C10"]["reason"]
+    )
+
+
+def test_a_study_that_does_not_exist_is_one_line(tmp_path, capsys):
+    assert main(["study", "colour", "--run", str(tmp_path / "run"), *OPTIONS]) == 2
+    assert (
+        "no study 'colour'; there are norm-policy, engines, pretraining" in capsys.readouterr().err
+    )
