@@ -32,7 +32,7 @@ help:
 	@echo "               SEEDS=0,1,2  RUN=name of the run  SET=\"finetune.steps=100 evaluate.bootstrap=50\""
 	@echo "make test      unit tests, a smoke run of every notebook, and the notebooks' checked outputs"
 	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
-	@echo "make lint      ruff over code and notebooks"
+	@echo "make lint      ruff over code and notebooks, pyright over the package"
 	@echo "make figures   bring what runs/quick shows to figures/, README.md and notebooks/"
 	@echo "make studies   again with one setting changed: hidden layer and start of BYOL, frozen batch norm, detectron2"
 	@echo "make clean     remove .venv and caches; runs/ is kept"
@@ -57,8 +57,10 @@ test: $(VENV)/.installed-dev
 
 lint: STEP = [1/2]
 lint: $(VENV)/.installed-dev
-	@echo "[2/2] Linting code and notebooks"
+	@echo "[2/2] Linting code and notebooks, checking types"
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m pyright
 
 figures: STEP = [1/2]
 figures: $(VENV)/.installed
