@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def fit(task: Task, plan: Plan) -> None:
     """
     fabric = Fabric(accelerator="auto", precision=plan.precision, **_devices(plan))  # pyright: ignore[reportArgumentType]
     try:
-        fabric.launch(run_steps, task, plan)
+        fabric.launch(partial(run_steps, task=task, plan=plan))
     except torch.multiprocessing.ProcessRaisedException as error:  # another process's, as text
         kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
         if not kind.endswith("UserError"):
