@@ -10,8 +10,9 @@ from PIL import Image as Picture
 
 from byol_helpers.background.compositing import fill, soften
 from byol_helpers.background.removal import choose_instances, union
-from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
+from byol_helpers.coco.masks import decode_mask
 from byol_helpers.figures.pictures import draw_masks, enlarged
 from byol_helpers.figures.style import ARM_COLOURS, colour, label
 
@@ -75,7 +76,7 @@ def view(
     size = image.shape[:2]
     every = choose_instances(detections, "all", score_threshold)
     kept = every if number == EVERY else every[number - 1 : number]
-    large, masks = enlarged(image, [instance_mask(d, *size) for d in every] + [union(kept, size)])
+    large, masks = enlarged(image, [decode_mask(d, *size) for d in every] + [union(kept, size)])
     before = draw_masks(
         draw_masks(large, masks[:-1], ink, opacity=0), masks[-1:] if kept else [], ink, opacity=0.5
     )
