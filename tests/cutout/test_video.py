@@ -16,7 +16,7 @@ from byol_helpers.background.recipe import Recipe
 from byol_helpers.core.errors import UserError
 from byol_helpers.cutout.cut_files import cutout
 from byol_helpers.cutout.video import cut_video
-from filmed import NTSC, film, heard, left_half, picture, watched
+from tests.helpers.videos import NTSC, film, heard, left_half, picture, watched
 
 
 def cut(path: Path, background: object = "transparent") -> Path:
@@ -184,14 +184,13 @@ def test_frames_of_two_sizes_are_refused(tmp_path):
 def test_an_interrupted_video_leaves_nothing_and_is_done_again(tmp_path):
     source = film(tmp_path / "a.mp4", frames=200)
     script = (
-        "import sys, time; from pathlib import Path; from filmed import left_half\n"
+        "import sys, time; from pathlib import Path; from tests.helpers.videos import left_half\n"
         "from byol_helpers.cutout.cut_files import cutout\n"
         "cutout(Path(sys.argv[1]), lambda image: time.sleep(0.05) or left_half(image), Path(sys.argv[2]))"
     )
-    here = Path(__file__).parents[1]
     process = subprocess.Popen(
         [sys.executable, "-c", script, source, tmp_path / "out"],
-        env=os.environ | {"PYTHONPATH": f"{here.parent}{os.pathsep}{here}"},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("out/.*.part")) and time.monotonic() < deadline:

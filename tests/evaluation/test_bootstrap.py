@@ -8,7 +8,7 @@ import pytest
 from byol_helpers.core.bootstrap import draw_weights, interval
 from byol_helpers.evaluation.average_precision import METRICS, Evaluation, Matches, evaluate
 from byol_helpers.evaluation.bootstrap import RECALLS, _points_reached, replicate
-from made_up import LIMITS, guesses, world
+from tests.helpers.detections import LIMITS, guesses, world
 
 
 def of_image(entries: list[dict], image: dict) -> list[dict]:

@@ -21,7 +21,7 @@ from byol_helpers.evaluation.comparison import (
     load_all,
     save,
 )
-from made_up import LIMITS, guesses, world
+from tests.helpers.detections import LIMITS, guesses, world
 
 TRUTH, SHAPES = world(0)
 SETTINGS = {

@@ -13,7 +13,7 @@ from byol_helpers.evaluation.comparison import evaluate_one, save
 from byol_helpers.reproduction.measures import Quantity
 from byol_helpers.reproduction.thesis import load_thesis
 from byol_helpers.reproduction.verdicts import VERDICTS, build, to_markdown, verdict_of
-from made_up import LIMITS, guesses, world
+from tests.helpers.detections import LIMITS, guesses, world
 
 THESIS = load_thesis()
 TRUTH, SHAPES = world(0, images=30)
