@@ -26,10 +26,10 @@ COCO(sys.argv[1])
 """
 LOADER = """
 from pathlib import Path
-from byol_helpers.coco.annotations import ByImage, Labels
+from byol_helpers.coco.annotations import AnnotationsByImage, Labels
 from byol_helpers.coco.dataset import Split
 labels = Labels(sys.argv[1])
-split = Split("train", Path("."), labels.images, ByImage(labels), labels.categories, Path(sys.argv[1]))
+split = Split("train", Path("."), labels.images, AnnotationsByImage(labels), labels.categories, Path(sys.argv[1]))
 for record in split.images[:64]:
     split.annotations.get(record["id"], [])
 """

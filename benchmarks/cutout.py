@@ -28,8 +28,8 @@ from byol_helpers.background.removal import (
     zero_background,
     zero_background_by_pixel,
 )
-from byol_helpers.coco.dataset import run_lengths
 from byol_helpers.coco.images import read_image
+from byol_helpers.coco.masks import compress_mask
 from byol_helpers.core.environment import installed_versions
 from byol_helpers.core.files import read_json
 from byol_helpers.cutout.cut_files import cutout as cut_out
@@ -75,7 +75,8 @@ def annotated() -> dict[int, list[dict]]:
         own = [a for a in coco["annotations"] if a["image_id"] == entry["id"] and not a["iscrowd"]]
         largest = sorted(own, key=lambda a: -a["area"])[:OBJECTS]
         truth[zlib.crc32(read_image(PHOTOS / "train2017" / entry["file_name"]))] = [
-            {"category_id": 1, "score": 1.0, "segmentation": run_lengths(a, *size)} for a in largest
+            {"category_id": 1, "score": 1.0, "segmentation": compress_mask(a, *size)}
+            for a in largest
         ]
     return truth
 

@@ -93,14 +93,14 @@ def input_() -> dict:
     from lightly.transforms.byol_transform import BYOLTransform
     from torch.utils.data import default_collate
 
-    from byol_helpers.coco.resized_cache import shrunk
+    from byol_helpers.coco.resized_cache import resize_images
     from byol_helpers.pretraining.stages import ViewsDataset
     from byol_helpers.training.sampler import Item
 
     torch.set_num_threads(1)
     files, theirs = photographs()[:96], BYOLTransform()
     with tempfile.TemporaryDirectory() as folder:
-        copies = shrunk(files, Path(folder), SIDE, "shrink")
+        copies = resize_images(files, Path(folder), SIDE, "shrink")
         dataset = ViewsDataset(copies, SIZE, 0, fast=True, copies=True)
         whole, small = (sum(path.stat().st_size for path in of) for of in (files, copies))
 

@@ -194,7 +194,11 @@ def evaluate_files(options: argparse.Namespace) -> int:
         raise UserError(
             "evaluate needs both --ground-truth FILE and --detections FILE, or neither to evaluate a run"
         )
-    print(external_results.evaluate_files(options.ground_truth, options.detections, options.out))
+    print(
+        external_results.evaluate_results_files(
+            options.ground_truth, options.detections, options.out
+        )
+    )
     return 0
 
 

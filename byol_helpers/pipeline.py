@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 from byol_helpers.coco import resized_cache
-from byol_helpers.coco.dataset import area_limits, load_split, pretraining_images
+from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
 from byol_helpers.core.config import dump_profile, load_profile
@@ -182,7 +182,7 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
     key = f"{arm}-seed{seed}"
     model, split = run.path / "finetune" / key / "model.pth", load_split(run, "test")
     parameters = _engine_settings(run) | {
-        "limits": list(area_limits(run)),
+        "limits": list(get_area_limits(run)),
         "evaluate": run.profile.evaluate.model_dump(),
     }
 
@@ -206,7 +206,7 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
         engine=tune.engine,
         profile=run.profile.name,
         iterations=tune.steps,
-        area_limits=area_limits(run),
+        area_limits=get_area_limits(run),
         replicates=settings.bootstrap,
         confidence=settings.confidence,
         draw_seed=run.profile.seed,
@@ -339,11 +339,11 @@ def _weights(run: Run, arm: str) -> Path:
 
 def _usable_images(run: Run) -> list[Path]:
     """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
-    side, files = run.profile.pretrain.cache_side, pretraining_images(run)
+    side, files = run.profile.pretrain.cache_side, list_pretraining_images(run)
     if side is None:
-        return resized_cache.readable(files, "check images")
+        return resized_cache.keep_readable(files, "check images")
     listed = sha256(run.path / "splits.json")[:8]  # another list of images is another cache
-    return resized_cache.shrunk(
+    return resized_cache.resize_images(
         files, run.path / "cache" / f"{side}-{listed}", side, f"shrink images to {side} pixels"
     )
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from byol_helpers.coco.dataset import instance_mask, run_lengths
+from byol_helpers.coco.masks import compress_mask, decode_mask
 from byol_helpers.core.errors import UserError
 
 RULES = ("confident", "largest", "all")
@@ -143,7 +143,7 @@ def merge_masks(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: a mask of another size.
     """
-    parts = [run_lengths(instance, *size) for instance in instances]
+    parts = [compress_mask(instance, *size) for instance in instances]
     for part in parts:
         if tuple(part["size"]) != tuple(size):
             raise ValueError(
@@ -156,7 +156,7 @@ def merge_masks(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
 
 def _area(detection: dict) -> int:
     """Pixels of a detection's mask."""
-    return int(rle.area(run_lengths(detection, *detection["segmentation"]["size"])))
+    return int(rle.area(compress_mask(detection, *detection["segmentation"]["size"])))
 
 
 def _holds(detection: dict, x: float, y: float) -> bool:
@@ -165,7 +165,7 @@ def _holds(detection: dict, x: float, y: float) -> bool:
     return (
         0 <= x < width
         and 0 <= y < height
-        and bool(instance_mask(detection, height, width)[int(y), int(x)])
+        and bool(decode_mask(detection, height, width)[int(y), int(x)])
     )
 
 

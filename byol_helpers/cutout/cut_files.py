@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from byol_helpers.coco.images import read_in_thread
+from byol_helpers.coco.images import read_image_in_thread
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes
 from byol_helpers.core.progress import Progress
@@ -119,7 +119,7 @@ def _outcomes(
     """Each file, where its cut-out goes, and what makes it or waits for it: the pictures, then the videos."""
 
     def read(pair: tuple[Path, Path]) -> np.ndarray:
-        return read_in_thread(pair[0])
+        return read_image_in_thread(pair[0])
 
     def detect(image: np.ndarray) -> tuple[np.ndarray, list[dict]]:
         return image, predict(image)

@@ -15,7 +15,7 @@ from byol_helpers.evaluation.average_precision import COCO_METRICS
 SHAPES = {"mask": "segmentation", "box": "bbox"}
 
 
-def evaluate_files(
+def evaluate_results_files(
     ground_truth: Path, detections: list[Path], out: Path | None = None, replicates: int = 1000
 ) -> str:
     """Score results files against COCO annotations and return the tables as Markdown.

@@ -26,7 +26,7 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from byol_helpers.coco.dataset import run_lengths
+from byol_helpers.coco.masks import compress_mask
 from byol_helpers.coco.records import read_detections, read_ground_truth
 from byol_helpers.evaluation.precision_recall import interpolate_precision
 
@@ -232,15 +232,15 @@ def _images(truth: COCO, found: list[dict], most: int) -> Iterator[tuple]:
         mine = sorted(mine, key=lambda d: -d["score"])[
             :most
         ]  # stable: equal scores stay in the order of the file
-        masks = [run_lengths(d, *size) for d in mine]
+        masks = [compress_mask(d, *size) for d in mine]
         every = truth.imgToAnns[image] if image in truth.imgToAnns else []
         there = [a for a in every if not a["iscrowd"]]
         crowds: dict[int, np.ndarray] = {}
         for crowd in (a for a in every if a["iscrowd"]):
-            covered = _iou(masks, [run_lengths(crowd, *size)], crowd=True).max(axis=1, initial=0)
+            covered = _iou(masks, [compress_mask(crowd, *size)], crowd=True).max(axis=1, initial=0)
             kind = crowd["category_id"]
             crowds[kind] = np.maximum(crowds.get(kind, 0), covered)
-        yield mine, there, _iou(masks, [run_lengths(a, *size) for a in there]), crowds
+        yield mine, there, _iou(masks, [compress_mask(a, *size) for a in there]), crowds
 
 
 def _iou(masks: list[dict], others: list[dict], crowd: bool = False) -> np.ndarray:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
+from byol_helpers.coco.masks import decode_mask
 from byol_helpers.figures.pictures import CROWD, OBJECTS, draw_masks, enlarged, gallery
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def annotated(split: Split, record: dict, category: str = EVERY) -> Figure:
         for a in split.annotations.get(record["id"], [])
         if category in (EVERY, names[a["category_id"]])
     ]
-    masks = [instance_mask(a, *image.shape[:2]) for a in shown]
+    masks = [decode_mask(a, *image.shape[:2]) for a in shown]
     inks = [CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)] for i, a in enumerate(shown)]
     image, masks = enlarged(image, masks)
     alone = draw_masks(np.zeros_like(image), masks, inks, opacity=1)

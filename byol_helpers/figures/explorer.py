@@ -10,8 +10,9 @@ from PIL import Image as Picture
 
 from byol_helpers.background.compositing import fill_background, soften_mask
 from byol_helpers.background.removal import choose_instances, merge_masks
-from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
+from byol_helpers.coco.masks import decode_mask
 from byol_helpers.figures.pictures import draw_masks, enlarged
 from byol_helpers.figures.style import ARM_COLOURS, colour, label
 
@@ -75,9 +76,8 @@ def view(
     size = image.shape[:2]
     every = choose_instances(detections, "all", score_threshold)
     kept = every if number == EVERY else every[number - 1 : number]
-    large, masks = enlarged(
-        image, [instance_mask(d, *size) for d in every] + [merge_masks(kept, size)]
-    )
+    masks = [decode_mask(d, *size) for d in every]
+    large, masks = enlarged(image, [*masks, merge_masks(kept, size)])
     before = draw_masks(
         draw_masks(large, masks[:-1], ink, opacity=0), masks[-1:] if kept else [], ink, opacity=0.5
     )

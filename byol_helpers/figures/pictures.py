@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
+from byol_helpers.coco.masks import decode_mask
 from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, WIDTH, colour, frame, label
 
 # Masks of single objects, in turn: bright on any ground, and none of them an arm's.
@@ -64,7 +65,7 @@ def scene_grid(split: Split, count: int = 12, columns: int = 6, title: str = "")
     for record in split.images[:count]:
         image = read_image(split.path(record))
         annotations = split.annotations.get(record["id"], [])
-        masks = [instance_mask(a, *image.shape[:2]) for a in annotations]
+        masks = [decode_mask(a, *image.shape[:2]) for a in annotations]
         inks = [
             CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)]
             for i, a in enumerate(annotations)
@@ -226,7 +227,7 @@ def _column_head(ax: Axes, text: str, name: str, tall: float) -> None:
 
 
 def _drawn(image: np.ndarray, entries: list[dict], ink: str) -> np.ndarray:
-    masks = [instance_mask(entry, *image.shape[:2]) for entry in entries]
+    masks = [decode_mask(entry, *image.shape[:2]) for entry in entries]
     return draw_masks(*enlarged(image, masks), ink)
 
 

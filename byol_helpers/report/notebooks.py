@@ -14,7 +14,7 @@ from byol_helpers.core.progress import duration
 from byol_helpers.core.stage import Run
 from byol_helpers.report import html
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 # Rough shares of the notebooks in the time of a quick run: they divide the time that is left, nothing else.
 SHARES = {

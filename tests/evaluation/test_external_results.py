@@ -11,7 +11,7 @@ from byol_helpers.cli import main
 from byol_helpers.coco.masks import whole
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.evaluation.comparison import compare_arms, evaluate_model
-from byol_helpers.evaluation.external_results import evaluate_files
+from byol_helpers.evaluation.external_results import evaluate_results_files
 from made_up import guesses, world
 
 TRUTH, SHAPES = world(0)
@@ -60,7 +60,7 @@ def test_tables_hold_the_numbers_of_a_run_and_the_paired_difference(files, capsy
 def test_boxes_alone_are_scored_and_the_missing_masks_are_said(files):
     bare = [{k: v for k, v in r.items() if k != "segmentation"} for r in guesses(SHAPES, 0)]
     (files / "boxes.json").write_text(json.dumps(bare))
-    said = evaluate_files(files / "truth.json", [files / "boxes.json"], replicates=20)
+    said = evaluate_results_files(files / "truth.json", [files / "boxes.json"], replicates=20)
     assert "| model, box |" in said and "| model, mask |" not in said
     assert "Not scored, because not every file has it: segmentation." in said
     assert "difference" not in said

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from byol_helpers import pipeline
-from byol_helpers.coco.dataset import load_split, pretraining_images
+from byol_helpers.coco.dataset import list_pretraining_images, load_split
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.byol import BYOL, encoder
@@ -100,7 +100,7 @@ def pretrained(
     plan = Plan(
         "test", folder, 0, steps, batch, every, 1, workers, 0.0, devices, precision, accumulate
     )
-    module = BYOLWitness(plan, ViewsDataset(pretraining_images(run), 32, 0), network, settings)
+    module = BYOLWitness(plan, ViewsDataset(list_pretraining_images(run), 32, 0), network, settings)
     fit(module)
     return module, [
         (
@@ -144,7 +144,7 @@ def test_accumulated_gradients_make_one_step_and_one_target_update(run, tmp_path
     assert len(rows) == 3 and rows[-1].startswith("2,")
     torch.manual_seed(0)
     network = BYOL(encoder(18), 32, 16).train()
-    data = ViewsDataset(pretraining_images(run), 32, 0)
+    data = ViewsDataset(list_pretraining_images(run), 32, 0)
     for batch in StepBatches(len(data), 4, 0, 0, 2):
         views = [torch.stack(view) for view in zip(*(data[item] for item in batch), strict=True)]
         (network(*views)[0] / 2).backward()
@@ -176,7 +176,7 @@ def test_half_and_half_is_a_whole_with_workers_too(run, tmp_path):
         fit(
             Halfway(
                 plan,
-                ViewsDataset(pretraining_images(run), 32, 0),
+                ViewsDataset(list_pretraining_images(run), 32, 0),
                 BYOL(encoder(18), 32, 16),
                 settings,
             )
@@ -191,7 +191,7 @@ def test_byol_stops_at_a_loss_that_is_not_a_number_with_what_to_do(run, tmp_path
         "smoke", ["pretrain.hidden=32", "pretrain.learning_rate=1e30", "pretrain.warmup_steps=0"]
     )
     plan = Plan("pretrain byol", tmp_path, 0, 8, 8, 2, 1)
-    dataset = ViewsDataset(pretraining_images(run), 32, 0)
+    dataset = ViewsDataset(list_pretraining_images(run), 32, 0)
     with pytest.raises(
         UserError, match="pretrain byol: the loss is nan at step .*learning rate .*try a lower"
     ):
@@ -205,7 +205,10 @@ def test_after_twenty_steps_a_forecast(run, tmp_path, capsys):
     settings = load_profile("smoke", ["pretrain.hidden=32"]).pretrain
     fit(
         BYOLWitness(
-            plan, ViewsDataset(pretraining_images(run), 32, 0), BYOL(encoder(18), 32, 16), settings
+            plan,
+            ViewsDataset(list_pretraining_images(run), 32, 0),
+            BYOL(encoder(18), 32, 16),
+            settings,
         )
     )
     said = [line for line in capsys.readouterr().out.splitlines() if "images/s" in line]
