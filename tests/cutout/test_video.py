@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from byol_helpers.background.recipe import Recipe
 from byol_helpers.core.errors import UserError
 from byol_helpers.cutout.cut_files import cutout
+from byol_helpers.cutout.cutter import Cutter
 from byol_helpers.cutout.video import cut_video
 from tests.helpers.videos import NTSC, film, heard, left_half, picture, watched
 
@@ -135,9 +135,9 @@ def test_what_is_left_out_and_what_is_empty_is_said(tmp_path, capsys):
 
 def test_a_choice_holds_in_every_frame(tmp_path):
     source = film(tmp_path / "a.mp4")
-    made = cut_video(source, tmp_path / "b.mov", left_half, Recipe(point=(50, 10)))
+    made = cut_video(source, tmp_path / "b.mov", left_half, Cutter(point=(50, 10)))
     assert not made.found and "no object of those asked for" in made.remarks[0]
-    assert cut_video(source, tmp_path / "c.mov", left_half, Recipe(point=(10, 10))) == (True, [])
+    assert cut_video(source, tmp_path / "c.mov", left_half, Cutter(point=(10, 10))) == (True, [])
 
 
 def test_videos_in_folders_are_done_once(tmp_path):
@@ -177,7 +177,7 @@ def test_frames_of_two_sizes_are_refused(tmp_path):
     both = (tmp_path / "32.mpg").read_bytes() + (tmp_path / "64.mpg").read_bytes()
     (tmp_path / "both.mpg").write_bytes(both)
     with pytest.raises(UserError, match="its frames differ in size"):
-        cut_video(tmp_path / "both.mpg", tmp_path / "out.mov", left_half, Recipe())
+        cut_video(tmp_path / "both.mpg", tmp_path / "out.mov", left_half, Cutter())
     assert not (tmp_path / "out.mov").exists()
 
 

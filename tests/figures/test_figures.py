@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from byol_helpers import figures
-from byol_helpers.background.scores import SCORES
+from byol_helpers.background.scores import REMOVAL_SCORES
 from byol_helpers.coco.dataset import Split
 from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.stage import Run
-from byol_helpers.evaluation.average_precision import METRICS
-from byol_helpers.evaluation.tide import TYPES, Errors
+from byol_helpers.evaluation.average_precision import COCO_METRICS
+from byol_helpers.evaluation.tide import ERROR_TYPES, Errors
 from byol_helpers.figures.__main__ import COURSE_FIGURES, course_figures, main
 from byol_helpers.figures.style import frame, png
 from byol_helpers.figures.tide import most_confused
@@ -34,7 +34,7 @@ def entry(value, spread=0.05):
 
 
 def metrics(scale=1.0):
-    mask = {name: entry(0.1 * (k + 1) * scale) for k, name in enumerate(METRICS)}
+    mask = {name: entry(0.1 * (k + 1) * scale) for k, name in enumerate(COCO_METRICS)}
     mask["APs"] = {
         "value": None,
         "low": None,
@@ -126,7 +126,7 @@ def comparison(evaluated, seeds=False):
             x, y = (evaluated[arm]["mask"][name]["value"] for arm in (a, b))
             return {"value": None, "low": None, "high": None} if x is None else entry(x - y, 0.02)
 
-        mask = {name: gap(name) for name in METRICS}
+        mask = {name: gap(name) for name in COCO_METRICS}
         return {
             "a": a,
             "b": b,
@@ -245,7 +245,7 @@ def test_statistics():
 
 
 def test_removal_scores(evaluated):
-    scored = {"images": 7, "scores": {name: entry(0.5) for name in SCORES}}
+    scored = {"images": 7, "scores": {name: entry(0.5) for name in REMOVAL_SCORES}}
     fig = figures.removal_scores(
         dict.fromkeys((*BASELINE_LABELS, *ARMS), scored), "pictures with one object"
     )
@@ -310,7 +310,13 @@ def test_detections_below_the_threshold_are_not_shown(split):
 @pytest.mark.parametrize("scale", [0.1, 0.0, math.nan])
 def test_error_types_say_what_ap50_would_gain(scale):
     made = {
-        arm: Errors(2 * scale, dict.fromkeys(TYPES, 1), dict.fromkeys(TYPES, scale), scale, scale)
+        arm: Errors(
+            2 * scale,
+            dict.fromkeys(ERROR_TYPES, 1),
+            dict.fromkeys(ERROR_TYPES, scale),
+            scale,
+            scale,
+        )
         for arm in ARMS
     }
     fig = figures.error_types(made)
