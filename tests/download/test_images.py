@@ -342,7 +342,9 @@ def test_a_server_without_head_and_ranges_does_too(tmp_path, capsys):
 
 
 def test_progress_shows_rate_and_time_left(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("byol_helpers.core.progress.Progress.__init__.__defaults__", ("steps", 0, 0.0))
+    monkeypatch.setattr(
+        "byol_helpers.core.progress.Progress.__init__.__defaults__", ("steps", 0, 0.0)
+    )
     fetched(served(3), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
