@@ -17,10 +17,15 @@ import time
 
 import numpy as np
 
-from byol_helpers.core.bootstrap import draw_weights, interval
-from byol_helpers.evaluation.average_precision import COCO_LIMITS, METRICS, Evaluation, accumulate
-from byol_helpers.evaluation.bootstrap import replicate
-from byol_helpers.evaluation.matching import AREAS, THRESHOLDS, Matches
+from byol_helpers.core.bootstrap import draw_weights, percentile_interval
+from byol_helpers.evaluation.average_precision import (
+    COCO_LIMITS,
+    COCO_METRICS,
+    Evaluation,
+    accumulate_precision,
+)
+from byol_helpers.evaluation.bootstrap import replicate_metrics
+from byol_helpers.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matches
 
 IMAGES, MANY = 200, 100_000
 REPLICATES, CONFIDENCE = 1000, 0.95
@@ -55,11 +60,11 @@ def one_detector(
     )
     where, hit = (
         np.concatenate([of, wrong]),
-        np.zeros((len(AREAS), len(THRESHOLDS), len(scores)), dtype=bool),
+        np.zeros((len(AREA_RANGES), len(IOU_THRESHOLDS), len(scores)), dtype=bool),
     )
-    hit[0, :, : len(of)] = quality >= THRESHOLDS[:, None]
+    hit[0, :, : len(of)] = quality >= IOU_THRESHOLDS[:, None]
     order = np.argsort(-scores)
-    positives = np.zeros((len(AREAS), len(image)), dtype=np.int64)
+    positives = np.zeros((len(AREA_RANGES), len(image)), dtype=np.int64)
     positives[0] = many  # "all" alone: the sizes are left empty
     counts = np.zeros_like(hit)
     counts[0] = True
@@ -67,7 +72,7 @@ def one_detector(
 
 
 def average_precision(matches: tuple[Matches, ...]) -> float:
-    return float(accumulate(matches)[0][0].mean())
+    return float(accumulate_precision(matches)[0][0].mean())
 
 
 def replicated(matches: tuple[Matches, ...], weights: np.ndarray) -> np.ndarray:
@@ -75,14 +80,16 @@ def replicated(matches: tuple[Matches, ...], weights: np.ndarray) -> np.ndarray:
     names = tuple(map(str, range(len(matches))))
     images = tuple(range(weights.shape[1]))
     evaluation = Evaluation("segm", COCO_LIMITS, images, names, 0, {}, {}, matches)
-    return replicate(evaluation, weights).metrics[:, METRICS.index("AP")]
+    return replicate_metrics(evaluation, weights).metrics[:, COCO_METRICS.index("AP")]
 
 
 def experiment(seed: int) -> tuple[float, float, float]:
     """Difference of AP on one test set, and its interval."""
     first, second = simulated(np.random.default_rng([1, seed]), IMAGES)
     weights = draw_weights(IMAGES, REPLICATES, seed)
-    low, high = interval(replicated(first, weights) - replicated(second, weights), CONFIDENCE)
+    low, high = percentile_interval(
+        replicated(first, weights) - replicated(second, weights), CONFIDENCE
+    )
     return average_precision(first) - average_precision(second), low, high
 
 

@@ -23,10 +23,10 @@ from benchmarks import benchmark, result
 from benchmarks.pretraining import PHOTOS, photographs
 from byol_helpers.background.removal import (
     choose_instances,
-    remove_background,
-    thesis_loop,
+    merge_masks,
     to_rgba,
-    union,
+    zero_background,
+    zero_background_by_pixel,
 )
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import compress_mask
@@ -90,10 +90,10 @@ def post_processing(predict: Callable[[np.ndarray], list[dict]]) -> dict:
     found = predict(image)
 
     def vectorised() -> np.ndarray:
-        return remove_background(image, union(choose_instances(found, "all", 0), SIZE))
+        return zero_background(image, merge_masks(choose_instances(found, "all", 0), SIZE))
 
     def looped() -> np.ndarray:
-        return thesis_loop(image, union(choose_instances(found, "all", 0), SIZE))
+        return zero_background_by_pixel(image, merge_masks(choose_instances(found, "all", 0), SIZE))
 
     if not np.array_equal(vectorised(), looped()):
         raise RuntimeError("the vectorised removal and the thesis's loop differ")
@@ -118,7 +118,7 @@ def plain_loop(files: list[Path], predict: Callable[[np.ndarray], list[dict]], o
     for file in files:
         with Image.open(file) as opened:
             image = np.array(opened.convert("RGB"))
-        mask = union(choose_instances(predict(image), "all", 0), image.shape[:2])
+        mask = merge_masks(choose_instances(predict(image), "all", 0), image.shape[:2])
         Image.fromarray(to_rgba(image, mask)).save(out / f"{file.stem}.png")
 
 

@@ -20,8 +20,8 @@ from benchmarks import benchmark, result
 from byol_helpers.core.bootstrap import draw_weights
 from byol_helpers.core.environment import installed_versions
 from byol_helpers.evaluation import average_precision
-from byol_helpers.evaluation.average_precision import METRICS
-from byol_helpers.evaluation.bootstrap import replicate
+from byol_helpers.evaluation.average_precision import COCO_METRICS
+from byol_helpers.evaluation.bootstrap import replicate_metrics
 
 IMAGES, CLASSES = 5000, 80
 WIDTH, HEIGHT = 640, 480
@@ -170,13 +170,13 @@ def evaluate() -> dict:
         files[0].write_text(json.dumps(truth))
         files[1].write_text(json.dumps(found))
         start = time.perf_counter()
-        ours = average_precision.evaluate(*files, "segm")
+        ours = average_precision.evaluate_detections(*files, "segm")
         seconds = time.perf_counter() - start
         start = time.perf_counter()
         with contextlib.redirect_stdout(io.StringIO()):
             theirs = pycocotools(COCO(str(files[0])), json.loads(files[1].read_text()))
         peer = time.perf_counter() - start
-    numbers = [*(ours.metrics[name] for name in METRICS), *ours.per_class.values()]
+    numbers = [*(ours.metrics[name] for name in COCO_METRICS), *ours.per_class.values()]
     settings = size(truth, found) | {
         "timed": "reading of both files, matching, all metrics and AP of each class",
         "metrics": ours.metrics,
@@ -235,13 +235,13 @@ def measure(folder: Path) -> dict:
     """Seconds of the bootstrap of all models, its numbers in the peer's replicates, and this process' peak memory."""
     start = time.perf_counter()
     models = [
-        average_precision.evaluate(folder / "gt.json", folder / f"dt{seed}.json")
+        average_precision.evaluate_detections(folder / "gt.json", folder / f"dt{seed}.json")
         for seed in range(MODELS)
     ]
     evaluated = time.perf_counter() - start
     start = time.perf_counter()
     weights = draw_weights(IMAGES, REPLICATES)
-    first, *_ = [replicate(model, weights) for model in models]
+    first, *_ = [replicate_metrics(model, weights) for model in models]
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1024 if sys.platform == "linux" else 1024**2
@@ -250,9 +250,9 @@ def measure(folder: Path) -> dict:
     every = json.loads((folder / "dt0.json").read_text())
     scaling = {}
     for found in (every[::2], every):
-        model = average_precision.evaluate(folder / "gt.json", found, "segm")
+        model = average_precision.evaluate_detections(folder / "gt.json", found, "segm")
         start = time.perf_counter()
-        replicate(model, weights)
+        replicate_metrics(model, weights)
         scaling[str(len(found))] = round(time.perf_counter() - start, 2)
     drawn = np.concatenate([first.metrics, first.per_class], axis=1)[:PEER_REPLICATES]
     return {

@@ -14,13 +14,13 @@ from itertools import combinations
 from pathlib import Path
 
 from byol_helpers import pipeline
-from byol_helpers.core.bootstrap import interval
+from byol_helpers.core.bootstrap import percentile_interval
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_text
 from byol_helpers.core.stage import Run
 from byol_helpers.evaluation import comparison
-from byol_helpers.evaluation.curves import beta_for, final_losses, read_metrics
+from byol_helpers.evaluation.curves import choose_beta, read_final_losses, read_metrics
 
 STUDIES = {
     "norm-policy": ("finetune.norm_policy", ("fair", "frozen")),
@@ -124,10 +124,10 @@ def _collect_results(run: Run) -> dict[str, dict]:
         members, seconds, losses = [], [], []
         for seed in run.profile.finetune.seeds:
             trained = pipeline.finetune(run, arm, seed) / "metrics.csv"
-            members.append(comparison.load(pipeline.evaluate(run, arm, seed)))
+            members.append(comparison.load_result(pipeline.evaluate(run, arm, seed)))
             columns = read_metrics(trained)
             seconds.append(sorted(columns["seconds"])[len(columns["seconds"]) // 2])
-            losses.append(final_losses(trained, beta_for(len(columns["step"])))["total"])
+            losses.append(read_final_losses(trained, choose_beta(len(columns["step"])))["total"])
         mean = {
             metric: (
                 sum(_to_number(m.metrics["mask"][metric]["value"]) for m in members) / len(members),
@@ -197,7 +197,9 @@ def _make_row(
     cells = {"setting": setting, "value": value, "what": what}
     for metric in _METRICS:
         models = [(sign, *results[of][arm]["mean"][metric]) for sign, of, arm in terms]
-        low, high = interval(sum(sign * draws for sign, _, draws in models), evaluation.confidence)
+        low, high = percentile_interval(
+            sum(sign * draws for sign, _, draws in models), evaluation.confidence
+        )
         shown = (sum(sign * mean for sign, mean, _ in models), low, high)
         cells |= {
             f"{metric}{end}": f"{100 * number:.2f}"

@@ -198,7 +198,7 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
     from byol_helpers.evaluation import comparison
 
     settings, tune = run.profile.evaluate, run.profile.finetune
-    result = comparison.evaluate_one(
+    result = comparison.evaluate_model(
         load_split(run, "test").file,
         folder / "detections.json",
         arm=arm,
@@ -211,14 +211,14 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
         confidence=settings.confidence,
         draw_seed=run.profile.seed,
     )
-    comparison.save(result, folder)
+    comparison.save_result(result, folder)
 
 
 def compare(run: Run) -> Path:
     """``evaluate/comparison.json``: paired differences between the arms of the profile that are evaluated so far."""
-    from byol_helpers.reproduction.run_results import collect
+    from byol_helpers.reproduction.run_results import open_results
 
-    return write_json(run.path / "evaluate" / "comparison.json", collect(run.path).comparison)
+    return write_json(run.path / "evaluate" / "comparison.json", open_results(run.path).comparison)
 
 
 def remove_background(run: Run, arm: str, seed: int) -> Path:
@@ -268,8 +268,8 @@ def scorecard(run: Run) -> Path:
     from byol_helpers.reproduction import verdicts as card
     from byol_helpers.reproduction.thesis import load_thesis
 
-    built = card.build(run.path, load_thesis())
-    write_text(run.path / "scorecard.md", card.to_markdown(built))
+    built = card.build_scorecard(run.path, load_thesis())
+    write_text(run.path / "scorecard.md", card.write_markdown(built))
     return write_json(run.path / "scorecard.json", built)
 
 
@@ -354,10 +354,10 @@ def _base(run: Run) -> dict:
 
 def _removal(run: Run) -> tuple:
     """The task of scoring background removal, and the parameters of its stages."""
-    from byol_helpers.background.experiment import Task
+    from byol_helpers.background.experiment import RemovalTask
 
     settings, draws, split = run.profile.background, run.profile.evaluate, load_split(run, "test")
-    task = Task(
+    task = RemovalTask(
         split.file, split.root, settings.images, run.profile.seed, draws.bootstrap, draws.confidence
     )
     return task, settings.model_dump() | _base(run) | {

@@ -12,11 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from byol_helpers.background.recipe import Made, Recipe
 from byol_helpers.coco.images import read_image_in_thread
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes
 from byol_helpers.core.progress import Progress
+from byol_helpers.cutout.cutter import Cutter, WrittenCutout
 from byol_helpers.cutout.files import find_targets, is_video
 from byol_helpers.cutout.ordered_threads import map_in_threads
 from byol_helpers.cutout.video import cut_video, get_video_suffix
@@ -82,7 +82,7 @@ def cut_out(
         rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``.
         score_threshold: detections with a lower score are not used; 0 to 1.
         overwrite: write files that are there again.
-        options: the other fields of ``Recipe``: ``category``, ``point``, ``number``, ``background``,
+        options: the other fields of ``Cutter``: ``category``, ``point``, ``number``, ``background``,
             ``edge``, ``close``.
 
     Returns:
@@ -92,12 +92,12 @@ def cut_out(
         UserError: no such input, a folder without images and videos, ``out`` is a file or would mix cut-outs
             with the pictures, or the disk is full.
     """
-    recipe, summary = Recipe(rule, score_threshold, **options), Summary()
+    cutter, summary = Cutter(rule, score_threshold, **options), Summary()
 
     def unreadable(error: OSError) -> None:
         _note_failure(summary, Path(error.filename), error)
 
-    targets = find_targets(Path(inputs), Path(out), get_video_suffix(recipe), unreadable)
+    targets = find_targets(Path(inputs), Path(out), get_video_suffix(cutter), unreadable)
     todo = [pair for pair in targets if overwrite or not os.path.lexists(pair[1])]
     summary.skipped = len(targets) - len(todo)
     unit = "files" if any(is_video(path) for path, _ in targets) else "images"
@@ -106,7 +106,7 @@ def cut_out(
         warnings.filterwarnings(
             "ignore", module="PIL"
         )  # as read_image does, here once for all threads
-        for path, target, made in _start_cutting(todo, predict, recipe):
+        for path, target, made in _start_cutting(todo, predict, cutter):
             _count_outcome(summary, path, target, made)
             progress.update()
     progress.close()
@@ -114,8 +114,8 @@ def cut_out(
 
 
 def _start_cutting(
-    todo: list[tuple[Path, Path]], predict: Predict, recipe: Recipe
-) -> Iterator[tuple[Path, Path, Callable[[], Made]]]:
+    todo: list[tuple[Path, Path]], predict: Predict, cutter: Cutter
+) -> Iterator[tuple[Path, Path, Callable[[], WrittenCutout]]]:
     """Each file, where its cut-out goes, and what makes it or waits for it: the pictures, then the videos."""
 
     def read(pair: tuple[Path, Path]) -> np.ndarray:
@@ -124,10 +124,10 @@ def _start_cutting(
     def detect(image: np.ndarray) -> tuple[np.ndarray, list[dict]]:
         return image, predict(image)
 
-    def write(pair: tuple[Path, Path], detected: tuple[np.ndarray, list[dict]]) -> Made:
-        cut, found = recipe.cut(*detected)
+    def write(pair: tuple[Path, Path], detected: tuple[np.ndarray, list[dict]]) -> WrittenCutout:
+        cut, found = cutter.cut(*detected)
         write_bytes(pair[1], _encode_png(cut))
-        return Made(found, () if found else (f"{recipe.wanted}; empty cut-out",))
+        return WrittenCutout(found, () if found else (f"{cutter.nothing_found}; empty cut-out",))
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(
@@ -142,7 +142,7 @@ def _start_cutting(
         cv2.setNumThreads(threads)
     for path, target in todo:
         if is_video(path):
-            yield path, target, partial(cut_video, path, target, predict, recipe)
+            yield path, target, partial(cut_video, path, target, predict, cutter)
 
 
 def _encode_png(pixels: np.ndarray) -> bytes:
@@ -151,7 +151,9 @@ def _encode_png(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".png", cv2.cvtColor(pixels, order), PNG)[1].tobytes()
 
 
-def _count_outcome(summary: Summary, path: Path, target: Path, made: Callable[[], Made]) -> None:
+def _count_outcome(
+    summary: Summary, path: Path, target: Path, made: Callable[[], WrittenCutout]
+) -> None:
     """Wait for one cut-out, and keep and print what became of it."""
     try:
         found, remarks = made()

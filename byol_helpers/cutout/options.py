@@ -80,7 +80,7 @@ def run_cutout(
     Raises:
         UserError: an option that cannot be followed, or as ``cutout``.
     """
-    from byol_helpers.background.removal import category_id
+    from byol_helpers.background.removal import find_category_id
     from byol_helpers.cutout.cut_files import cut_out
 
     if not 0 <= options.score <= 1:
@@ -92,7 +92,9 @@ def run_cutout(
     if options.close < 0:
         raise UserError(f"--close {options.close}: give a number of pixels, or 0 for none")
     wanted = {
-        "category": None if options.category is None else category_id(options.category, categories),
+        "category": None
+        if options.category is None
+        else find_category_id(options.category, categories),
         "point": None if options.point is None else _parse_point(options.point),
         "number": options.number,
         "background": _parse_background(options.fill),

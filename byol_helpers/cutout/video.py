@@ -18,11 +18,11 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from byol_helpers.background.compositing import cover
-from byol_helpers.background.recipe import Made, Recipe
+from byol_helpers.background.compositing import cover_size
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
 from byol_helpers.core.progress import Progress
+from byol_helpers.cutout.cutter import Cutter, WrittenCutout
 
 # ffmpeg opens many more, among them lists that name other files or addresses.
 READING = {
@@ -43,14 +43,14 @@ NEARLY = 0.95  # a video that ends before this share of its length is cut off
 MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9}
 
 
-def get_video_suffix(recipe: Recipe) -> str:
+def get_video_suffix(cutter: Cutter) -> str:
     """Extension of a video's cut-out: ``.mov`` where it is transparent, else ``.mp4``."""
-    return f".{_choose_output(recipe)[0]}"
+    return f".{_choose_output(cutter)[0]}"
 
 
 def cut_video(
-    path: Path, target: Path, predict: Callable[[np.ndarray], list[dict]], recipe: Recipe
-) -> Made:
+    path: Path, target: Path, predict: Callable[[np.ndarray], list[dict]], cutter: Cutter
+) -> WrittenCutout:
     """Remove the background of every frame of a video; objects are chosen anew in each.
 
     A transparent cut-out is ProRes 4444 in a .mov, which editors take and every decoder reads with its alpha
@@ -63,7 +63,7 @@ def cut_video(
         path: a video file in one of the formats of ``READING``.
         target: where to write; replaced if it is there.
         predict: from a frame [H, W, 3], uint8, RGB, upright, to COCO results.
-        recipe: what to keep and what to put in place of the rest.
+        cutter: what to keep and what to put in place of the rest.
 
     Raises:
         UserError: not a video, broken, or frames of different sizes.
@@ -74,15 +74,15 @@ def cut_video(
     if first is None:
         raise UserError(f"{path}: no frame in it decodes; replace or remove it")
     size = _read_upright(first).shape[:2]
-    if isinstance(recipe.background, np.ndarray):
-        recipe = replace(recipe, background=cover(recipe.background, size))
-    container = _choose_output(recipe)[0]
+    if isinstance(cutter.background, np.ndarray):
+        cutter = replace(cutter, background=cover_size(cutter.background, size))
+    container = _choose_output(cutter)[0]
     with (
         _open_video(path) as (source, video),
         replacing(target) as part,
         av.open(f"file:{part}", "w", format=container) as out,
     ):
-        encoder = _add_encoder(out, video, first, recipe)
+        encoder = _add_encoder(out, video, first, cutter)
         copies, left_out = _copy_audio_streams(source, video, out)
         length = _get_length(source, video)
         progress = Progress(
@@ -96,7 +96,7 @@ def cut_video(
             image = _read_upright(frame)
             if image.shape[:2] != size:
                 raise UserError(f"{path}: its frames differ in size; convert it to one size")
-            cut, found = recipe.cut(image, predict(image))
+            cut, found = cutter.cut(image, predict(image))
             frames, empty, seconds = (
                 frames + 1,
                 empty + (not found),
@@ -117,14 +117,14 @@ def cut_video(
         of = f", {float(seconds):.1f} of {length:.1f} s" if short else ""
         remarks.append(f"cut off or broken: {frames} frames could be read{of}")
     if empty:
-        remarks.append(f"{recipe.wanted} in {empty} of {frames} frames; these are empty")
-    return Made(empty < frames, remarks)
+        remarks.append(f"{cutter.nothing_found} in {empty} of {frames} frames; these are empty")
+    return WrittenCutout(empty < frames, remarks)
 
 
-def _choose_output(recipe: Recipe) -> tuple[str, str, dict[str, str], str, str]:
+def _choose_output(cutter: Cutter) -> tuple[str, str, dict[str, str], str, str]:
     return (
         TRANSPARENT
-        if isinstance(recipe.background, str) and recipe.background == "transparent"
+        if isinstance(cutter.background, str) and cutter.background == "transparent"
         else OPAQUE
     )
 
@@ -186,10 +186,10 @@ def _decode_frames(
 
 
 def _add_encoder(
-    out: OutputContainer, video: VideoStream, first: VideoFrame, recipe: Recipe
+    out: OutputContainer, video: VideoStream, first: VideoFrame, cutter: Cutter
 ) -> VideoStream:
     """The stream of pictures in the cut-out, like that of the video."""
-    _, codec, options, even, odd = _choose_output(recipe)
+    _, codec, options, even, odd = _choose_output(cutter)
     try:
         stream = out.add_stream(codec, rate=_get_rate(video), options=dict(options))
     except av.codec.codec.UnknownCodecError:

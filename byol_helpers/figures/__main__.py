@@ -6,7 +6,7 @@ from pathlib import Path
 
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes
-from byol_helpers.evaluation.comparison import compare, load_all
+from byol_helpers.evaluation.comparison import compare_arms, load_results
 from byol_helpers.figures.diagrams import ARMS, draw_byol, draw_pipeline
 from byol_helpers.figures.style import encode_png
 
@@ -61,7 +61,7 @@ def course_figures(run: Path, out: Path) -> list[Path]:
         raise UserError(
             f"{run}: no figures/{missing[0]}.png; make the figures first with: make report"
         )
-    arms = compare(load_all(run))["arms"]
+    arms = compare_arms(load_results(run))["arms"]
     metrics = arms if set(ARMS) <= set(arms) else None
     drawn = {
         "pipeline": encode_png(draw_pipeline(metrics), PIPELINE),

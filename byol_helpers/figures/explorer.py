@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image as Picture
 
-from byol_helpers.background.compositing import fill, soften
-from byol_helpers.background.removal import choose_instances, union
+from byol_helpers.background.compositing import fill_background, soften_mask
+from byol_helpers.background.removal import choose_instances, merge_masks
 from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import decode_mask
@@ -67,7 +67,7 @@ def draw_removal(
         detections: COCO results of this image.
         score_threshold: detections with a lower score are left out.
         number: which by score, from 1 on; ``EVERY`` for all. A number that there is not gives an empty cut-out.
-        background: as in ``fills.fill``.
+        background: as in ``fills.fill_background``.
         ink: colour of the masks.
 
     Returns:
@@ -76,13 +76,12 @@ def draw_removal(
     size = image.shape[:2]
     every = choose_instances(detections, "all", score_threshold)
     kept = every if number == EVERY_OBJECT else every[number - 1 : number]
-    large, masks = enlarge_image(
-        image, [decode_mask(d, *size) for d in every] + [union(kept, size)]
-    )
+    masks = [decode_mask(d, *size) for d in every]
+    large, masks = enlarge_image(image, [*masks, merge_masks(kept, size)])
     before = draw_masks(
         draw_masks(large, masks[:-1], ink, opacity=0), masks[-1:] if kept else [], ink, opacity=0.5
     )
-    after = fill(large, soften(masks[-1]), background)
+    after = fill_background(large, soften_mask(masks[-1]), background)
     return [before, lay_on_chequers(after) if background == "transparent" else after]
 
 
@@ -90,7 +89,7 @@ def lay_on_chequers(rgba: np.ndarray) -> np.ndarray:
     """A picture with opacity, uint8 [H, W, 4], laid on grey squares, uint8 [H, W, 3]."""
     y, x = np.indices(rgba.shape[:2]) // max(1, max(rgba.shape[:2]) // SQUARES)
     ground = np.where((x + y) % 2, 255, 205).astype(np.uint8)[..., None].repeat(3, axis=2)
-    return fill(rgba[..., :3], rgba[..., 3].astype(np.float32) / 255, ground)
+    return fill_background(rgba[..., :3], rgba[..., 3].astype(np.float32) / 255, ground)
 
 
 def build_explorer(

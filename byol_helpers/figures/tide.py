@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from byol_helpers.coco.dataset import Split
 from byol_helpers.evaluation.bootstrap import RECALLS
-from byol_helpers.evaluation.tide import TYPES, Errors
+from byol_helpers.evaluation.tide import ERROR_TYPES, Errors
 from byol_helpers.figures.pictures import draw_detections
 from byol_helpers.figures.style import (
     FAINT,
@@ -49,7 +49,7 @@ def plot_error_types(errors: dict[str, Errors]) -> Figure:
     left, right = fig.subplots(1, 2, width_ratios=[6, 2.2])
     _draw_gains(
         left,
-        {arm: [e.gains[name] for name in TYPES] for arm, e in errors.items()},
+        {arm: [e.gains[name] for name in ERROR_TYPES] for arm, e in errors.items()},
         list(ERROR_NAMES.values()),
     )
     _draw_gains(

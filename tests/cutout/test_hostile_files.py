@@ -16,7 +16,7 @@ from PIL import Image
 from byol_helpers.coco.images import EXTENSIONS
 from byol_helpers.core.errors import UserError
 from byol_helpers.cutout.cut_files import cut_out
-from filmed import film, left_half
+from tests.helpers.videos import film, left_half
 
 SIZE = (12, 9)
 LATIN = os.fsdecode(

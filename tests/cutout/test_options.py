@@ -14,7 +14,7 @@ from byol_helpers.cutout import options as cutout_options
 from byol_helpers.cutout.cut_files import Summary
 from byol_helpers.segmentation.engine import categories_of, predictor, save_model
 from byol_helpers.segmentation.torchvision_engine import build
-from filmed import film, picture, watched
+from tests.helpers.videos import film, picture, watched
 
 CATEGORIES = [{"id": 3, "name": "cup"}, {"id": 8, "name": "bowl"}]
 
