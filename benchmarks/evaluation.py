@@ -133,7 +133,11 @@ def pycocotools(truth: COCO, found: list[dict]) -> list[float]:
 
 
 def difference(ours: list[float], peer: list[float]) -> float:
-    """The largest one; an error above rounding, or where a class is defined for one of both alone."""
+    """The largest one.
+
+    Raises:
+        RuntimeError: it is above rounding, or a class is defined for one of both alone.
+    """
     largest = float(np.max(np.abs(np.subtract(ours, peer))))
     if not largest <= 1e-12:
         raise RuntimeError(f"our numbers {ours} and pycocotools' {peer} differ by {largest}")
@@ -151,7 +155,7 @@ def size(truth: dict, found: list[dict]) -> dict:
 
 
 def duplicated(entries: list[dict], weights: np.ndarray) -> list[dict]:
-    """All entries of image i ``weights[i]`` times, copies of an image with ids next to each other."""
+    """All entries of image i ``weights[i]`` times, ids of copies next to each other."""
     return [
         entry | {"image_id": entry["image_id"] * 1000 + copy}
         for entry in entries
@@ -160,7 +164,7 @@ def duplicated(entries: list[dict], weights: np.ndarray) -> list[dict]:
 
 
 def by_brute_force(truth: dict, found: list[dict], weights: np.ndarray) -> list[float]:
-    """One replicate as pycocotools would do it: the drawn images written out, and evaluated again."""
+    """One replicate as pycocotools would do it: the drawn images written out and evaluated."""
     images = [{"image_id": image["id"], **image} for image in truth["images"]]
     coco = COCO()
     coco.dataset = {

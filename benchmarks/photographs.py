@@ -42,7 +42,8 @@ def open_photographs(folder: Path | None) -> Iterator[Photographs]:
     paths = list_images(folder)
     if not paths:
         raise UserError(f"{folder}: no images in it; --images takes a folder with images")
-    yield Photographs(folder, paths, f"{len(paths)} images of {folder.name}")
+    word = "image" if len(paths) == 1 else "images"
+    yield Photographs(folder, paths, f"{len(paths)} {word} of {folder.resolve().name}")
 
 
 def generate_photographs(folder: Path) -> list[Path]:

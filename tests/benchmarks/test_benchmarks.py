@@ -41,7 +41,7 @@ def test_a_folder_is_taken_and_named(tmp_path):
     Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(folder / "a.jpg")
     assert main(["input", "--images", str(folder), "--json", str(tmp_path / "results.json")]) == 0
     settings = json.loads((tmp_path / "results.json").read_text())["input"]["settings"]
-    assert settings["photographs"] == "1 images of holiday" and settings["images"] == 2
+    assert settings["photographs"] == "1 image of holiday" and settings["images"] == 2
 
 
 def test_a_folder_that_is_not_there_is_one_line_for_each_that_needs_it(tmp_path, capsys):
