@@ -36,6 +36,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_study_adds_up(done):
     rows = rows_of(done / "studies/norm-policy.csv")
     assert len(rows) == 3 * (
@@ -63,6 +64,7 @@ def test_a_study_adds_up(done):
     )
 
 
+@pytest.mark.slow
 def test_the_differences_are_those_of_the_comparison(done):
     rows = {
         row["what"]: row
@@ -76,6 +78,7 @@ def test_the_differences_are_those_of_the_comparison(done):
             assert float(row[f"AP{end}"]) == pytest.approx(100 * entry[name], abs=0.006)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsys):
     before = (done / "studies/norm-policy.csv").read_text()
     assert main(["study", "norm-policy", "--run", str(done), *OPTIONS]) == 0
@@ -85,6 +88,7 @@ def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsy
     assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["fair", "frozen"]
 
 
+@pytest.mark.slow
 def test_the_study_of_pretraining_reaches_figure_and_scorecard(done):
     assert (
         main(

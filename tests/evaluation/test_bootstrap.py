@@ -1,7 +1,5 @@
 """The bootstrap against pycocotools: exact for weights of one, and on duplicated images for others."""
 
-import time
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,6 @@ from byol_helpers.core.bootstrap import draw_weights, percentile_interval
 from byol_helpers.evaluation.average_precision import (
     COCO_METRICS,
     Evaluation,
-    Matches,
     evaluate_detections,
 )
 from byol_helpers.evaluation.bootstrap import RECALLS, _points_reached, replicate_metrics
@@ -108,30 +105,3 @@ def test_interval_is_the_percentile_interval_of_the_defined_values():
     low, high = percentile_interval(np.append(np.arange(101.0), np.nan), confidence=0.9)
     assert (low, high) == pytest.approx((5.0, 95.0))
     assert np.isnan(percentile_interval(np.array([np.nan]))).all()
-
-
-def random_matches(
-    rng: np.random.Generator, images: int, detections: int, positives: int
-) -> Matches:
-    """Matches as of a fair detector: half of the instances are found, among many false positives."""
-    of_positive = rng.integers(0, images, positives)
-    found = rng.choice(detections, positives // 2, replace=False)
-    image = rng.integers(0, images, detections)
-    image[found] = of_positive[: len(found)]
-    hit = np.zeros((4, 10, detections), dtype=bool)
-    hit[:, :, found] = True
-    counts = np.ones((4, 10, detections), dtype=bool)
-    counts[1:] = hit[1:] | (np.arange(detections) % 3 == np.arange(3)[:, None])[:, None]
-    gt = np.tile(np.bincount(of_positive, minlength=images), (4, 1))
-    return Matches(np.sort(rng.random(detections))[::-1], image, hit, counts, gt)
-
-
-def test_thousand_replicates_of_a_model_take_seconds():
-    rng = np.random.default_rng(0)
-    matches = tuple(random_matches(rng, 120, 1200, 50) for _ in range(10))
-    evaluation = Evaluation(
-        "segm", LIMITS, tuple(range(120)), tuple("abcdefghij"), 12000, {}, {}, matches
-    )
-    start = time.process_time()
-    replicate_metrics(evaluation, draw_weights(120, 100))
-    assert time.process_time() - start < 2.0  # a tenth of the replicates; about 0.2 s measured
