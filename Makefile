@@ -72,9 +72,7 @@ lint: $(VENV)/.installed-dev
 figures: STEP = [1/2]
 figures: $(VENV)/.installed
 	@echo "[2/2] Bringing figures, tables and outputs of runs/quick to figures/, README.md and notebooks/"
-	@$(PY) -m byol_helpers.figures --run runs/quick --out figures
-	@$(PY) -m byol_helpers.report.html runs/quick README.md
-	@$(PY) -m byol_helpers.report.notebooks runs/quick
+	@$(PY) -m byol_helpers publish-outputs --run runs/quick
 
 studies: STEP = [1/2]
 studies: $(VENV)/.installed

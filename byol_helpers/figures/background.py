@@ -1,4 +1,4 @@
-"""Background removal in pictures: scores of arms and baselines, their differences, and what a score rewards."""
+"""Background removal: scores of arms and baselines, and what a score rewards."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -108,9 +108,9 @@ def _draw_panel(
     better: str,
 ) -> None:
     """One score: a bar with its interval for each method."""
-    value, low, high = (
-        100 * np.array([entry[key] for entry in entries]) for key in ("value", "low", "high")
-    )
+    value = 100 * np.array([entry["value"] for entry in entries])
+    low = 100 * np.array([entry["low"] for entry in entries])
+    high = 100 * np.array([entry["high"] for entry in entries])
     ax.barh(
         at,
         value,

@@ -1,7 +1,10 @@
 """What the diagrams are drawn with: a sheet measured in inches, and boxes, arrows, words and thumbnails on it."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
 
@@ -27,10 +30,11 @@ def add_text(
     ink: str = INK,
     ha: str = "center",
     va: str = "center",
-    **more,
+    linespacing: float = 1.25,
+    **more: Any,
 ) -> None:
-    """Text at a point."""
-    ax.text(x, y, text, size=size, color=ink, ha=ha, va=va, **({"linespacing": 1.25} | more))
+    """Text at a point; ``more``: properties of matplotlib's ``Text``."""
+    ax.text(x, y, text, size=size, color=ink, ha=ha, va=va, linespacing=linespacing, **more)
 
 
 def draw_box(
@@ -70,7 +74,7 @@ def draw_arrow(
     ink: str = SOFT,
     lw: float = 1.6,
     bend: float = 0.0,
-    **more,
+    **more: Any,
 ) -> None:
     """An arrow between two points; ``bend`` curves it."""
     ax.add_patch(
@@ -92,7 +96,7 @@ def draw_arrow(
 
 
 def draw_path(
-    ax: Axes, points: list[tuple[float, float]], ink: str = SOFT, lw: float = 1.6, **more
+    ax: Axes, points: list[tuple[float, float]], ink: str = SOFT, lw: float = 1.6, **more: Any
 ) -> None:
     """A line with corners through points, and an arrow head at its end."""
     ax.plot(
@@ -172,5 +176,5 @@ def draw_badge(ax: Axes, x: float, y: float, number: int | str, text: str, ink: 
 
 def mix_with_white(ink: str, share: float) -> str:
     """A colour mixed with white; ``share`` 0 is white, 1 the colour."""
-    rgb = [int(ink[i : i + 2], 16) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(255 - share * (255 - value)):02X}" for value in rgb)
+    red, green, blue = to_rgb(ink)
+    return to_hex((1 - share * (1 - red), 1 - share * (1 - green), 1 - share * (1 - blue)))

@@ -135,7 +135,7 @@ def plot_rates(
 
 def _read_losses(csv: Path) -> dict[str, np.ndarray]:
     columns = read_metrics(csv)
-    return columns | {"total": sum(columns[name] for name in LOSSES.values())}
+    return columns | {"total": np.sum([columns[name] for name in LOSSES.values()], axis=0)}
 
 
 def _draw_overlaid(ax: Axes, columns: dict[str, dict], column: str, beta: float) -> None:

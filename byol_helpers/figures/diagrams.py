@@ -23,10 +23,12 @@ from byol_helpers.figures.pictures import OBJECTS, draw_masks
 from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, get_label
 from byol_helpers.synthetic.scenes import crop, scene
 
-SEED, PIXELS = 7, 224  # of the scenes in the drawings
+SEED = 7  # of the scenes in the drawings
+PIXELS = 224  # their side
 ARMS = ("byol", "supervised", "random")
 MIDDLES = {"byol": 4.12, "supervised": 2.76, "random": 1.7}  # middle of each arm's lane, inches
-GROUND, GREY = "#F3F4F6", "#C9CDD4"
+GROUND = "#F3F4F6"
+GREY = "#C9CDD4"
 
 
 def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
@@ -152,7 +154,8 @@ def _draw_random_lane(ax: Axes, y: float) -> None:
 
 def _draw_from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, top: float) -> None:
     """The part that is the same in every lane: backbone, Mask R-CNN, score, cut-out."""
-    ink, on = ARM_COLOURS[arm], INK if arm == "supervised" else "white"
+    ink = ARM_COLOURS[arm]
+    on = INK if arm == "supervised" else "white"
     if arm == "byol":
         draw_arrow(ax, (3.73, y + 0.05), (3.9, y + 0.05), ink)
     draw_backbone(ax, 3.95, y + 0.05, ink)
@@ -183,7 +186,9 @@ def _draw_from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, to
 def _draw_score(ax: Axes, x: float, y: float, ink: str, metrics: dict | None, top: float) -> None:
     """A mask AP50 with its interval on an axis from 0 to ``top``, or the sign of one."""
     draw_box(ax, x, y - 0.29, 1.1, 0.58, "white", mix_with_white(ink, 0.6), zorder=2)
-    left, width, line = x + 0.12, 0.86, y - 0.08
+    left = x + 0.12
+    width = 0.86
+    line = y - 0.08
     entry = metrics["mask"]["AP50"] if metrics else {"value": 0.5, "low": 0.34, "high": 0.66}
     low, value, high = (left + width * entry[key] / top for key in ("low", "value", "high"))
     said = f"AP50  {100 * entry['value']:.1f}" if metrics else "AP50 ± interval"
@@ -257,7 +262,9 @@ def _draw_last_row(ax: Axes) -> None:
 def draw_byol() -> Figure:
     """BYOL: two views, an online network that predicts, and a target network that follows it (thesis 3.2)."""
     fig, ax = create_sheet(9.6, 4.06)
-    ink, up, low = ARM_COLOURS["byol"], 2.8, 1.24
+    ink = ARM_COLOURS["byol"]
+    up = 2.8
+    low = 1.24
     mid = (up + low) / 2
     add_text(
         ax,

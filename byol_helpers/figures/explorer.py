@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as Picture
@@ -46,10 +46,13 @@ def list_objects(
     """What can be chosen in one image: {"1: star 0.98": 1, ...} by score, and all together where there are several."""
     names = {category["id"]: category["name"] for category in categories}
     found = choose_instances(detections, "all", score_threshold)
-    listed = {
-        f"{n}: {names[d['category_id']]} {d['score']:.2f}": n for n, d in enumerate(found, start=1)
-    }
-    return listed | ({f"all {len(found)} together": EVERY_OBJECT} if len(found) > 1 else {})
+    listed = {}
+    for number, detection in enumerate(found, start=1):
+        name = names[detection["category_id"]]
+        listed[f"{number}: {name} {detection['score']:.2f}"] = number
+    if len(found) > 1:
+        listed[f"all {len(found)} together"] = EVERY_OBJECT
+    return listed
 
 
 def draw_removal(
@@ -66,7 +69,7 @@ def draw_removal(
         image: uint8 [H, W, 3], RGB; small ones are enlarged.
         detections: COCO results of this image.
         score_threshold: detections with a lower score are left out.
-        number: which by score, from 1 on; ``EVERY`` for all. A number that there is not gives an empty cut-out.
+        number: which by score, from 1 on; ``EVERY_OBJECT`` for all. A number that there is not gives an empty cut-out.
         background: as in ``fills.fill_background``.
         ink: colour of the masks.
 
@@ -113,21 +116,22 @@ def build_explorer(
 
     records = {record["id"]: record for record in split.images}
     wide = {"style": {"description_width": "6.5em"}}
-    image = Dropdown(
+    image: Any = Dropdown(
         description="image",
         options=[(f"{i}: {records[i]['file_name']}", i) for i in image_ids],
         value=image_id or image_ids[0],
         **wide,
     )
-    arm = Dropdown(
+    arm: Any = Dropdown(
         description="weights", options=[(get_label(name), name) for name in results], **wide
     )
-    least = FloatSlider(
+    least: Any = FloatSlider(
         description="least score", min=0, max=1, step=0.05, value=score_threshold, **wide
     )
-    chosen = Dropdown(description="object", **wide)
-    ground = Dropdown(description="background", options=FILLS, **wide)
-    picture, said = Image(format="png"), Label()
+    chosen: Any = Dropdown(description="object", **wide)
+    ground: Any = Dropdown(description="background", options=FILLS, **wide)
+    picture: Any = Image(format="png")
+    said: Any = Label()
 
     def found() -> list[dict]:
         return [d for d in results[arm.value] if d["image_id"] == image.value]
@@ -145,7 +149,8 @@ def build_explorer(
         picture.value = _encode_png(np.hstack(pair))
 
     def update_objects(_=None) -> None:
-        listed, before = list_objects(found(), least.value, split.categories), chosen.value
+        listed = list_objects(found(), least.value, split.categories)
+        before = chosen.value
         chosen.unobserve(draw, "value")  # drawn once, below
         chosen.options = list(listed.items())
         chosen.value = before if before in listed.values() else next(iter(listed.values()), None)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -145,7 +145,7 @@ def plot_confusion(
     )
     names = [_shorten(classes[k]) for k in chosen] + ["other classes"] * bool(rest)
     columns = min(3, len(counts))
-    rows, size = math.ceil(len(counts) / columns), len(names) + 1
+    rows = math.ceil(len(counts) / columns)
     fig = create_figure(
         rows * 4.15,
         "Which classes are taken for which?",
@@ -156,11 +156,9 @@ def plot_confusion(
     for ax in axes.flat[len(counts) :]:
         ax.set_visible(False)
     for ax, (arm, full) in zip(axes.flat, counts.items(), strict=False):
-        _draw_heat_map(ax, _merge_classes(full, chosen), get_colour(arm))
+        _draw_heat_map(ax, _merge_classes(full, chosen), names, get_colour(arm))
         ax.set_title(get_label(arm))
         ax.set_anchor("N")
-        ax.set_xticks(range(size), [*names, "missed"], rotation=90, size=8, color=INK)
-        ax.set_yticks(range(size), [*names, "background"], size=8, color=INK)
         ax.set_xlabel("predicted class")
     for ax in axes[:, 0]:
         ax.set_ylabel("true class")
@@ -193,11 +191,10 @@ def draw_extreme_images(
         images: {"best": image id, ...} from ``evaluation.errors.extremes``.
         scores: for each arm, F1 by image id.
     """
-    notes = {
-        image: {arm: f"F1 {scores[arm][image]:.2f}:" for arm in results}
-        | {"ground-truth": f"{name} (image {image}):"}
-        for name, image in images.items()
-    }
+    notes = {}
+    for name, image in images.items():
+        heads = {arm: f"F1 {scores[arm][image]:.2f}:" for arm in results}
+        notes[image] = heads | {"ground-truth": f"{name} (image {image}):"}
     rule = "F1" if len(results) == 1 else "the mean F1 of the arms"
     names = " and ".join(filter(None, (", ".join([*images][:-1]), [*images][-1]))).capitalize()
     whose = (
@@ -237,27 +234,31 @@ def _draw_gains(ax: Axes, gains: dict[str, list[float]], names: list[str]) -> No
     ax.grid(axis="x", visible=False)
 
 
-def _draw_heat_map(ax: Axes, counts: np.ndarray, ink: str) -> None:
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    shades = LinearSegmentedColormap.from_list("share", ["white", ink])
-    ax.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="equal")
-    for y, x in np.ndindex(counts.shape):
-        if counts[y, x]:
-            light = np.dot(to_rgb(shades(share[y, x])), (0.299, 0.587, 0.114))
-            ax.text(
-                x,
-                y,
-                _format_count(counts[y, x]),
-                ha="center",
-                va="center",
-                size=7.5 if counts.max() < 100 else 6.3,
-                color="white" if light < 0.5 else INK,
-            )
+def _draw_heat_map(ax: Axes, counts: np.ndarray, names: list[str], ink: str) -> None:
+    """Counts [K + 1, K + 1] as numbers on shades of one colour; ``names``: of the K classes."""
+    import seaborn  # brings pandas: only this figure pays for loading it
+
     last = len(counts) - 1
+    seaborn.heatmap(
+        counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
+        vmin=0,
+        vmax=1,
+        cmap=LinearSegmentedColormap.from_list("share", ["white", ink]),
+        annot=np.vectorize(_format_count, otypes=[str])(counts),
+        fmt="",
+        annot_kws={"size": 7.5 if counts.max() < 100 else 6.3},
+        cbar=False,
+        square=True,
+        xticklabels=[*names, "missed"],
+        yticklabels=[*names, "background"],
+        ax=ax,
+    )
+    ax.tick_params(axis="x", rotation=90, labelsize=8, labelcolor=INK)
+    ax.tick_params(axis="y", rotation=0, labelsize=8, labelcolor=INK)
     for k in range(last):
-        ax.add_patch(Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor=INK, lw=0.9))
-    ax.axhline(last - 0.5, color=SOFT, lw=1)
-    ax.axvline(last - 0.5, color=SOFT, lw=1)
+        ax.add_patch(Rectangle((k, k), 1, 1, fill=False, edgecolor=INK, lw=0.9))
+    ax.axhline(last, color=SOFT, lw=1)
+    ax.axvline(last, color=SOFT, lw=1)
     ax.grid(visible=False)
     ax.spines[:].set(visible=True, color=FAINT)
 
@@ -280,13 +281,12 @@ def _shorten(name: str) -> str:
 
 
 def _format_count(number: int) -> str:
-    return (
-        str(number)
-        if number < 1000
-        else f"{number / 1000:.0f}k"
-        if number >= 9950
-        else f"{number / 1000:.1f}k"
-    )
+    """A count in three or four letters: nothing for 0, ``950``, ``1.2k``, ``12k``."""
+    if number < 1000:
+        return str(number) if number else ""
+    if number < 9950:
+        return f"{number / 1000:.1f}k"
+    return f"{number / 1000:.0f}k"
 
 
 def _format_points(value: float) -> str:
