@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 from byol_helpers.coco import resized_cache
-from byol_helpers.coco.dataset import area_limits, load_split, pretraining_images
+from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
 from byol_helpers.core.config import dump_profile, load_profile
@@ -182,7 +182,7 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
     key = f"{arm}-seed{seed}"
     model, split = run.path / "finetune" / key / "model.pth", load_split(run, "test")
     parameters = _engine_settings(run) | {
-        "limits": list(area_limits(run)),
+        "limits": list(get_area_limits(run)),
         "evaluate": run.profile.evaluate.model_dump(),
     }
 
@@ -198,7 +198,7 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
     from byol_helpers.evaluation import comparison
 
     settings, tune = run.profile.evaluate, run.profile.finetune
-    result = comparison.evaluate_one(
+    result = comparison.evaluate_model(
         load_split(run, "test").file,
         folder / "detections.json",
         arm=arm,
@@ -206,19 +206,19 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
         engine=tune.engine,
         profile=run.profile.name,
         iterations=tune.steps,
-        area_limits=area_limits(run),
+        area_limits=get_area_limits(run),
         replicates=settings.bootstrap,
         confidence=settings.confidence,
         draw_seed=run.profile.seed,
     )
-    comparison.save(result, folder)
+    comparison.save_result(result, folder)
 
 
 def compare(run: Run) -> Path:
     """``evaluate/comparison.json``: paired differences between the arms of the profile that are evaluated so far."""
-    from byol_helpers.reproduction.run_results import collect
+    from byol_helpers.reproduction.run_results import open_results
 
-    return write_json(run.path / "evaluate" / "comparison.json", collect(run.path).comparison)
+    return write_json(run.path / "evaluate" / "comparison.json", open_results(run.path).comparison)
 
 
 def remove_background(run: Run, arm: str, seed: int) -> Path:
@@ -268,8 +268,8 @@ def scorecard(run: Run) -> Path:
     from byol_helpers.reproduction import verdicts as card
     from byol_helpers.reproduction.thesis import load_thesis
 
-    built = card.build(run.path, load_thesis())
-    write_text(run.path / "scorecard.md", card.to_markdown(built))
+    built = card.build_scorecard(run.path, load_thesis())
+    write_text(run.path / "scorecard.md", card.write_markdown(built))
     return write_json(run.path / "scorecard.json", built)
 
 
@@ -339,11 +339,11 @@ def _weights(run: Run, arm: str) -> Path:
 
 def _usable_images(run: Run) -> list[Path]:
     """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
-    side, files = run.profile.pretrain.cache_side, pretraining_images(run)
+    side, files = run.profile.pretrain.cache_side, list_pretraining_images(run)
     if side is None:
-        return resized_cache.readable(files, "check images")
+        return resized_cache.keep_readable(files, "check images")
     listed = sha256(run.path / "splits.json")[:8]  # another list of images is another cache
-    return resized_cache.shrunk(
+    return resized_cache.resize_images(
         files, run.path / "cache" / f"{side}-{listed}", side, f"shrink images to {side} pixels"
     )
 
@@ -354,10 +354,10 @@ def _base(run: Run) -> dict:
 
 def _removal(run: Run) -> tuple:
     """The task of scoring background removal, and the parameters of its stages."""
-    from byol_helpers.background.experiment import Task
+    from byol_helpers.background.experiment import RemovalTask
 
     settings, draws, split = run.profile.background, run.profile.evaluate, load_split(run, "test")
-    task = Task(
+    task = RemovalTask(
         split.file, split.root, settings.images, run.profile.seed, draws.bootstrap, draws.confidence
     )
     return task, settings.model_dump() | _base(run) | {

@@ -2,7 +2,7 @@
 
 Each is a function from an image alone, [H, W, 3] of uint8, RGB, to a mask [H, W] of bool. None learns, none sees an
 annotation or a detection, and each gives the same mask every time. A method that parts the picture in two does not say
-which side is the object. We take the side that covers less of the picture's edge (``object_side``). A picture of one
+which side is the object. We take the side that covers less of the picture's edge (``choose_object_side``). A picture of one
 colour has no object.
 """
 
@@ -15,7 +15,7 @@ from skimage.color import rgb2gray, rgb2lab
 from skimage.filters import sobel, threshold_otsu
 from skimage.segmentation import morphological_chan_vese, watershed
 
-LONGEST = 256  # pixels; masks of larger pictures are sought on a shrunk copy, in a second instead of half a minute
+LONGEST_SIDE = 256  # pixels; masks of larger pictures are sought on a shrunk copy, in a second instead of half a minute
 MARGIN = 0.05  # share of each side that GrabCut takes for background from the start
 K_MEANS_ROUNDS, CONTOUR_ROUNDS, GRABCUT_ROUNDS = 50, 36, 5
 
@@ -23,14 +23,14 @@ Method = Callable[[np.ndarray], np.ndarray]
 
 
 def _at_a_glance(method: Method) -> Method:
-    """Answer for pictures of one colour, and shrink large ones to ``LONGEST`` and their mask back."""
+    """Answer for pictures of one colour, and shrink large ones to ``LONGEST_SIDE`` and their mask back."""
 
     @wraps(method)
     def mask_of(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         if (image == image[0, 0]).all():
             return np.zeros((height, width), bool)
-        factor = LONGEST / max(height, width)
+        factor = LONGEST_SIDE / max(height, width)
         if factor >= 1:
             return method(image)
         small = cv2.resize(
@@ -52,7 +52,7 @@ def keep_everything(image: np.ndarray) -> np.ndarray:
 @_at_a_glance
 def otsu(image: np.ndarray) -> np.ndarray:
     """The threshold on grey values with the least variance on its two sides (Otsu 1979)."""
-    return object_side(_brighter(image), image)
+    return choose_object_side(_brighter(image), image)
 
 
 @_at_a_glance
@@ -62,7 +62,7 @@ def k_means(image: np.ndarray) -> np.ndarray:
     start = _brighter(image).astype(np.int32).reshape(-1, 1)
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, K_MEANS_ROUNDS, 0.01)
     _, labels, _ = cv2.kmeans(colours, 2, start, until, 1, cv2.KMEANS_USE_INITIAL_LABELS)
-    return object_side(labels.reshape(image.shape[:2]) == 1, image)
+    return choose_object_side(labels.reshape(image.shape[:2]) == 1, image)
 
 
 @_at_a_glance
@@ -76,7 +76,7 @@ def watersheds(image: np.ndarray) -> np.ndarray:
     for number, side in enumerate((~brighter, brighter), start=1):
         depth = cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         cores[side & (depth >= depth.max() / 2)] = number
-    return object_side(watershed(sobel(rgb2gray(image)), cores) == 2, image)
+    return choose_object_side(watershed(sobel(rgb2gray(image)), cores) == 2, image)
 
 
 @_at_a_glance
@@ -93,7 +93,7 @@ def active_contours(image: np.ndarray) -> np.ndarray:
     found = morphological_chan_vese(
         rgb2gray(image), CONTOUR_ROUNDS, init_level_set="checkerboard", smoothing=1
     )
-    return object_side(found.astype(bool), image)
+    return choose_object_side(found.astype(bool), image)
 
 
 @_at_a_glance
@@ -122,7 +122,7 @@ def grabcut(image: np.ndarray) -> np.ndarray:
     return labels == cv2.GC_PR_FGD
 
 
-METHODS: dict[str, Method] = {
+BASELINES: dict[str, Method] = {
     "otsu": otsu,
     "k-means": k_means,
     "watershed": watersheds,
@@ -132,7 +132,7 @@ METHODS: dict[str, Method] = {
 }
 
 
-def object_side(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+def choose_object_side(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Of a mask and its complement, both [H, W] of bool, the one that covers less of the picture's edge.
 
     Photographers keep the object inside the frame. A tie goes to the smaller side, and then to the brighter one.

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from byol_helpers.background.removal import remove_background
+from byol_helpers.background.removal import zero_background
 
 BLUR_SHARE = (
     0.02  # standard deviation of the blur of the surroundings, as a share of the longer side
@@ -13,7 +13,7 @@ FINEST_SIGMA = (
 )
 
 
-def soften(mask: np.ndarray, edge: float = 0.0, close: int = 0) -> np.ndarray:
+def soften_mask(mask: np.ndarray, edge: float = 0.0, close: int = 0) -> np.ndarray:
     """Opacity of the object, from its mask; without options exactly the mask.
 
     Args:
@@ -43,14 +43,14 @@ def soften(mask: np.ndarray, edge: float = 0.0, close: int = 0) -> np.ndarray:
     return alpha
 
 
-def fill(
+def fill_background(
     image: np.ndarray, alpha: np.ndarray, background: str | tuple[int, int, int] | np.ndarray
 ) -> np.ndarray:
     """Lay the object over another background: alpha * image + (1 - alpha) * background, rounded.
 
     Args:
         image: [H, W, 3], uint8, RGB.
-        alpha: [H, W], float32, 0 to 1, as ``soften`` gives it.
+        alpha: [H, W], float32, 0 to 1, as ``soften_mask`` gives it.
         background: ``"transparent"``; ``"black"``; a colour (red, green, blue), each 0 to 255; ``"blur"``,
             the surroundings themselves, blurred with a standard deviation of ``BLUR_SHARE`` of the longer
             side, without the object's colours in them; or a picture [h, w, 3], uint8, RGB, which is scaled
@@ -59,7 +59,7 @@ def fill(
     Returns:
         A new array [H, W, 3], uint8, RGB; for ``"transparent"`` [H, W, 4], RGBA, with the image's own colours
         where alpha is above 0 and zeros elsewhere. For a hard alpha these are the results of
-        ``remove_background`` (``"black"``) and ``to_rgba``.
+        ``zero_background`` (``"black"``) and ``to_rgba``.
 
     Raises:
         ValueError: image and alpha differ in size, or a background of another kind.
@@ -70,13 +70,13 @@ def fill(
         )
     if isinstance(background, str) and background == "transparent":
         opacity = cv2.convertScaleAbs(alpha, alpha=255)
-        return cv2.merge((remove_background(image, opacity > 0), opacity))
+        return cv2.merge((zero_background(image, opacity > 0), opacity))
     if isinstance(background, str) and background == "black":
         return _mixed(image, alpha, None)
     if isinstance(background, str) and background == "blur":
         return _mixed(image, alpha, _surroundings(image, alpha))
     if isinstance(background, np.ndarray) and background.ndim == 3:
-        return _mixed(image, alpha, cover(background, image.shape[:2]))
+        return _mixed(image, alpha, cover_size(background, image.shape[:2]))
     colour = np.asarray(background)
     if (
         colour.shape != (3,)
@@ -89,7 +89,7 @@ def fill(
     return _mixed(image, alpha, np.broadcast_to(colour.astype(np.uint8), image.shape))
 
 
-def cover(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def cover_size(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A picture [h, w, 3], uint8, scaled to cover height and width of ``size``, its middle cut out."""
     height, width = size
     if picture.shape[:2] == (height, width):
@@ -139,11 +139,11 @@ def _mixed(image: np.ndarray, alpha: np.ndarray, background: np.ndarray | None) 
     """alpha * image + (1 - alpha) * background, rounded; None is black."""
     mask = alpha > 0
     if np.array_equal(mask, alpha):  # hard
-        cut = remove_background(image, mask)
+        cut = zero_background(image, mask)
         return (
             cut
             if background is None
-            else cut + remove_background(np.ascontiguousarray(background), ~mask)
+            else cut + zero_background(np.ascontiguousarray(background), ~mask)
         )
     opacity = alpha[..., None]
     mixed = image * opacity

@@ -10,27 +10,27 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from byol_helpers.background.baselines import METHODS
-from byol_helpers.background.removal import choose_instances, remove_background, union
-from byol_helpers.background.scores import SCORES, score
+from byol_helpers.background.baselines import BASELINES
+from byol_helpers.background.removal import choose_instances, merge_masks, zero_background
+from byol_helpers.background.scores import REMOVAL_SCORES, score_masks
 from byol_helpers.coco.images import read_image
 from byol_helpers.core.bootstrap import mean_interval
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_bytes
 from byol_helpers.core.progress import Progress
 
-KEPT = {
+RULE_TEXTS = {
     "confident": "the most confident detection",
     "largest": "the largest detection",
     "all": "all detections",
 }
-Keep = Callable[
+PredictMask = Callable[
     [dict, np.ndarray], tuple[np.ndarray, int]
 ]  # image entry, pixels -> mask, detections joined
 
 
 @dataclass(frozen=True)
-class Task:
+class RemovalTask:
     """What all methods are scored on, and how their intervals are drawn.
 
     Args:
@@ -50,7 +50,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ImageSelection:
     """The images that every arm is scored on, and in words how they were chosen.
 
     ``single`` is true where each has one instance, as the thesis assumes; otherwise all instances of an image
@@ -63,7 +63,7 @@ class Chosen:
     single: bool
 
 
-def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
+def choose_images(ground_truth: Path, images: int, seed: int) -> ImageSelection:
     """Choose test images by a rule that looks at the annotations only, so that all arms get the same ones.
 
     Images with exactly one instance, and that not a crowd, in an order drawn by the seed; where there is
@@ -78,7 +78,7 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
     Raises:
         UserError: the file is missing or not JSON, or no image in it fits.
     """
-    every = all_images(ground_truth)
+    every = choose_all_images(ground_truth)
     alone = [image for image in every.images if len(every.instances[image["id"]]) == 1]
     fitting = alone or every.images
     if alone:
@@ -94,7 +94,7 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
         :images
     ]
     chosen = sorted(fitting, key=lambda image: image["id"])
-    return Chosen(
+    return ImageSelection(
         chosen,
         {image["id"]: every.instances[image["id"]] for image in chosen},
         f"{kind}; {drawn}",
@@ -102,7 +102,7 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> Chosen:
     )
 
 
-def all_images(ground_truth: Path) -> Chosen:
+def choose_all_images(ground_truth: Path) -> ImageSelection:
     """Every test image with at least one instance and no crowd, however many instances it has.
 
     Raises:
@@ -122,11 +122,13 @@ def all_images(ground_truth: Path) -> Chosen:
             f"{ground_truth}: no image has instances and no crowd; choose another test split"
         )
     rule = f"all {len(clean)} images with instances and no crowd, the instances of an image joined by union"
-    return Chosen(clean, {image["id"]: of_image[image["id"]] for image in clean}, rule, False)
+    return ImageSelection(
+        clean, {image["id"]: of_image[image["id"]] for image in clean}, rule, False
+    )
 
 
 def score_removals(
-    task: Task, detections: Path, score_threshold: float, rule: str, out: Path
+    task: RemovalTask, detections: Path, score_threshold: float, rule: str, out: Path
 ) -> dict:
     """Cut out the objects that a model found, and compare with the cut-outs by the annotations.
 
@@ -144,9 +146,9 @@ def score_removals(
 
     Returns:
         ``images``, how many; ``rule``, in words; ``empty``, the number of images in which nothing was found
-        (cut-out black throughout); ``scores``, for each of ``SCORES`` the mean over images as ``value`` with its
+        (cut-out black throughout); ``scores``, for each of ``REMOVAL_SCORES`` the mean over images as ``value`` with its
         bootstrap interval ``low`` to ``high``; ``per_image``, a list with ``image_id``, ``file_name``,
-        ``instances`` (how many were joined) and the scores. ``all_images`` holds the same for all images with
+        ``instances`` (how many were joined) and the scores. ``choose_all_images`` holds the same for all images with
         instances and no crowd, with the rule ``all``; ``bootstrap`` the seed, replicates and confidence.
 
     Raises:
@@ -154,11 +156,11 @@ def score_removals(
     """
     chosen, every = (
         choose_images(task.ground_truth, task.images, task.seed),
-        all_images(task.ground_truth),
+        choose_all_images(task.ground_truth),
     )
     found = _detections(detections, task.ground_truth)
 
-    def scored(images: Chosen, out: Path | None) -> dict:
+    def scored(images: ImageSelection, out: Path | None) -> dict:
         used = rule if images.single else "all"
         instead = f", in place of the rule {rule!r}" if images is chosen and used != rule else ""
 
@@ -166,29 +168,29 @@ def score_removals(
             kept = choose_instances(found[entry["id"]], used, score_threshold)
             return _mask(kept, image.shape[:2], entry, detections), len(kept)
 
-        kept = f"{KEPT[used]} with a score of at least {score_threshold:g}{instead}"
+        kept = f"{RULE_TEXTS[used]} with a score of at least {score_threshold:g}{instead}"
         return _summary(task, images, kept, _rows(task, images, keep, out))
 
     return scored(chosen, out) | {"all_images": scored(every, None), "bootstrap": _bootstrap(task)}
 
 
-def score_baseline(task: Task, method: str) -> dict:
+def score_baseline(task: RemovalTask, method: str) -> dict:
     """The same for a method that needs no model, on the same images and in the same format; no pictures.
 
     Args:
         task: the images.
-        method: a key of ``baselines.METHODS``; ``keep-everything`` is the zero point of the cosine similarity: only
+        method: a key of ``baselines.BASELINES``; ``keep-everything`` is the zero point of the cosine similarity: only
             what lies above it was earned.
     """
     chosen, every = (
         choose_images(task.ground_truth, task.images, task.seed),
-        all_images(task.ground_truth),
+        choose_all_images(task.ground_truth),
     )
     progress = Progress(f"background/{method}", len(every.images), "images")
 
     def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
         progress.update()
-        return METHODS[method](image), 0
+        return BASELINES[method](image), 0
 
     kept = f"what the method {method} takes for the object"
     rows = _rows(task, every, keep, None)
@@ -200,7 +202,9 @@ def score_baseline(task: Task, method: str) -> dict:
     }
 
 
-def _rows(task: Task, chosen: Chosen, keep: Keep, out: Path | None) -> list[dict]:
+def _rows(
+    task: RemovalTask, chosen: ImageSelection, keep: PredictMask, out: Path | None
+) -> list[dict]:
     """One row of scores for each image; with ``out``, the cut-outs as pictures too."""
     rows = []
     for entry in chosen.images:
@@ -214,21 +218,21 @@ def _rows(task: Task, chosen: Chosen, keep: Keep, out: Path | None) -> list[dict
                 "instances": instances,
                 "empty": not predicted.any(),
             }
-            | score(image, predicted, true)
+            | score_masks(image, predicted, true)
         )
         if out is not None:
             name = f"{entry['id']}.png"
-            _write_once(Path(out) / name, remove_background(image, predicted))
-            _write_once(Path(out).parent / "ground-truth" / name, remove_background(image, true))
+            _write_once(Path(out) / name, zero_background(image, predicted))
+            _write_once(Path(out).parent / "ground-truth" / name, zero_background(image, true))
     return rows
 
 
-def _summary(task: Task, chosen: Chosen, kept: str, rows: list[dict]) -> dict:
+def _summary(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[dict]) -> dict:
     intervals = {
         name: mean_interval(
             [row[name] for row in rows], task.replicates, task.seed, task.confidence
         )
-        for name in SCORES
+        for name in REMOVAL_SCORES
     }
     return {
         "images": len(rows),
@@ -239,7 +243,7 @@ def _summary(task: Task, chosen: Chosen, kept: str, rows: list[dict]) -> dict:
     }
 
 
-def _bootstrap(task: Task) -> dict:
+def _bootstrap(task: RemovalTask) -> dict:
     return {"replicates": task.replicates, "seed": task.seed, "confidence": task.confidence}
 
 
@@ -265,7 +269,7 @@ def _detections(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
 
 def _mask(instances: list[dict], size: tuple[int, int], image: dict, source: Path) -> np.ndarray:
     try:
-        return union(instances, size)
+        return merge_masks(instances, size)
     except ValueError as error:
         name = image["file_name"]
         raise UserError(f"{source}: {name}: {error}; make masks and image the same size") from None

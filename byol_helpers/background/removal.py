@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from pycocotools import mask as rle
 
-from byol_helpers.coco.dataset import instance_mask, run_lengths
+from byol_helpers.coco.masks import compress_mask, decode_mask
 from byol_helpers.core.errors import UserError
 
 RULES = ("confident", "largest", "all")
 
 
-def remove_background(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def zero_background(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The thesis's rule: a pixel that does not belong to the mask is background, and its value is set to
     zero.
 
@@ -32,10 +32,10 @@ def remove_background(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return image * cv2.merge((keep, keep, keep))
 
 
-def thesis_loop(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def zero_background_by_pixel(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The same rule as the thesis tells it, pixel by pixel: the slow reference for tests and benchmarks.
 
-    Arguments, result and errors are those of ``remove_background``.
+    Arguments, result and errors are those of ``zero_background``.
     """
     _check(image, mask)
     result = image.copy()
@@ -52,7 +52,7 @@ def to_rgba(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Colours outside are 0 too, so that the removed background cannot be brought back from the file.
     """
-    return cv2.merge((remove_background(image, mask), mask * np.uint8(255)))
+    return cv2.merge((zero_background(image, mask), mask * np.uint8(255)))
 
 
 def choose_instances(
@@ -68,7 +68,7 @@ def choose_instances(
 
     Args:
         detections: COCO results of one image, each with ``score`` and ``segmentation`` (RLE), and with
-            ``category_id`` where a category is asked for.
+            ``find_category_id`` where a category is asked for.
         rule: ``confident`` keeps the one with the highest score (the thesis: one instance per image),
             ``largest`` the one whose mask has most pixels, ``all`` every one. Of equals the first is kept.
         score_threshold: detections with a lower score are never kept; 0 to 1.
@@ -102,7 +102,7 @@ def choose_instances(
     return fitting if rule == "all" else fitting[:1]
 
 
-def category_id(name: str, categories: Sequence[dict]) -> int:
+def find_category_id(name: str, categories: Sequence[dict]) -> int:
     """The id of the category with this name, upper and lower case alike.
 
     Args:
@@ -134,16 +134,16 @@ def choose_instance(
     Raises:
         ValueError: unknown rule, or a detection made for an image of another size.
     """
-    return union(choose_instances(detections, rule, score_threshold), size)
+    return merge_masks(choose_instances(detections, rule, score_threshold), size)
 
 
-def union(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
+def merge_masks(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
     """Union of the masks of COCO annotations or results, [H, W], bool; false everywhere for no instances.
 
     Raises:
         ValueError: a mask of another size.
     """
-    parts = [run_lengths(instance, *size) for instance in instances]
+    parts = [compress_mask(instance, *size) for instance in instances]
     for part in parts:
         if tuple(part["size"]) != tuple(size):
             raise ValueError(
@@ -156,7 +156,7 @@ def union(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
 
 def _area(detection: dict) -> int:
     """Pixels of a detection's mask."""
-    return int(rle.area(run_lengths(detection, *detection["segmentation"]["size"])))
+    return int(rle.area(compress_mask(detection, *detection["segmentation"]["size"])))
 
 
 def _holds(detection: dict, x: float, y: float) -> bool:
@@ -165,7 +165,7 @@ def _holds(detection: dict, x: float, y: float) -> bool:
     return (
         0 <= x < width
         and 0 <= y < height
-        and bool(instance_mask(detection, height, width)[int(y), int(x)])
+        and bool(decode_mask(detection, height, width)[int(y), int(x)])
     )
 
 

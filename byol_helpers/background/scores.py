@@ -8,10 +8,10 @@ costs nothing. Hence the other scores, and the baselines, beside it.
 
 import numpy as np
 
-from byol_helpers.background.removal import remove_background
+from byol_helpers.background.removal import zero_background
 from byol_helpers.background.shape_scores import boundary_iou, s_measure
 
-SCORES = ("cosine", "iou", "boundary_iou", "s_measure", "f_beta", "mae")
+REMOVAL_SCORES = ("cosine", "iou", "boundary_iou", "s_measure", "f_beta", "mae")
 BETA_SQUARED = (
     0.3  # precision above recall, as salient object detection has it since Achanta et al. (2009)
 )
@@ -60,10 +60,10 @@ def f_beta(predicted: np.ndarray, true: np.ndarray) -> float:
     return float((1 + BETA_SQUARED) * both / (BETA_SQUARED * wanted + found))
 
 
-def score(image: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """All of ``SCORES`` for one image [H, W, 3] of uint8 and two masks [H, W] of bool."""
+def score_masks(image: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """All of ``REMOVAL_SCORES`` for one image [H, W, 3] of uint8 and two masks [H, W] of bool."""
     return {
-        "cosine": cosine(remove_background(image, predicted), remove_background(image, true)),
+        "cosine": cosine(zero_background(image, predicted), zero_background(image, true)),
         "iou": iou(predicted, true),
         "boundary_iou": boundary_iou(predicted, true),
         "s_measure": s_measure(predicted, true),

@@ -22,12 +22,12 @@ def boundary_iou(predicted: np.ndarray, true: np.ndarray) -> float:
         0 to 1, higher is better; 1 if both masks are empty, 0 if only one is.
     """
     width = max(1, round(BAND * float(np.hypot(*true.shape))))
-    a, b = band(predicted, width), band(true, width)
+    a, b = find_band(predicted, width), find_band(true, width)
     either = np.count_nonzero(a | b)
     return float(np.count_nonzero(a & b) / either) if either else 1.0
 
 
-def band(mask: np.ndarray, width: int) -> np.ndarray:
+def find_band(mask: np.ndarray, width: int) -> np.ndarray:
     """Pixels of a mask [H, W] of bool at most ``width`` from a pixel outside it, diagonals counting as one step."""
     padded = np.pad(mask, 1).astype(np.uint8)  # beyond the picture is outside
     inside = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)

@@ -107,7 +107,7 @@ class Labels:
         return Path(out)
 
 
-class ByImage(Mapping):
+class AnnotationsByImage(Mapping):
     """Annotations by image id, as dictionaries that are parsed when asked for; images without any are not keys."""
 
     def __init__(self, labels: Labels):
@@ -128,8 +128,8 @@ class ByImage(Mapping):
         return _by_image, (self.file,)  # a worker process maps the file for itself
 
 
-def _by_image(file: Path) -> ByImage:
-    return ByImage(Labels(file))
+def _by_image(file: Path) -> AnnotationsByImage:
+    return AnnotationsByImage(Labels(file))
 
 
 def _boxed(raw: msgspec.Raw, boxes: Mapping[int, list[float]]) -> bytes:

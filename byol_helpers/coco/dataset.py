@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from pycocotools import mask as rle
-
-from byol_helpers.coco.annotations import ByImage, Labels
+from byol_helpers.coco.annotations import AnnotationsByImage, Labels
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.core.stage import Run
@@ -44,7 +41,7 @@ def load_splits(run: Run) -> dict:
     return read_json(run.path / "splits.json")
 
 
-def image_root(run: Run, splits: dict) -> Path:
+def find_image_root(run: Run, splits: dict) -> Path:
     """Folder that the file names of all splits are relative to."""
     return run.path / splits["image_root"]  # an absolute image_root wins over run.path
 
@@ -60,16 +57,23 @@ def load_split(run: Run, name: str) -> Split:
     file = run.path / splits[name]
     labels = Labels(file)
     categories = sorted(labels.categories, key=lambda category: category["id"])
-    return Split(name, image_root(run, splits), labels.images, ByImage(labels), categories, file)
+    return Split(
+        name,
+        find_image_root(run, splits),
+        labels.images,
+        AnnotationsByImage(labels),
+        categories,
+        file,
+    )
 
 
-def pretraining_images(run: Run) -> list[Path]:
+def list_pretraining_images(run: Run) -> list[Path]:
     """Paths of the images for pretraining: a list of files, no annotation is opened."""
     splits = load_splits(run)
-    return [image_root(run, splits) / name for name in splits["pretrain"]]
+    return [find_image_root(run, splits) / name for name in splits["pretrain"]]
 
 
-def area_limits(run: Run) -> tuple[float, float]:
+def get_area_limits(run: Run) -> tuple[float, float]:
     """Borders between small, medium and large, in square pixels.
 
     COCO's 32^2 and 96^2 belong to pictures of about 640 x 480. Generated scenes are smaller, and their limits shrink
@@ -80,18 +84,3 @@ def area_limits(run: Run) -> tuple[float, float]:
         return tuple(profile.evaluate.area_limits)
     scale = profile.data.image_size**2 / COCO_IMAGE_AREA if splits["source"] == "generated" else 1.0
     return tuple(round(limit * scale, 3) for limit in COCO_AREA_LIMITS)
-
-
-def run_lengths(annotation: dict, height: int, width: int) -> dict:
-    """Compressed RLE of an annotation given as polygons, uncompressed RLE or compressed RLE."""
-    segmentation = annotation["segmentation"]
-    if isinstance(segmentation, list):
-        return rle.merge(rle.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation["counts"], list):
-        return rle.frPyObjects(segmentation, height, width)
-    return segmentation
-
-
-def instance_mask(annotation: dict, height: int, width: int) -> np.ndarray:
-    """Mask of an annotation: bool [height, width]."""
-    return rle.decode(run_lengths(annotation, height, width)).astype(bool)

@@ -52,10 +52,10 @@ def read_image(path: Path) -> np.ndarray:
         warnings.simplefilter(
             "ignore"
         )  # Pillow's remarks on odd metadata; the pixels are what counts
-        return read_in_thread(path)
+        return read_image_in_thread(path)
 
 
-def read_in_thread(path: Path) -> np.ndarray:
+def read_image_in_thread(path: Path) -> np.ndarray:
     """``read_image`` without silencing Pillow's warnings, which is done for all threads at once or not at all."""
     path = Path(path)
     if not path.is_file():

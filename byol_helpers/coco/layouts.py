@@ -12,13 +12,13 @@ from pathlib import Path
 
 from byol_helpers.coco.annotations import Labels
 from byol_helpers.coco.images import list_images
-from byol_helpers.coco.splits import ordered, part_of, stratified
+from byol_helpers.coco.splits import count_part, order_ids, stratify
 from byol_helpers.coco.validation import Problems, check_image, check_labels
 from byol_helpers.core.config import Data
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.progress import Progress
 
-SHARES = {
+_SHARES = {
     "test": 0.2,
     "val": 0.1,
 }  # of a single annotation file; the profile's counts are upper limits
@@ -39,9 +39,9 @@ class Labelled:
         ]
 
 
-def locate(data: Path) -> dict[str, Path]:
+def locate_annotations(data: Path) -> dict[str, Path]:
     """The annotation files of a folder: ``{"train": ..., "val": ...}``, or ``{"all": ...}`` for a single one."""
-    files = annotation_files(data)
+    files = list_annotation_files(data)
     if not files:
         raise UserError(
             f"{data}: no annotation file; put a COCO instances JSON into {data / 'annotations'}"
@@ -58,7 +58,7 @@ def locate(data: Path) -> dict[str, Path]:
     return {"all": files[0]}
 
 
-def annotation_files(data: Path) -> list[Path]:
+def list_annotation_files(data: Path) -> list[Path]:
     """The files that may hold annotations; none in a folder of pictures without labels."""
     if not data.is_dir():
         raise UserError(
@@ -68,21 +68,21 @@ def annotation_files(data: Path) -> list[Path]:
     return [file for file in files if file.name.startswith("instances")] or files
 
 
-def unlabelled(data: Path) -> list[str]:
+def list_unlabelled(data: Path) -> list[str]:
     """Names of the pictures of a folder without any annotation file, which serves BYOL alone; else none."""
-    if annotation_files(data):
+    if list_annotation_files(data):
         return []
     return [path.relative_to(data).as_posix() for path in list_images(data)]
 
 
-def find(data: Path) -> dict[str, Labelled]:
+def find_labelled(data: Path) -> dict[str, Labelled]:
     """The annotation files of a folder, opened, each with the folder of its pictures."""
-    return {name: _labelled(data, file) for name, file in locate(data).items()}
+    return {name: _labelled(data, file) for name, file in locate_annotations(data).items()}
 
 
 def _labelled(data: Path, file: Path) -> Labelled:
     labels = Labels(file)
-    folders = [Path(place) for place in image_folders(file)]
+    folders = [Path(place) for place in list_image_folders(file)]
     for record in labels.images[:100]:  # of a partial copy the first images may be absent
         for folder in folders:
             if (data / folder / str(record.get("file_name"))).is_file():
@@ -98,13 +98,13 @@ def _labelled(data: Path, file: Path) -> Labelled:
     )
 
 
-def image_folders(file: Path) -> list[str]:
+def list_image_folders(file: Path) -> list[str]:
     """Where the pictures of an annotation file may lie, relative to the data folder."""
     suffix = file.stem.removeprefix("instances_")
     return [suffix, f"images/{suffix}", "images", "."]
 
 
-def fingerprint(data: Path) -> str:
+def fingerprint_images(data: Path) -> str:
     """A digest of names, sizes and times of the pictures: it changes when one of them does."""
     digest = hashlib.sha256()
     for path in list_images(data):
@@ -113,7 +113,7 @@ def fingerprint(data: Path) -> str:
     return digest.hexdigest()
 
 
-def checked(labelled: Labelled) -> Problems:
+def check_labelled(labelled: Labelled) -> Problems:
     """Refuse an annotation file that would give numbers without meaning, naming the entry; say what was mended."""
     found = check_labels(labelled.labels)
     if errors := found.errors():
@@ -126,7 +126,7 @@ def checked(labelled: Labelled) -> Problems:
     return found
 
 
-def split(
+def draw_splits(
     found: dict[str, Labelled], settings: Data, seed: int
 ) -> dict[str, tuple[Labelled, list[dict]]]:
     """Draw train, val and test from image ids (see ``splits``); records come sorted by id.
@@ -143,7 +143,7 @@ def split(
                 found["val"], _order(found["val"], settings, seed)[: settings.val], settings
             )
             continue
-        share = round(SHARES[name] * len(order)) if name in SHARES else len(order)
+        share = round(_SHARES[name] * len(order)) if name in _SHARES else len(order)
         count = max(1, min(getattr(settings, name), share))
         drawn[name] = _part(source, order[taken : taken + count], settings)
         taken += count
@@ -169,18 +169,18 @@ def _order(labelled: Labelled, settings: Data, seed: int) -> list[dict]:
             f"{labelled.labels.file}: no image has one of the licences {settings.licenses}; see its list "
             '"licenses"'
         )
-    order = ordered(usable, seed, "labelled")
+    order = order_ids(usable, seed, "labelled")
     if settings.stratified:
         categories = {}
         for _, annotation in labelled.labels:
             categories.setdefault(annotation.image_id, set()).add(annotation.category_id)
         wanted = settings.test + settings.val + settings.train
-        order = stratified(order, categories, min(wanted, len(order)))
+        order = stratify(order, categories, min(wanted, len(order)))
     return [usable[i] for i in order]
 
 
 def _part(labelled: Labelled, records: list[dict], settings: Data) -> tuple[Labelled, list[dict]]:
-    part = records[: part_of(len(records), settings.fraction)]
+    part = records[: count_part(len(records), settings.fraction)]
     return labelled, sorted(part, key=lambda record: record["id"])
 
 

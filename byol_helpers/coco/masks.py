@@ -5,8 +5,9 @@ memory. This is what the C code of ``rleFrString`` does, for thousands of masks 
 """
 
 import numpy as np
+from pycocotools import mask as rle
 
-LONGEST = 7  # characters of one run length: 5 bits each, for numbers below 2^32
+_LONGEST = 7  # characters of one run length: 5 bits each, for numbers below 2^32
 
 
 def whole(counts: list[bytes], pixels: np.ndarray) -> np.ndarray:
@@ -41,11 +42,11 @@ def _numbers(
         return characters, owner
     starts = np.flatnonzero(np.concatenate([[True], ends[:-1]]))
     sizes = np.diff(np.append(starts, len(characters)))
-    good[owner[starts[sizes > LONGEST]]] = False
-    place = np.minimum(np.arange(len(characters)) - np.repeat(starts, sizes), LONGEST)
+    good[owner[starts[sizes > _LONGEST]]] = False
+    place = np.minimum(np.arange(len(characters)) - np.repeat(starts, sizes), _LONGEST)
     values = np.add.reduceat((characters & 31) << 5 * place, starts)
     negative = (characters[starts + sizes - 1] & 16) > 0
-    return values - (negative * (1 << 5 * np.minimum(sizes, LONGEST))), owner[starts]
+    return values - (negative * (1 << 5 * np.minimum(sizes, _LONGEST))), owner[starts]
 
 
 def _differences_undone(
@@ -66,3 +67,18 @@ def _differences_undone(
     )  # a chain of differences begins at the runs 0, 1 and 2
     before = (total - numbers)[chain]
     return total - before[np.cumsum(chain) - 1], owner
+
+
+def compress_mask(annotation: dict, height: int, width: int) -> dict:
+    """Compressed RLE of an annotation given as polygons, uncompressed RLE or compressed RLE."""
+    segmentation = annotation["segmentation"]
+    if isinstance(segmentation, list):
+        return rle.merge(rle.frPyObjects(segmentation, height, width))
+    if isinstance(segmentation["counts"], list):
+        return rle.frPyObjects(segmentation, height, width)
+    return segmentation
+
+
+def decode_mask(annotation: dict, height: int, width: int) -> np.ndarray:
+    """Mask of an annotation: bool [height, width]."""
+    return rle.decode(compress_mask(annotation, height, width)).astype(bool)

@@ -28,25 +28,25 @@ PAIRS = (
 SHOWN = 6  # pairs kept as examples
 
 
-def picture_hash(path: Path) -> np.ndarray:
+def hash_image(path: Path) -> np.ndarray:
     """Difference hash of a picture, uint64 [2]: rows and columns."""
     cells = np.asarray(_grey(path, CELLS), np.int16)
     across, down = cells[:8, 1:] > cells[:8, :-1], cells[1:, :8] > cells[:-1, :8]
     return np.packbits(np.stack([across.ravel(), down.ravel()]), axis=1).view(np.uint64)[:, 0]
 
 
-def hashes(paths: Sequence[Path], progress: Progress | None = None) -> np.ndarray:
-    """``picture_hash`` of each picture, uint64 [N, 2]."""
+def hash_images(paths: Sequence[Path], progress: Progress | None = None) -> np.ndarray:
+    """``hash_image`` of each picture, uint64 [N, 2]."""
     found = np.zeros((len(paths), 2), np.uint64)
     with ThreadPoolExecutor() as pool:
-        for k, value in enumerate(pool.map(picture_hash, paths)):
+        for k, value in enumerate(pool.map(hash_image, paths)):
             found[k] = value
             if progress:
                 progress.update()
     return found
 
 
-def near_pairs(
+def find_near_pairs(
     first: np.ndarray, second: np.ndarray, bits: int = BITS, rows: int = 64
 ) -> list[tuple[int, int]]:
     """Indices (i, k) of hashes first [N, 2] and second [M, 2], uint64, that differ in at most ``bits`` bits."""
@@ -63,7 +63,7 @@ def near_pairs(
     return found
 
 
-def alike(first: Path, second: Path) -> float:
+def correlate_thumbnails(first: Path, second: Path) -> float:
     """Correlation of two pictures' grey thumbnails, -1 to 1; 1 for two plain pictures of equal brightness."""
     one, two = (np.asarray(_grey(path, THUMBNAIL), np.float64).ravel() for path in (first, second))
     spread = one.std() * two.std()
@@ -72,7 +72,9 @@ def alike(first: Path, second: Path) -> float:
     return float(((one - one.mean()) * (two - two.mean())).mean() / spread)
 
 
-def audit(root: Path, splits: dict[str, list[str]], progress: Progress | None = None) -> list[dict]:
+def audit_splits(
+    root: Path, splits: dict[str, list[str]], progress: Progress | None = None
+) -> list[dict]:
     """Which pictures two splits share.
 
     Args:
@@ -85,23 +87,23 @@ def audit(root: Path, splits: dict[str, list[str]], progress: Progress | None = 
         have a namesake in the first; ``near``, pairs (name, name) of near-duplicates among the others.
     """
     names = sorted({name for listed in splits.values() for name in listed})
-    of = dict(zip(names, hashes([root / name for name in names], progress), strict=True))
+    of = dict(zip(names, hash_images([root / name for name in names], progress), strict=True))
     rows = []
     for first, second in PAIRS:
         here, there = splits[first], splits[second]
-        known = {photograph(name) for name in here}
-        namesakes = {photograph(name) for name in there} & known
+        known = {identify_photograph(name) for name in here}
+        namesakes = {identify_photograph(name) for name in there} & known
         near = [
             (here[i], there[k])
-            for i, k in near_pairs(_stacked(of, here), _stacked(of, there))
-            if photograph(here[i]) != photograph(there[k])
-            and alike(root / here[i], root / there[k]) >= CORRELATION
+            for i, k in find_near_pairs(_stacked(of, here), _stacked(of, there))
+            if identify_photograph(here[i]) != identify_photograph(there[k])
+            and correlate_thumbnails(root / here[i], root / there[k]) >= CORRELATION
         ]
         rows.append({"first": first, "second": second, "same": len(namesakes), "near": near})
     return rows
 
 
-def photograph(name: str) -> str:
+def identify_photograph(name: str) -> str:
     """What identifies a picture: COCO 2014 calls COCO_train2014_000000000009.jpg what COCO 2017 calls 000000000009.jpg.
 
     Names of other collections are taken whole, with their folder.

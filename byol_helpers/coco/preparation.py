@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from byol_helpers.coco import layouts
-from byol_helpers.coco.near_duplicates import audit
-from byol_helpers.coco.pretraining_images import names as pretraining_names
-from byol_helpers.coco.splits import ordered, part_of
-from byol_helpers.coco.statistics import statistics
+from byol_helpers.coco.near_duplicates import audit_splits
+from byol_helpers.coco.pretraining_images import draw_pretraining_images
+from byol_helpers.coco.splits import count_part, order_ids
+from byol_helpers.coco.statistics import compute_statistics
 from byol_helpers.coco.validation import Problems, check_decodes, check_folder
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json
@@ -14,7 +14,7 @@ from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import Run, run_stage
 from byol_helpers.synthetic import scenes
 
-SPLITS = ("train", "val", "test")
+_SPLITS = ("train", "val", "test")
 DOWNLOAD = (
     "reads COCO from a folder: fetch what it needs with `python -m byol_helpers download --profile {} --data "
     "FOLDER`, or copy COCO there, and give the same --data FOLDER here"
@@ -34,8 +34,15 @@ def prepare(run: Run) -> Path:
     }
     inputs = []
     if run.data is not None:
-        inputs = [] if layouts.unlabelled(run.data) else list(layouts.locate(run.data).values())
-        parameters |= {"folder": str(run.data.resolve()), "images": layouts.fingerprint(run.data)}
+        inputs = (
+            []
+            if layouts.list_unlabelled(run.data)
+            else list(layouts.locate_annotations(run.data).values())
+        )
+        parameters |= {
+            "folder": str(run.data.resolve()),
+            "images": layouts.fingerprint_images(run.data),
+        }
     outputs = [run.path / f"{name}.json" for name in ("splits", "statistics", "audit")]
     return run_stage(
         run, "data", parameters, inputs, lambda folder: _write(run, folder), outputs=outputs
@@ -45,13 +52,13 @@ def prepare(run: Run) -> Path:
 REVISION = 2  # raised when the code changes what is written: 2, splits drawn by hash, and the audit
 
 
-def check(data: Path) -> list[str]:
+def check_data(data: Path) -> list[str]:
     """All that is wrong with a data folder, the most important first; notes are printed, errors returned.
 
     Nothing is written. The pictures of every annotation file are decoded, so it takes as long as reading them once.
     """
     errors, notes = [], []
-    if pictures := layouts.unlabelled(data):
+    if pictures := layouts.list_unlabelled(data):
         found, progress = Problems(), Progress("check pictures", len(pictures), "images")
         for name in pictures:
             check_decodes(found, data / name)
@@ -62,7 +69,7 @@ def check(data: Path) -> list[str]:
             flush=True,
         )
         return found.errors()
-    for labelled in layouts.find(data).values():
+    for labelled in layouts.find_labelled(data).values():
         labels = labelled.labels
         progress = Progress(f"check {labels.file.name}", len(labels.images), "images")
         found = check_folder(data, labelled.folder, labels, progress.update)
@@ -74,19 +81,19 @@ def check(data: Path) -> list[str]:
 
 
 def _write(run: Run, folder: Path) -> None:
-    if run.data is not None and layouts.unlabelled(run.data):
+    if run.data is not None and layouts.list_unlabelled(run.data):
         return _unlabelled(run, folder)
     splits = _given(run, folder) if run.data is not None else _generated(run, folder)
     root = run.path / splits["image_root"]
     listed = {
         name: [record["file_name"] for record in read_json(run.path / splits[name])["images"]]
-        for name in SPLITS
+        for name in _SPLITS
     }
     listed["pretrain"] = splits["pretrain"]
     progress = Progress(
         "audit", len({name for names in listed.values() for name in names}), "images compared"
     )
-    shared = audit(root, listed, progress)
+    shared = audit_splits(root, listed, progress)
     progress.close()
     if run.profile.data.exclude_pretraining:
         row = next(row for row in shared if (row["first"], row["second"]) == ("pretrain", "test"))
@@ -95,16 +102,16 @@ def _write(run: Run, folder: Path) -> None:
         splits["overlap"]["near_duplicates_excluded"] = len(alike)
     write_json(run.path / "audit.json", shared)
     write_json(run.path / "splits.json", splits)
-    write_json(run.path / "statistics.json", statistics(run))
+    write_json(run.path / "statistics.json", compute_statistics(run))
 
 
 def _generated(run: Run, folder: Path) -> dict:
     settings, seed = run.profile.data, run.profile.seed
-    counts = {name: getattr(settings, name) for name in SPLITS}
+    counts = {name: getattr(settings, name) for name in _SPLITS}
     progress = Progress(
         "prepare", sum(counts.values()) + settings.unlabelled + settings.crops, "images"
     )
-    for name in SPLITS:
+    for name in _SPLITS:
         scenes.write_split(
             folder / name,
             folder / "annotations" / f"{name}.json",
@@ -128,14 +135,17 @@ def _generated(run: Run, folder: Path) -> dict:
 def _unlabelled(run: Run, folder: Path) -> None:
     """A folder of pictures without labels: nothing but pretraining can be done with it."""
     settings, seed, root = run.profile.data, run.profile.seed, run.data.resolve()
-    wanted = part_of(min(settings.unlabelled, len(layouts.unlabelled(root))), settings.fraction)
-    names = sorted(ordered(layouts.unlabelled(root), seed, "pretrain")[:wanted])
+    wanted = count_part(
+        min(settings.unlabelled, len(layouts.list_unlabelled(root))), settings.fraction
+    )
+    names = sorted(order_ids(layouts.list_unlabelled(root), seed, "pretrain")[:wanted])
     if run.profile.supervised.source == "crops":
         scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
     splits = _splits("unlabelled", str(root), [], names, {})
     write_json(run.path / "audit.json", [])
     write_json(
-        run.path / "splits.json", {key: value for key, value in splits.items() if key not in SPLITS}
+        run.path / "splits.json",
+        {key: value for key, value in splits.items() if key not in _SPLITS},
     )
     write_json(
         run.path / "statistics.json", {"source": "unlabelled", "pretrain": {"images": len(names)}}
@@ -149,9 +159,9 @@ def _unlabelled(run: Run, folder: Path) -> None:
 def _given(run: Run, folder: Path) -> dict:
     settings, seed = run.profile.data, run.profile.seed
     root = run.data.resolve()
-    found = layouts.find(root)
-    mended = {labelled.labels.file: layouts.checked(labelled) for labelled in found.values()}
-    drawn = layouts.split(found, settings, seed)
+    found = layouts.find_labelled(root)
+    mended = {labelled.labels.file: layouts.check_labelled(labelled) for labelled in found.values()}
+    drawn = layouts.draw_splits(found, settings, seed)
     records = {name: labelled.named(images) for name, (labelled, images) in drawn.items()}
     progress = Progress("prepare", sum(map(len, records.values())), "images checked")
     for name, (labelled, _) in drawn.items():
@@ -166,7 +176,7 @@ def _given(run: Run, folder: Path) -> dict:
         scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
     categories = [{"id": c["id"], "name": c["name"]} for c in drawn["train"][0].labels.categories]
     return _splits(
-        "given", str(root), categories, *pretraining_names(root, records, settings, seed)
+        "given", str(root), categories, *draw_pretraining_images(root, records, settings, seed)
     )
 
 
@@ -179,5 +189,5 @@ def _splits(
         "categories": sorted(categories, key=lambda c: c["id"]),
         "pretrain": pretrain,
         "overlap": overlap or {"shared_with_test": 0, "excluded": True},
-        **{name: f"data/annotations/{name}.json" for name in SPLITS},
+        **{name: f"data/annotations/{name}.json" for name in _SPLITS},
     }

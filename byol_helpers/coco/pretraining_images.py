@@ -4,13 +4,13 @@ from pathlib import Path
 
 from byol_helpers.coco.annotations import Labels
 from byol_helpers.coco.images import list_images
-from byol_helpers.coco.near_duplicates import photograph
-from byol_helpers.coco.splits import ordered, part_of
+from byol_helpers.coco.near_duplicates import identify_photograph
+from byol_helpers.coco.splits import count_part, order_ids
 from byol_helpers.core.config import Data
 from byol_helpers.core.errors import UserError
 
 
-def names(
+def draw_pretraining_images(
     root: Path, records: dict[str, list[dict]], settings: Data, seed: int
 ) -> tuple[list[str], dict]:
     """File names of the pretraining images, relative to ``root``, and what they share with the test split.
@@ -21,20 +21,20 @@ def names(
         settings: ``pretrain_folder`` says where the candidates come from; null, the three splits.
         seed: of the draw, where there are more candidates than wanted.
     """
-    test = {photograph(record["file_name"]) for record in records["test"]}
+    test = {identify_photograph(record["file_name"]) for record in records["test"]}
     candidates = (
-        listed(root, settings.pretrain_folder)
+        list_candidates(root, settings.pretrain_folder)
         if settings.pretrain_folder
         else sorted({record["file_name"] for split in records.values() for record in split})
     )
-    shared = {name for name in candidates if photograph(name) in test}
+    shared = {name for name in candidates if identify_photograph(name) in test}
     kept = [name for name in candidates if not settings.exclude_pretraining or name not in shared]
-    wanted = part_of(min(settings.unlabelled, len(candidates)), settings.fraction)
-    drawn = sorted(ordered(kept, seed, "pretrain")[:wanted])
+    wanted = count_part(min(settings.unlabelled, len(candidates)), settings.fraction)
+    drawn = sorted(order_ids(kept, seed, "pretrain")[:wanted])
     return drawn, {"shared_with_test": len(shared), "excluded": settings.exclude_pretraining}
 
 
-def listed(root: Path, folder: str) -> list[str]:
+def list_candidates(root: Path, folder: str) -> list[str]:
     """Names of a folder's images: from an annotation file of that name, of which no label is read, or from the disk.
 
     With the file the answer is the same on every machine, whatever part of the images lies there.

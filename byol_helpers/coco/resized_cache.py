@@ -22,7 +22,7 @@ QUALITY = (
 UNREADABLE = 0.01  # share of pictures that may be left out
 
 
-def readable(files: list[Path], title: str) -> list[Path]:
+def keep_readable(files: list[Path], title: str) -> list[Path]:
     """The pictures that decode. Up to one in a hundred may not: they are counted and left out.
 
     Raises:
@@ -31,7 +31,7 @@ def readable(files: list[Path], title: str) -> list[Path]:
     return [path for path, good in zip(files, _each(_decodes, files, title), strict=True) if good]
 
 
-def shrunk(files: list[Path], folder: Path, side: int, title: str) -> list[Path]:
+def resize_images(files: list[Path], folder: Path, side: int, title: str) -> list[Path]:
     """JPEG copies of pictures whose short side is ``side`` pixels at most, in their order.
 
     A copy that is there already is kept, so an interrupted call goes on; each appears under its name when it is whole.

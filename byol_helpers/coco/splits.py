@@ -10,17 +10,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 
-def ordered(ids: Iterable[int | str], seed: int, purpose: str) -> list:
+def order_ids(ids: Iterable[int | str], seed: int, purpose: str) -> list:
     """Ids in the order that the seed draws for a purpose, whatever order they come in."""
     return sorted(ids, key=lambda i: (hashlib.sha256(f"{seed}:{purpose}:{i}".encode()).digest(), i))
 
 
-def part_of(count: int, fraction: float) -> int:
+def count_part(count: int, fraction: float) -> int:
     """How many of ``count`` images a fraction in 0..1 is: rounded, and one at least."""
     return max(1, round(count * fraction))
 
 
-def stratified(ids: Sequence[int], categories: dict[int, set[int]], count: int) -> list[int]:
+def stratify(ids: Sequence[int], categories: dict[int, set[int]], count: int) -> list[int]:
     """``count`` of the ids, such that categories keep their shares of images; nested for growing counts.
 
     Iterative stratification (Sechidis et al. 2011), one image at a time: the category that is furthest behind its share

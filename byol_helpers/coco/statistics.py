@@ -2,14 +2,16 @@
 
 from collections import Counter
 
-from byol_helpers.coco.dataset import Split, area_limits, load_split, load_splits
+from byol_helpers.coco.dataset import Split, get_area_limits, load_split, load_splits
 from byol_helpers.core.stage import Run
 
 
-def statistics(run: Run) -> dict:
+def compute_statistics(run: Run) -> dict:
     """Counts of every split of a prepared run, ready for JSON."""
-    splits, limits = load_splits(run), area_limits(run)
-    counted = {name: count(load_split(run, name), limits) for name in ("train", "val", "test")}
+    splits, limits = load_splits(run), get_area_limits(run)
+    counted = {
+        name: count_split(load_split(run, name), limits) for name in ("train", "val", "test")
+    }
     return {
         "source": splits["source"],
         "area_limits": list(limits),
@@ -19,7 +21,7 @@ def statistics(run: Run) -> dict:
     }
 
 
-def count(split: Split, limits: tuple[float, float]) -> dict:
+def count_split(split: Split, limits: tuple[float, float]) -> dict:
     """Images, instances, crowds, empty images; instances by category, by size and by image.
 
     Crowds count apart and enter none of the distributions, as in table 4.1, whose total of 36,335 is the number of

@@ -21,7 +21,7 @@ def draw_weights(images: int, replicates: int, seed: int = 0) -> np.ndarray:
     )
 
 
-def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     """Percentile interval of replicates [B]; undefined ones are left out, (nan, nan) if all are."""
     defined = values[~np.isnan(values)]
     if not defined.size:
@@ -44,7 +44,7 @@ def mean_interval(
         ``value``, the mean; ``low`` and ``high``, the ends of the interval.
     """
     values = np.asarray(values, np.float64)
-    low, high = interval(
+    low, high = percentile_interval(
         draw_weights(len(values), replicates, seed) @ values / len(values), confidence
     )
     return {"value": float(values.mean()), "low": low, "high": high}

@@ -67,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(
+def run_cutout(
     options: argparse.Namespace, categories: Sequence[dict], load: Callable[[], "Predict"]
 ) -> "Summary":
     """Check the options and cut out; ``load`` gives the model's function once everything else is right.
@@ -80,8 +80,8 @@ def run(
     Raises:
         UserError: an option that cannot be followed, or as ``cutout``.
     """
-    from byol_helpers.background.removal import category_id
-    from byol_helpers.cutout.cut_files import cutout
+    from byol_helpers.background.removal import find_category_id
+    from byol_helpers.cutout.cut_files import cut_out
 
     if not 0 <= options.score <= 1:
         raise UserError(f"--score {options.score}: give a number from 0 to 1")
@@ -92,14 +92,16 @@ def run(
     if options.close < 0:
         raise UserError(f"--close {options.close}: give a number of pixels, or 0 for none")
     wanted = {
-        "category": None if options.category is None else category_id(options.category, categories),
-        "point": None if options.point is None else _point(options.point),
+        "category": None
+        if options.category is None
+        else find_category_id(options.category, categories),
+        "point": None if options.point is None else _parse_point(options.point),
         "number": options.number,
-        "background": _background(options.fill),
+        "background": _parse_background(options.fill),
         "edge": options.edge,
         "close": options.close,
     }
-    return cutout(
+    return cut_out(
         options.inputs,
         load(),
         options.out,
@@ -110,7 +112,7 @@ def run(
     )
 
 
-def _point(text: str) -> tuple[float, float]:
+def _parse_point(text: str) -> tuple[float, float]:
     try:
         x, y = map(float, text.split(","))
     except ValueError:
@@ -122,7 +124,7 @@ def _point(text: str) -> tuple[float, float]:
     return x, y
 
 
-def _background(text: str) -> object:
+def _parse_background(text: str) -> object:
     """What ``fills.fill`` takes as background."""
     from PIL import ImageColor
 

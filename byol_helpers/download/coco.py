@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from byol_helpers.coco import layouts, pretraining_images
 from byol_helpers.coco.annotations import Labels
-from byol_helpers.coco.splits import part_of
+from byol_helpers.coco.splits import count_part
 from byol_helpers.core.config import Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.download import archives
@@ -115,13 +115,13 @@ def chosen(folder: Path, profile: Profile) -> Chosen:
         name: layouts.Labelled(Labels(_file(folder, f"{name}2017")), Path(f"{name}2017"))
         for name in ("train", "val")
     }
-    drawn = layouts.split(found, settings, profile.seed)
+    drawn = layouts.draw_splits(found, settings, profile.seed)
     records = {labelled.folder.name: {} for labelled, _ in drawn.values()}
     for labelled, images in drawn.values():
         records[labelled.folder.name] |= {record["id"]: record for record in images}
     if more := settings.pretrain_folder:
         named = {split: labelled.named(images) for split, (labelled, images) in drawn.items()}
-        names, _ = pretraining_images.names(folder, named, settings, profile.seed)
+        names, _ = pretraining_images.draw_pretraining_images(folder, named, settings, profile.seed)
         wanted_names = {Path(name).name for name in names}
         listed = Labels(_file(folder, more)).images
         records.setdefault(more, {}).update(
@@ -208,7 +208,7 @@ def _foretell(
         settings.test,
         settings.unlabelled if settings.pretrain_folder else 0,
     ]
-    count = sum(part_of(count, settings.fraction) for count in counts if count)
+    count = sum(count_part(count, settings.fraction) for count in counts if count)
     print(
         f"images: up to {count:,}; which ones, and how many of them are there, the annotations will say"
     )

@@ -13,9 +13,9 @@ import numpy as np
 
 from byol_helpers.coco.records import read_detections, read_ground_truth
 from byol_helpers.core.errors import UserError
-from byol_helpers.evaluation.matching import MOST, THRESHOLDS, Matches, match
+from byol_helpers.evaluation.matching import IOU_THRESHOLDS, LARGEST_AREA, Matches, match_detections
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+COCO_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 COCO_LIMITS = (32.0**2, 96.0**2)
 RECALLS = np.linspace(0.0, 1.0, 101)  # as pycocotools spells it, to the last bit
 
@@ -34,7 +34,7 @@ class Evaluation:
     matches: tuple[Matches, ...]  # one for each class
 
 
-def evaluate(
+def evaluate_detections(
     ground_truth: Path | str | dict,
     detections: Path | str | list[dict],
     iou_type: Literal["segm", "bbox"] = "segm",
@@ -52,14 +52,14 @@ def evaluate(
         UserError: no annotations, or a detection that is not a COCO result for these images and categories.
     """
     small, large = area_limits
-    if not 0 < small < large < MOST:
+    if not 0 < small < large < LARGEST_AREA:
         raise UserError(
             f"area_limits {small:g}, {large:g}: give two increasing areas in square pixels"
         )
     truth = read_ground_truth(ground_truth, iou_type)
     found = read_detections(detections, truth, iou_type)
-    matches = match(truth, found, iou_type, area_limits)
-    precision, recall = accumulate(matches)
+    matches = match_detections(truth, found, iou_type, area_limits)
+    precision, recall = accumulate_precision(matches)
     names = tuple(truth.cats[k]["name"] for k in sorted(truth.cats))
     values = (
         *(_mean(part) for part in (precision[0], precision[0, 0], precision[0, 5], *precision[1:])),
@@ -71,18 +71,18 @@ def evaluate(
         image_ids=tuple(int(i) for i in sorted(truth.imgs)),
         classes=names,
         detections=len(found),
-        metrics=dict(zip(METRICS, values, strict=True)),
+        metrics=dict(zip(COCO_METRICS, values, strict=True)),
         per_class={name: _mean(precision[0, :, :, k]) for k, name in enumerate(names)},
         matches=matches,
     )
 
 
-def accumulate(matches: tuple[Matches, ...]) -> tuple[np.ndarray, np.ndarray]:
+def accumulate_precision(matches: tuple[Matches, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Interpolated precision [4, 10, 101, K] (eq. 22) and final recall [4, 10, K]; -1 where there is nothing to find.
 
-    ``COCOeval.accumulate`` with the same operations in the same order, all thresholds at a time.
+    ``COCOeval.accumulate_precision`` with the same operations in the same order, all thresholds at a time.
     """
-    areas, thresholds, classes = 4, len(THRESHOLDS), len(matches)
+    areas, thresholds, classes = 4, len(IOU_THRESHOLDS), len(matches)
     precision = np.full((areas, thresholds, len(RECALLS), classes), -1.0)
     recall = np.full((areas, thresholds, classes), -1.0)
     for k, found in enumerate(matches):

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from byol_helpers.evaluation.average_precision import METRICS, RECALLS, Evaluation
-from byol_helpers.evaluation.matching import AREAS, Matches
+from byol_helpers.evaluation.average_precision import COCO_METRICS, RECALLS, Evaluation
+from byol_helpers.evaluation.matching import AREA_RANGES, Matches
 
 THRESHOLDS = 10  # IoU .50:.05:.95
 EDGES = np.append(RECALLS, np.inf)
@@ -36,7 +36,7 @@ class Replicates:
     per_class: np.ndarray  # [B, K] AP, columns as Evaluation.classes
 
 
-def replicate(evaluation: Evaluation, weights: np.ndarray) -> Replicates:
+def replicate_metrics(evaluation: Evaluation, weights: np.ndarray) -> Replicates:
     """All metrics of one model for each row of ``weights`` [B, I], whole numbers not below zero."""
     weights = np.asarray(weights)
     step = max(1, MEMORY // (THRESHOLDS * len(RECALLS) * len(evaluation.classes) * 8))
@@ -58,11 +58,11 @@ def _chunk(
         weights: [I, B] float.
     """
     replicates, classes = weights.shape[1], len(matches)
-    metrics = np.full((replicates, len(METRICS)), np.nan)
+    metrics = np.full((replicates, len(COCO_METRICS)), np.nan)
     per_class = np.full((replicates, classes), np.nan)
     precision = np.zeros((replicates, THRESHOLDS, classes, len(RECALLS)))
     recall = np.zeros((replicates, THRESHOLDS, classes, 1))
-    for area, name in enumerate(AREAS):
+    for area, name in enumerate(AREA_RANGES):
         positives = np.stack([match.positives[area] for match in matches]) @ weights  # [K, B]
         for k, (match, turn) in enumerate(zip(matches, turns, strict=True)):
             step = max(1, CELLS // max(1, len(turn[0])))

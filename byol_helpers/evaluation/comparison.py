@@ -23,15 +23,20 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers.core.arms import ARM_LABELS
-from byol_helpers.core.bootstrap import draw_weights, interval
+from byol_helpers.core.bootstrap import draw_weights, percentile_interval
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
 from byol_helpers.core.seed_intervals import ENOUGH, t_interval
-from byol_helpers.evaluation.average_precision import COCO_LIMITS, METRICS, Evaluation, evaluate
-from byol_helpers.evaluation.bootstrap import Replicates, replicate
+from byol_helpers.evaluation.average_precision import (
+    COCO_LIMITS,
+    COCO_METRICS,
+    Evaluation,
+    evaluate_detections,
+)
+from byol_helpers.evaluation.bootstrap import Replicates, replicate_metrics
 from byol_helpers.evaluation.curves import read_metrics
 
-ORDER = (
+ARM_ORDER = (
     "byol",
     "byol-random",
     "file",
@@ -44,14 +49,14 @@ GROUPS = tuple(IOU_TYPES)
 
 
 @dataclass(frozen=True)
-class Result:
+class ModelResult:
     """One evaluated model: the content of ``metrics.json`` and the columns of ``bootstrap.csv``, [B] each."""
 
     metrics: dict
     columns: dict[str, np.ndarray]
 
 
-def evaluate_one(
+def evaluate_model(
     ground_truth: Path | dict,
     detections: Path | list,
     *,
@@ -65,21 +70,22 @@ def evaluate_one(
     confidence: float = 0.95,
     draw_seed: int = 0,
     kinds: tuple[str, ...] = GROUPS,
-) -> Result:
+) -> ModelResult:
     """Masks and boxes of one model, with bootstrap intervals over the test images.
 
     Args:
-        ground_truth, detections, area_limits: as ``average_precision.evaluate``.
+        ground_truth, detections, area_limits: as ``average_precision.evaluate_detections``.
         arm, seed, engine, profile, iterations: provenance, written into the metrics.
         replicates, confidence: of the bootstrap.
         draw_seed: of the draws of images; the same for all models that are to be compared.
         kinds: which of masks and boxes there are; AP per class is that of the first.
     """
     found = {
-        kind: evaluate(ground_truth, detections, IOU_TYPES[kind], area_limits) for kind in kinds
+        kind: evaluate_detections(ground_truth, detections, IOU_TYPES[kind], area_limits)
+        for kind in kinds
     }
     weights = draw_weights(len(found[kinds[0]].image_ids), replicates, draw_seed)
-    drawn = {group: replicate(evaluation, weights) for group, evaluation in found.items()}
+    drawn = {group: replicate_metrics(evaluation, weights) for group, evaluation in found.items()}
     about = {
         "arm": arm,
         "label": ARM_LABELS.get(arm, arm),
@@ -92,19 +98,23 @@ def evaluate_one(
     return summarise(found, drawn, about)
 
 
-def summarise(found: dict[str, Evaluation], drawn: dict[str, Replicates], about: dict) -> Result:
+def summarise(
+    found: dict[str, Evaluation], drawn: dict[str, Replicates], about: dict
+) -> ModelResult:
     """Join evaluations and replicates of masks and boxes into the two files of one model."""
     first, confidence = next(iter(found)), about["bootstrap"]["confidence"]
     main = found[first]
     columns = {
         f"{group}/{name}": column
         for group in found
-        for name, column in zip(METRICS, drawn[group].metrics.T, strict=True)
+        for name, column in zip(COCO_METRICS, drawn[group].metrics.T, strict=True)
     }
     columns |= {
         f"class/{name}": drawn[first].per_class[:, k] for k, name in enumerate(main.classes)
     }
-    values = {f"{group}/{name}": found[group].metrics[name] for group in found for name in METRICS}
+    values = {
+        f"{group}/{name}": found[group].metrics[name] for group in found for name in COCO_METRICS
+    }
     values |= {f"class/{name}": value for name, value in main.per_class.items()}
     about |= {
         "images": len(main.image_ids),
@@ -113,10 +123,10 @@ def summarise(found: dict[str, Evaluation], drawn: dict[str, Replicates], about:
         "image_ids_sha256": hashlib.sha256(json.dumps(main.image_ids).encode()).hexdigest(),
     }
     entries = {key: _entry(values[key], columns[key], confidence) for key in columns}
-    return Result(about | _tree(entries), columns)
+    return ModelResult(about | _tree(entries), columns)
 
 
-def save(result: Result, folder: Path) -> Path:
+def save_result(result: ModelResult, folder: Path) -> Path:
     """Write ``bootstrap.csv`` and then ``metrics.json`` into ``folder``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -128,20 +138,20 @@ def save(result: Result, folder: Path) -> Path:
     return Path(folder)
 
 
-def load(folder: Path) -> Result:
-    """Read what ``save`` wrote; ``UserError`` for a missing or broken file."""
-    return Result(
+def load_result(folder: Path) -> ModelResult:
+    """Read what ``save_result`` wrote; ``UserError`` for a missing or broken file."""
+    return ModelResult(
         read_json(Path(folder) / "metrics.json"), read_metrics(Path(folder) / "bootstrap.csv")
     )
 
 
-def load_all(run_path: Path) -> dict[str, Result]:
+def load_results(run_path: Path) -> dict[str, ModelResult]:
     """All evaluated models of a run, by ``<arm>-seed<k>``."""
     found = sorted(Path(run_path).glob("evaluate/*/metrics.json"))
-    return {path.parent.name: load(path.parent) for path in found}
+    return {path.parent.name: load_result(path.parent) for path in found}
 
 
-def compare(results: dict[str, Result]) -> dict:
+def compare_arms(results: dict[str, ModelResult]) -> dict:
     """Means over seeds of each arm, and paired differences between all pairs of arms; content of
     ``comparison.json``.
 
@@ -179,18 +189,18 @@ def evaluate_arms(
 
     Returns:
         ({key: content of metrics.json}, content of comparison.json). ``settings`` are those of
-        ``evaluate_one``.
+        ``evaluate_model``.
     """
     results = {}
     for key, found in detections.items():
         arm, _, seed = key.rpartition("-seed")
         if not arm or not seed.isdigit():
             raise UserError(f"{key!r}: name a model <arm>-seed<number>, for example byol-seed0")
-        results[key] = evaluate_one(ground_truth, found, arm=arm, seed=int(seed), **settings)
-    return {key: result.metrics for key, result in results.items()}, compare(results)
+        results[key] = evaluate_model(ground_truth, found, arm=arm, seed=int(seed), **settings)
+    return {key: result.metrics for key, result in results.items()}, compare_arms(results)
 
 
-def _same_draws(results: dict[str, Result]) -> dict:
+def _same_draws(results: dict[str, ModelResult]) -> dict:
     """The first model's metrics, after a check that all others can be paired with it."""
     (first_key, first), *others = results.items()
     for key, other in others:
@@ -203,12 +213,15 @@ def _same_draws(results: dict[str, Result]) -> dict:
     return first.metrics
 
 
-def _arms(results: dict[str, Result]) -> list[str]:
+def _arms(results: dict[str, ModelResult]) -> list[str]:
     found = dict.fromkeys(result.metrics["arm"] for result in results.values())
-    return [*(arm for arm in ORDER if arm in found), *(arm for arm in found if arm not in ORDER)]
+    return [
+        *(arm for arm in ARM_ORDER if arm in found),
+        *(arm for arm in found if arm not in ARM_ORDER),
+    ]
 
 
-def _mean(members: list[Result]) -> dict[str, tuple[float, np.ndarray]]:
+def _mean(members: list[ModelResult]) -> dict[str, tuple[float, np.ndarray]]:
     """Mean over seeds of each value and, replicate by replicate, of its draws."""
     return {
         key: (
@@ -260,15 +273,19 @@ def _tree(entries: dict[str, dict]) -> dict:
 
 
 def _entry(value: float, draws: np.ndarray, confidence: float) -> dict:
-    low, high = interval(draws, confidence)
-    return {"value": plain(value), "low": plain(low), "high": plain(high)}
+    low, high = percentile_interval(draws, confidence)
+    return {"value": nan_to_none(value), "low": nan_to_none(low), "high": nan_to_none(high)}
 
 
 def _seed_entry(values: list[float], confidence: float) -> dict:
     low, high = t_interval(values, confidence)
-    return {"value": plain(np.mean(values)), "low": plain(low), "high": plain(high)}
+    return {
+        "value": nan_to_none(np.mean(values)),
+        "low": nan_to_none(low),
+        "high": nan_to_none(high),
+    }
 
 
-def plain(value: float | None) -> float | None:
+def nan_to_none(value: float | None) -> float | None:
     """A number as JSON takes it: None for nan."""
     return None if value is None or math.isnan(value) else float(value)

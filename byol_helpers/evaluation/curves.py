@@ -64,14 +64,14 @@ def read_metrics(path: Path | str) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: a cell is not a number ({error}); run the stage again") from None
 
 
-def final_losses(path: Path | str, beta: float = BETA) -> dict[str, float]:
+def read_final_losses(path: Path | str, beta: float = BETA) -> dict[str, float]:
     """Last smoothed losses as in table 4.2: box, class, mask and their sum, without the two RPN losses."""
     columns = _needed(path, LOSSES)
     final = {name: float(ema(values, beta)[-1]) for name, values in columns.items()}
     return final | {"total": sum(final.values())}
 
 
-def smoothed_rates(path: Path | str, beta: float = BETA) -> dict[str, np.ndarray]:
+def read_smoothed_rates(path: Path | str, beta: float = BETA) -> dict[str, np.ndarray]:
     """Smoothed mask-pixel rates of figures 4.8-4.10, [N] each, with ``step``.
 
     Shares 0-1 of the pixels of the training batch's foreground regions, not errors of detection.
@@ -92,7 +92,7 @@ def _needed(path: Path | str, names: dict[str, str]) -> dict[str, np.ndarray]:
     return {name: columns[column] for name, column in names.items()}
 
 
-def beta_for(rows: int) -> float:
+def choose_beta(rows: int) -> float:
     """Smoothing factor that remembers as large a share of a short run as 0.99 does of the thesis's.
 
     Its 100,000 iterations are 5,000 rows, of which 0.99 remembers 100, a fiftieth. Five rows are kept at

@@ -10,12 +10,12 @@ from byol_helpers.coco.records import shapes_in_detections, shapes_in_ground_tru
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_json
 from byol_helpers.evaluation import comparison
-from byol_helpers.evaluation.average_precision import METRICS
+from byol_helpers.evaluation.average_precision import COCO_METRICS
 
 SHAPES = {"mask": "segmentation", "box": "bbox"}
 
 
-def evaluate_files(
+def evaluate_results_files(
     ground_truth: Path, detections: list[Path], out: Path | None = None, replicates: int = 1000
 ) -> str:
     """Score results files against COCO annotations and return the tables as Markdown.
@@ -44,7 +44,7 @@ def evaluate_files(
         )
     results = {}
     for name, path in names.items():
-        result = comparison.evaluate_one(
+        result = comparison.evaluate_model(
             ground_truth,
             path,
             arm=name,
@@ -57,8 +57,8 @@ def evaluate_files(
         )
         results[name] = result
         if out is not None:
-            comparison.save(result, Path(out) / name)
-    compared = comparison.compare(results)
+            comparison.save_result(result, Path(out) / name)
+    compared = comparison.compare_arms(results)
     if out is not None:
         write_json(Path(out) / "comparison.json", compared)
     return _text(ground_truth, compared, kinds)
@@ -105,11 +105,11 @@ def _text(ground_truth: Path, compared: dict, kinds: list[str]) -> str:
 
 def _table(kind: str, first: str, rows: dict[str, dict], form: str) -> str:
     lines = [
-        f"| {first}, {kind} | " + " | ".join(METRICS) + " |",
-        "|---" * (len(METRICS) + 1) + "|",
+        f"| {first}, {kind} | " + " | ".join(COCO_METRICS) + " |",
+        "|---" * (len(COCO_METRICS) + 1) + "|",
     ]
     lines += [
-        f"| {label} | " + " | ".join(_cell(entries[name], form) for name in METRICS) + " |"
+        f"| {label} | " + " | ".join(_cell(entries[name], form) for name in COCO_METRICS) + " |"
         for label, entries in rows.items()
     ]
     return "\n".join(lines)

@@ -14,19 +14,19 @@ import numpy as np
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
-AREAS = ("all", "small", "medium", "large")
-THRESHOLDS = np.linspace(
+AREA_RANGES = ("all", "small", "medium", "large")
+IOU_THRESHOLDS = np.linspace(
     0.5, 0.95, 10
 )  # of IoU, as ``Params.setDetParams`` spells them, to the last bit
-MOST = 1e10  # square pixels: pycocotools' upper end of "large"
-PER_IMAGE = 100  # detections of one image and class that count, best first
+LARGEST_AREA = 1e10  # square pixels: pycocotools' upper end of "large"
+DETECTIONS_PER_CLASS = 100  # detections of one image and class that count, best first
 
 
 @dataclass(frozen=True)
 class Matches:
     """All detections of one class, best score first; equal scores in the order of images, then of the file.
 
-    D detections, I images, 4 areas (``AREAS``), 10 IoU thresholds .50:.05:.95; at most 100 detections an
+    D detections, I images, 4 areas (``AREA_RANGES``), 10 IoU thresholds .50:.05:.95; at most 100 detections an
     image.
     """
 
@@ -53,7 +53,7 @@ class _Table:
         return np.unique(self.label * (1 << 40) + self.image, return_index=True, return_counts=True)
 
 
-def match(
+def match_detections(
     truth: COCO,
     found: list[dict],
     iou_type: Literal["segm", "bbox"],
@@ -81,17 +81,17 @@ def match(
     shapes = _shapes(dt, truth, iou_type)
     pairs = _close_pairs(dt, gt, shapes, crowd, truth, iou_type)
 
-    low, high = np.array([(0, MOST), (0, area_limits[0]), area_limits, (area_limits[1], MOST)]).T[
-        ..., None
-    ]
+    low, high = np.array(
+        [(0, LARGEST_AREA), (0, area_limits[0]), area_limits, (area_limits[1], LARGEST_AREA)]
+    ).T[..., None]
     sizes = np.array([a["area"] for a in gt.entries], dtype=float)
     ignored = crowd | (sizes < low) | (sizes > high)  # [4, G]
     sizes = _sizes(shapes, iou_type)
     outside = (sizes < low) | (sizes > high)  # [4, D]
-    positives = np.zeros((len(AREAS), len(labels), len(images)), dtype=np.int64)
-    hit = np.empty((len(AREAS), len(THRESHOLDS), len(dt.entries)), dtype=bool)
+    positives = np.zeros((len(AREA_RANGES), len(labels), len(images)), dtype=np.int64)
+    hit = np.empty((len(AREA_RANGES), len(IOU_THRESHOLDS), len(dt.entries)), dtype=bool)
     counts = np.empty_like(hit)
-    for area in range(len(AREAS)):
+    for area in range(len(AREA_RANGES)):
         np.add.at(positives[area], (gt.label, gt.image), ~ignored[area])
         matched, wasted = _greedy(*pairs, rank, ignored[area], crowd)
         hit[area] = (matched & ~wasted).T
@@ -111,7 +111,7 @@ def _best(dt: _Table) -> tuple[_Table, np.ndarray]:
     """The first 100 rows of each class and image, and their rank there [D], from 0."""
     _, first, many = dt.groups()
     rank = np.arange(len(dt.entries)) - np.repeat(first, many)
-    kept = np.flatnonzero(rank < PER_IMAGE)
+    kept = np.flatnonzero(rank < DETECTIONS_PER_CLASS)
     entries = [dt.entries[i] for i in kept.tolist()]
     return _Table(entries, dt.image[kept], dt.label[kept], dt.scores[kept]), rank[kept]
 
@@ -159,7 +159,7 @@ def _close_pairs(
         for d, n, g, m in zip(*(span.tolist() for span in spans), strict=True)
     ]
     flat = np.concatenate([[], *ious])
-    close = np.flatnonzero(flat >= THRESHOLDS[0])
+    close = np.flatnonzero(flat >= IOU_THRESHOLDS[0])
     ends = np.cumsum(spans[1] * spans[3])
     group = np.searchsorted(ends, close, side="right")
     first_dt, many_dt, first_gt, many_gt = (span[group] for span in spans)
@@ -186,11 +186,11 @@ def _greedy(
         rank: of each detection [D] in its image and class, 0 the best.
         ignored, crowd: of each instance [G].
     """
-    matched, wasted = np.zeros((2, len(rank), len(THRESHOLDS)), dtype=bool)
-    taken = np.zeros((len(ignored), len(THRESHOLDS)), dtype=bool)
+    matched, wasted = np.zeros((2, len(rank), len(IOU_THRESHOLDS)), dtype=bool)
+    taken = np.zeros((len(ignored), len(IOU_THRESHOLDS)), dtype=bool)
     order = np.lexsort((-g, -iou, ignored[g], d))  # each detection's wishes, best first
     d, g = d[order], g[order]
-    enough = iou[order, None] >= THRESHOLDS  # [C, 10]
+    enough = iou[order, None] >= IOU_THRESHOLDS  # [C, 10]
     first = np.flatnonzero(np.diff(d, prepend=-1))
     wish = np.arange(len(d)) - np.repeat(first, np.diff(first, append=len(d)))
     order = np.lexsort((wish, rank[d]))

@@ -9,7 +9,7 @@ from byol_helpers.evaluation.bootstrap import RECALLS, THRESHOLDS
 IOUS = np.linspace(0.5, 0.95, THRESHOLDS)
 
 
-def envelope(hit: np.ndarray, positives: int) -> np.ndarray:
+def interpolate_precision(hit: np.ndarray, positives: int) -> np.ndarray:
     """Best precision at or beyond each of the 101 recalls, [101]; 0 where a recall is never reached.
 
     Args:
@@ -28,7 +28,7 @@ def envelope(hit: np.ndarray, positives: int) -> np.ndarray:
     return values
 
 
-def precision_recall(evaluation: Evaluation, iou: float = 0.5) -> np.ndarray:
+def compute_precision_recall(evaluation: Evaluation, iou: float = 0.5) -> np.ndarray:
     """Precision at the 101 recalls 0, 0.01, ... 1, averaged over classes: [101], its mean is AP at this IoU.
 
     A class without objects has no curve and is left out, as in AP; nan if no class has one.
@@ -42,7 +42,9 @@ def precision_recall(evaluation: Evaluation, iou: float = 0.5) -> np.ndarray:
             f"iou {iou:g}: matches are kept at 0.50, 0.55, ... 0.95; choose one of these"
         )
     curves = [
-        envelope(match.hit[0, number, match.counts[0, number]], int(match.positives[0].sum()))
+        interpolate_precision(
+            match.hit[0, number, match.counts[0, number]], int(match.positives[0].sum())
+        )
         for match in evaluation.matches
         if match.positives[0].any()
     ]

@@ -26,18 +26,18 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from byol_helpers.coco.dataset import run_lengths
+from byol_helpers.coco.masks import compress_mask
 from byol_helpers.coco.records import read_detections, read_ground_truth
-from byol_helpers.evaluation.precision_recall import envelope
+from byol_helpers.evaluation.precision_recall import interpolate_precision
 
-TYPES = ("classification", "localisation", "both", "duplicate", "background", "missed")
+ERROR_TYPES = ("classification", "localisation", "both", "duplicate", "background", "missed")
 HIT, CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND = range(6)  # what a detection is
-FOREGROUND, GROUND = 0.5, 0.1
-MOST = 100  # detections of an image, of all classes, best scores first
+FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
+DETECTIONS_PER_IMAGE = 100  # detections of an image, of all classes, best scores first
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClassifiedDetections:
     """D detections of one model, image by image, each image's best score first; G objects (crowds are none)."""
 
     classes: tuple[str, ...]
@@ -77,13 +77,13 @@ class Errors:
     false_negatives: float  # dAP when every object that was not found need not be found
 
 
-def judge(
+def classify_detections(
     ground_truth: Path | str | dict,
     detections: Path | str | list[dict],
-    foreground: float = FOREGROUND,
-    background: float = GROUND,
-    most: int = MOST,
-) -> Judged:
+    foreground: float = FOREGROUND_IOU,
+    background: float = BACKGROUND_IOU,
+    most: int = DETECTIONS_PER_IMAGE,
+) -> ClassifiedDetections:
     """Say of every detection what it is; of each image the ``most`` best-scored ones, no lower limit of the score.
 
     Args:
@@ -121,7 +121,7 @@ def judge(
     image, label, score, kind, aim, place, ignored = np.array(rows, dtype=float).reshape(-1, 7).T
     where = np.array(objects, dtype=int).reshape(-1, 2)
     names = tuple(truth.cats[k]["name"] for k in sorted(truth.cats))
-    return Judged(
+    return ClassifiedDetections(
         names,
         tuple(sorted(truth.imgs)),
         image.astype(int),
@@ -136,7 +136,7 @@ def judge(
     )
 
 
-def errors(judged: Judged) -> Errors:
+def weigh_errors(judged: ClassifiedDetections) -> Errors:
     """Count each type, and put it right alone to see what AP50 gains (section 2.3).
 
     Put right means: a classification error gets its object's class and becomes a hit, a localisation error gets its
@@ -150,11 +150,11 @@ def errors(judged: Judged) -> Errors:
     false = ~hit & ~judged.ignored
     counts = {
         name: int(np.count_nonzero(false & (kind == number)))
-        for number, name in enumerate(TYPES[:-1], start=1)
+        for number, name in enumerate(ERROR_TYPES[:-1], start=1)
     }
     best = _best_of_each_object(judged)
     gains = {}
-    for number, name in enumerate(TYPES[:-1], start=1):
+    for number, name in enumerate(ERROR_TYPES[:-1], start=1):
         mended = best & (kind == number)
         label = (
             np.where(mended, judged.object_label[judged.aim], judged.label)
@@ -175,7 +175,7 @@ def errors(judged: Judged) -> Errors:
     )
 
 
-def confusion(judged: Judged, score: float = 0.5) -> np.ndarray:
+def count_confusions(judged: ClassifiedDetections, score: float = 0.5) -> np.ndarray:
     """Counts [K + 1, K + 1] of true class (rows; last: background) by predicted class (columns; last: missed).
 
     Detections with at least this score take, best score first, the free object that they overlap most, whatever its
@@ -193,7 +193,7 @@ def confusion(judged: Judged, score: float = 0.5) -> np.ndarray:
     return counts
 
 
-def image_scores(judged: Judged, score: float = 0.5) -> dict[int, float]:
+def score_images(judged: ClassifiedDetections, score: float = 0.5) -> dict[int, float]:
     """F1 of each image that holds an object: 2 TP / (2 TP + FP + FN), hits with the right class and at least ``score``.
 
     Found, missed and invented objects in one number: 1 is perfect, 0 is no hit.
@@ -208,7 +208,7 @@ def image_scores(judged: Judged, score: float = 0.5) -> dict[int, float]:
     }
 
 
-def extremes(scores: list[dict[int, float]]) -> dict[str, int]:
+def pick_extreme_images(scores: list[dict[int, float]]) -> dict[str, int]:
     """The images that are ``best``, ``median`` and ``worst`` by their mean score over models; ties by image id.
 
     Fewer than three images give fewer entries.
@@ -232,15 +232,15 @@ def _images(truth: COCO, found: list[dict], most: int) -> Iterator[tuple]:
         mine = sorted(mine, key=lambda d: -d["score"])[
             :most
         ]  # stable: equal scores stay in the order of the file
-        masks = [run_lengths(d, *size) for d in mine]
+        masks = [compress_mask(d, *size) for d in mine]
         every = truth.imgToAnns[image] if image in truth.imgToAnns else []
         there = [a for a in every if not a["iscrowd"]]
         crowds: dict[int, np.ndarray] = {}
         for crowd in (a for a in every if a["iscrowd"]):
-            covered = _iou(masks, [run_lengths(crowd, *size)], crowd=True).max(axis=1, initial=0)
+            covered = _iou(masks, [compress_mask(crowd, *size)], crowd=True).max(axis=1, initial=0)
             kind = crowd["category_id"]
             crowds[kind] = np.maximum(crowds.get(kind, 0), covered)
-        yield mine, there, _iou(masks, [run_lengths(a, *size) for a in there]), crowds
+        yield mine, there, _iou(masks, [compress_mask(a, *size) for a in there]), crowds
 
 
 def _iou(masks: list[dict], others: list[dict], crowd: bool = False) -> np.ndarray:
@@ -280,7 +280,7 @@ def _kinds(iou: np.ndarray, same: np.ndarray, foreground: float, background: flo
     return kind, aim
 
 
-def _best_of_each_object(judged: Judged) -> np.ndarray:
+def _best_of_each_object(judged: ClassifiedDetections) -> np.ndarray:
     """bool [D]: of the classification and localisation errors at an object that was not found, the best-scored one."""
     pointing = np.flatnonzero(np.isin(judged.kind, (CLASSIFICATION, LOCALISATION)))
     pointing = pointing[~judged.found[judged.aim[pointing]]]
@@ -292,7 +292,7 @@ def _best_of_each_object(judged: Judged) -> np.ndarray:
 
 
 def _ap50(
-    judged: Judged,
+    judged: ClassifiedDetections,
     hit: np.ndarray,
     label: np.ndarray | None = None,
     keep: np.ndarray | None = None,
@@ -309,7 +309,7 @@ def _ap50(
         objects if spared is None else np.bincount(judged.object_label[~spared], minlength=size)
     )
     each = [
-        envelope(hit[order][label[order] == k], int(wanted[k])).mean()
+        interpolate_precision(hit[order][label[order] == k], int(wanted[k])).mean()
         for k in np.flatnonzero(objects)
     ]
     return float(np.mean(each)) if each else float("nan")

@@ -9,31 +9,31 @@ from collections.abc import Callable
 
 import numpy as np
 
-from byol_helpers.core.bootstrap import interval, mean_interval
+from byol_helpers.core.bootstrap import mean_interval, percentile_interval
 from byol_helpers.core.seed_intervals import ENOUGH, deviation_interval
-from byol_helpers.evaluation.curves import final_losses, read_metrics, smoothed_rates
+from byol_helpers.evaluation.curves import read_final_losses, read_metrics, read_smoothed_rates
 from byol_helpers.reproduction.measures import (
     ABOVE,
     BELOW,
     IMAGES_ONLY,
     INF,
-    Finding,
+    Evidence,
+    Measure,
     NotTested,
-    Quantity,
-    ap_tests,
-    confidence,
-    image_note,
-    need,
-    objective_test,
-    paired,
-    points,
-    pretraining_note,
-    scaled,
-    seed_note,
-    seed_test,
-    smoothing,
+    choose_smoothing,
+    compare_ap,
+    convert_to_points,
+    measure_points,
+    note_images,
+    note_pretraining,
+    note_seeds,
+    profile_confidence,
+    require_arms,
+    subtract_paired,
+    test_objective,
+    test_over_seeds,
 )
-from byol_helpers.reproduction.run_results import Artefacts, label
+from byol_helpers.reproduction.run_results import RunResults, arm_label
 from byol_helpers.reproduction.thesis import Thesis
 
 AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -41,55 +41,56 @@ SAME_TIME = (0.9, 1.1)  # "about the same": within ten per cent
 MATCH = -1.0  # AP points behind at which BYOL still counts as matching
 
 
-def c1(run: Artefacts, thesis: Thesis) -> Finding:
-    need(run.comparison["arms"], "byol", run.reference, "random")
+def measure_c1(run: RunResults, thesis: Thesis) -> Evidence:
+    require_arms(run.comparison["arms"], "byol", run.reference, "random")
     table = thesis.tables["4.3"]
     values = []
     for arm in ("byol", run.reference, "random"):
         for metric in AP_METRICS:
             said = table.value("imagenet" if arm == run.reference else arm, metric)
             entry = run.comparison["arms"][arm]["mask"][metric]
-            values.append(points(f"{metric} {label(arm)}", said, entry, None))
+            values.append(measure_points(f"{metric} {arm_label(arm)}", said, entry, None))
     said = list(thesis.claim("C1").values.values())
     pairs = zip((run.reference, "random"), said, strict=True)
-    tests = [test for other, value in pairs for test in ap_tests(run, "AP", other, value, ABOVE)]
-    return Finding(tests, values, image_note(run))
+    tests = [test for other, value in pairs for test in compare_ap(run, "AP", other, value, ABOVE)]
+    return Evidence(tests, values, note_images(run))
 
 
-def c2(run: Artefacts, thesis: Thesis) -> Finding:
-    need(run.comparison["arms"], "byol", run.reference)
+def measure_c2(run: RunResults, thesis: Thesis) -> Evidence:
+    require_arms(run.comparison["arms"], "byol", run.reference)
     (said,) = thesis.claim("C2").values.values()
-    return Finding(ap_tests(run, "APs", run.reference, said, BELOW), notes=image_note(run))
+    return Evidence(compare_ap(run, "APs", run.reference, said, BELOW), notes=note_images(run))
 
 
-def c3(run: Artefacts, thesis: Thesis) -> Finding:
-    need(run.curves, "byol", run.reference, "random")
+def measure_c3(run: RunResults, thesis: Thesis) -> Evidence:
+    require_arms(run.curves, "byol", run.reference, "random")
     table, losses, values = thesis.tables["4.2"], {}, []
     for arm in ("byol", run.reference, "random"):
         finals = {
-            seed: final_losses(path, smoothing(path)) for seed, path in run.curves[arm].items()
+            seed: read_final_losses(path, choose_smoothing(path))
+            for seed, path in run.curves[arm].items()
         }
         losses[arm] = {seed: final["total"] for seed, final in finals.items()}
         for part in table.columns:
             said = table.value("imagenet" if arm == run.reference else arm, part)
             mean = statistics.fmean(final[part] for final in finals.values())
-            values.append(Quantity(f"{part} {label(arm)}", said, mean))
+            values.append(Measure(f"{part} {arm_label(arm)}", said, mean))
     said = dict(zip((run.reference, "random"), thesis.claim("C3").values.values(), strict=True))
     tests = [
-        seed_test(
+        test_over_seeds(
             run,
-            f"total BYOL - {label(other)}",
+            f"total BYOL - {arm_label(other)}",
             said[other],
-            paired(losses["byol"], losses[other]),
+            subtract_paired(losses["byol"], losses[other]),
             BELOW,
         )
         for other in said
     ]
-    return Finding(tests, values, seed_note(run))
+    return Evidence(tests, values, note_seeds(run))
 
 
-def c4(run: Artefacts, thesis: Thesis) -> Finding:
-    need(run.comparison["arms"], "byol", run.reference, "random")
+def measure_c4(run: RunResults, thesis: Thesis) -> Evidence:
+    require_arms(run.comparison["arms"], "byol", run.reference, "random")
     found = [run.difference("byol", other)["per_class"] for other in (run.reference, "random")]
     classes = [name for name in found[0] if all(d[name]["value"] is not None for d in found)]
     if not classes:
@@ -106,7 +107,7 @@ def c4(run: Artefacts, thesis: Thesis) -> Finding:
         for key in ("value", "low", "high")
     )
     (said,) = thesis.claim("C4").values.values()
-    test = Quantity(
+    test = Measure(
         "share of classes in which BYOL is best",
         said,
         better,
@@ -114,31 +115,31 @@ def c4(run: Artefacts, thesis: Thesis) -> Finding:
         (said - 1e-9, INF),
     )
     values = [
-        Quantity(f"AP {name}, BYOL - {label(other)}", None, *scaled(difference[name]))
+        Measure(f"AP {name}, BYOL - {arm_label(other)}", None, *convert_to_points(difference[name]))
         for other, difference in zip((run.reference, "random"), found, strict=True)
         for name in classes
     ]
-    return Finding(
+    return Evidence(
         [test], values, [f"{len(classes)} classes, each with its own interval", IMAGES_ONLY]
     )
 
 
-def c5(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c5(run: RunResults, thesis: Thesis) -> Evidence:
     return _rate(run, "false_negative", BELOW)
 
 
-def c6(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c6(run: RunResults, thesis: Thesis) -> Evidence:
     return _rate(run, "false_positive", BELOW)
 
 
-def c7(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c7(run: RunResults, thesis: Thesis) -> Evidence:
     finding = _rate(run, "accuracy", ABOVE)
     finding.tests = finding.tests[:1]  # the thesis only says that BYOL and ImageNet are close
     return finding
 
 
-def c8(run: Artefacts, thesis: Thesis) -> Finding:
-    need(run.background, "byol", run.reference, "random")
+def measure_c8(run: RunResults, thesis: Thesis) -> Evidence:
+    require_arms(run.background, "byol", run.reference, "random")
     cosine, values = {}, []
     for arm in ("byol", run.reference, "random"):
         of_seed = [
@@ -151,26 +152,31 @@ def c8(run: Artefacts, thesis: Thesis) -> Finding:
         }
         said = thesis.tables["4.4"].value("imagenet" if arm == run.reference else arm, "cosine")
         values.append(
-            Quantity(f"cosine {label(arm)}", said, 100 * statistics.fmean(cosine[arm].values()))
+            Measure(f"cosine {arm_label(arm)}", said, 100 * statistics.fmean(cosine[arm].values()))
         )
     for name, metrics in run.baselines.items():
         values.append(
-            Quantity(f"cosine {name} (baseline)", None, 100 * metrics["scores"]["cosine"]["value"])
+            Measure(f"cosine {name} (baseline)", None, 100 * metrics["scores"]["cosine"]["value"])
         )
     tests = []
     for other, said in zip(
         (run.reference, "random"), thesis.claim("C8").values.values(), strict=True
     ):
-        differences = 100 * np.array(paired(cosine["byol"], cosine[other]))
+        differences = 100 * np.array(subtract_paired(cosine["byol"], cosine[other]))
         found = mean_interval(
-            differences, run.profile["evaluate"]["bootstrap"], run.profile["seed"], confidence(run)
+            differences,
+            run.profile["evaluate"]["bootstrap"],
+            run.profile["seed"],
+            profile_confidence(run),
         )
         bounds = found["low"], found["high"]
-        tests.append(Quantity(f"cosine BYOL - {label(other)}", said, found["value"], bounds, ABOVE))
-    return Finding(tests, values, [IMAGES_ONLY], images=len(cosine["byol"]))
+        tests.append(
+            Measure(f"cosine BYOL - {arm_label(other)}", said, found["value"], bounds, ABOVE)
+        )
+    return Evidence(tests, values, [IMAGES_ONLY], images=len(cosine["byol"]))
 
 
-def c9(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c9(run: RunResults, thesis: Thesis) -> Evidence:
     found = {
         str(entry["parameters"].get("hidden")): entry["metrics"]
         for name, entry in run.pretraining.items()
@@ -181,11 +187,11 @@ def c9(run: Artefacts, thesis: Thesis) -> Finding:
             "needs pretraining with both widths of the hidden layer: python -m byol_helpers study "
             "pretraining"
         )
-    test = objective_test(run, ("2048", "4096"), ("2048", "4096"), found)
-    return Finding([test], notes=pretraining_note(run))
+    test = test_objective(run, ("2048", "4096"), ("2048", "4096"), found)
+    return Evidence([test], notes=note_pretraining(run))
 
 
-def c10(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c10(run: RunResults, thesis: Thesis) -> Evidence:
     found = {name: entry["metrics"] for name, entry in run.pretraining.items()}
     found |= {"2048": found.get("byol"), "random": found.get("byol-random")}
     if run.pretraining.get("byol", {}).get("parameters", {}).get("init") == "random":
@@ -195,21 +201,21 @@ def c10(run: Artefacts, thesis: Thesis) -> Finding:
             raise NotTested(
                 "needs pretraining from random weights too: add byol-random to finetune.arms"
             )
-        objective = objective_test(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
-        missing = Quantity("AP BYOL - BYOL from random", None, None, None, ABOVE)
-        return Finding(
+        objective = test_objective(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
+        missing = Measure("AP BYOL - BYOL from random", None, None, None, ABOVE)
+        return Evidence(
             [objective, missing],
             notes=[
-                *pretraining_note(run),
+                *note_pretraining(run),
                 "its segmentation is not tested: add byol-random to finetune.arms",
             ],
         )
-    objective = objective_test(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
-    tests = ap_tests(run, "AP", "byol-random", None, ABOVE)
-    return Finding([*tests, objective], notes=[*pretraining_note(run), *image_note(run)])
+    objective = test_objective(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
+    tests = compare_ap(run, "AP", "byol-random", None, ABOVE)
+    return Evidence([*tests, objective], notes=[*note_pretraining(run), *note_images(run)])
 
 
-def c11(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c11(run: RunResults, thesis: Thesis) -> Evidence:
     scores = [
         100 * m["mask"]["AP"]["value"]
         for m in run.models.values()
@@ -221,31 +227,32 @@ def c11(run: Artefacts, thesis: Thesis) -> Finding:
         )
     lead = thesis.claim("C1").values["AP BYOL - ImageNet"]
     totals = [
-        final_losses(path, smoothing(path))["total"] for path in run.curves.get("byol", {}).values()
+        read_final_losses(path, choose_smoothing(path))["total"]
+        for path in run.curves.get("byol", {}).values()
     ]
-    values = [Quantity("lead of BYOL over ImageNet", lead, None)]
+    values = [Measure("lead of BYOL over ImageNet", lead, None)]
     if len(totals) >= ENOUGH:
         values.append(
-            Quantity(
+            Measure(
                 "standard deviation of the total loss",
                 None,
                 statistics.stdev(totals),
-                deviation_interval(totals, confidence(run)),
+                deviation_interval(totals, profile_confidence(run)),
             )
         )
-    bounds = deviation_interval(scores, confidence(run))
-    test = Quantity(
+    bounds = deviation_interval(scores, profile_confidence(run))
+    test = Measure(
         "standard deviation of AP between seeds",
         None,
         statistics.stdev(scores),
         bounds,
         (-INF, lead),
     )
-    return Finding([test], values, [f"{len(scores)} seeds"])
+    return Evidence([test], values, [f"{len(scores)} seeds"])
 
 
-def c12(run: Artefacts, thesis: Thesis) -> Finding:
-    need(run.curves, "byol", run.reference, "random")
+def measure_c12(run: RunResults, thesis: Thesis) -> Evidence:
+    require_arms(run.curves, "byol", run.reference, "random")
     seconds = {
         arm: np.concatenate([read_metrics(path)["seconds"] for path in run.curves[arm].values()])
         for arm in ("byol", run.reference, "random")
@@ -260,18 +267,22 @@ def c12(run: Artefacts, thesis: Thesis) -> Finding:
     ):
         ratio = float(np.median(seconds["byol"]) / np.median(seconds[other]))
         enough = min(len(seconds["byol"]), len(seconds[other])) >= 5
-        bounds = interval(medians["byol"] / medians[other], confidence(run)) if enough else None
-        tests.append(Quantity(f"seconds BYOL / {label(other)}", said, ratio, bounds, SAME_TIME))
+        bounds = (
+            percentile_interval(medians["byol"] / medians[other], profile_confidence(run))
+            if enough
+            else None
+        )
+        tests.append(Measure(f"seconds BYOL / {arm_label(other)}", said, ratio, bounds, SAME_TIME))
     values = [
-        Quantity(f"seconds per iteration {label(arm)}", None, float(np.median(rows)))
+        Measure(f"seconds per iteration {arm_label(arm)}", None, float(np.median(rows)))
         for arm, rows in seconds.items()
     ]
-    return Finding(
+    return Evidence(
         tests, values, ["the interval covers the logged rows, not other load on the machine"]
     )
 
 
-def c13(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c13(run: RunResults, thesis: Thesis) -> Evidence:
     wanted = thesis.settings["pretraining"]["images"].value
     if run.reference != "imagenet":
         raise NotTested(
@@ -279,37 +290,53 @@ def c13(run: Artefacts, thesis: Thesis) -> Finding:
         )
     if (run.pretraining_images or 0) < wanted:
         raise NotTested(f"{run.pretraining_images or 0} unlabelled images instead of {wanted}")
-    need(run.comparison["arms"], "byol", "imagenet")
+    require_arms(run.comparison["arms"], "byol", "imagenet")
     (said,) = thesis.claim("C13").values.values()
-    tests = ap_tests(run, "AP", "imagenet", said, (MATCH, INF))
+    tests = compare_ap(run, "AP", "imagenet", said, (MATCH, INF))
     from_labels = run.pretraining.get("byol", {}).get("parameters", {}).get("init") != "random"
     notes = (
         ["BYOL itself started from the weights of those 1.3 million labels"] if from_labels else []
     )
-    return Finding(tests, notes=[*notes, *image_note(run)])
+    return Evidence(tests, notes=[*notes, *note_images(run)])
 
 
-def c14(run: Artefacts, thesis: Thesis) -> Finding:
+def measure_c14(run: RunResults, thesis: Thesis) -> Evidence:
     raise NotTested(
         "each kind of image needs a run of its own: give a folder of them as data and read its row C1"
     )
 
 
-CLAIMS: dict[str, Callable[[Artefacts, Thesis], Finding]] = {
+CLAIMS: dict[str, Callable[[RunResults, Thesis], Evidence]] = {
     f"C{number}": measure
     for number, measure in enumerate(
-        (c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14), start=1
+        (
+            measure_c1,
+            measure_c2,
+            measure_c3,
+            measure_c4,
+            measure_c5,
+            measure_c6,
+            measure_c7,
+            measure_c8,
+            measure_c9,
+            measure_c10,
+            measure_c11,
+            measure_c12,
+            measure_c13,
+            measure_c14,
+        ),
+        start=1,
     )
 }
 
 
-def _rate(run: Artefacts, name: str, better: tuple[float, float]) -> Finding:
+def _rate(run: RunResults, name: str, better: tuple[float, float]) -> Evidence:
     """BYOL nearer to the reference than to random, and both better than random, at the end of the smoothed curves."""
-    need(run.curves, "byol", run.reference, "random")
+    require_arms(run.curves, "byol", run.reference, "random")
     first, last = {}, {}
     for arm in ("byol", run.reference, "random"):
         smooth = {
-            seed: smoothed_rates(path, smoothing(path))[name]
+            seed: read_smoothed_rates(path, choose_smoothing(path))[name]
             for seed, path in run.curves[arm].items()
         }
         first[arm] = {seed: float(curve[0]) for seed, curve in smooth.items()}
@@ -320,15 +347,21 @@ def _rate(run: Artefacts, name: str, better: tuple[float, float]) -> Finding:
         for s in sorted(byol.keys() & reference.keys() & random.keys())
     ]
     tests = [
-        seed_test(
+        test_over_seeds(
             run, "BYOL's distance to the supervised arm minus that to random", None, nearer, BELOW
         ),
-        seed_test(run, "BYOL - random", None, paired(byol, random), better),
-        seed_test(run, f"{label(run.reference)} - random", None, paired(reference, random), better),
+        test_over_seeds(run, "BYOL - random", None, subtract_paired(byol, random), better),
+        test_over_seeds(
+            run,
+            f"{arm_label(run.reference)} - random",
+            None,
+            subtract_paired(reference, random),
+            better,
+        ),
     ]
     values = [
-        Quantity(f"{when} {label(arm)}", None, statistics.fmean(of[arm].values()))
+        Measure(f"{when} {arm_label(arm)}", None, statistics.fmean(of[arm].values()))
         for arm in last
         for when, of in (("first", first), ("last", last))
     ]
-    return Finding(tests, values, ["pixel rates of the training batch", *seed_note(run)])
+    return Evidence(tests, values, ["pixel rates of the training batch", *note_seeds(run)])

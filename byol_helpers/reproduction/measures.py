@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from byol_helpers.core.seed_intervals import ENOUGH, t_interval
-from byol_helpers.evaluation.curves import beta_for, ema, read_metrics
-from byol_helpers.reproduction.run_results import Artefacts, label
+from byol_helpers.evaluation.curves import choose_beta, ema, read_metrics
+from byol_helpers.reproduction.run_results import RunResults, arm_label
 
 INF = float("inf")
 ABOVE, BELOW = (0.0, INF), (-INF, 0.0)
@@ -19,7 +19,7 @@ class NotTested(Exception):
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Measure:
     """A measured number beside the thesis's; ``claimed`` is the open range that the claim puts it in, if it tests."""
 
     name: str
@@ -30,49 +30,49 @@ class Quantity:
 
 
 @dataclass
-class Finding:
+class Evidence:
     """What a run shows about one claim; the first test is the headline."""
 
-    tests: list[Quantity]
-    values: list[Quantity] = field(default_factory=list)
+    tests: list[Measure]
+    values: list[Measure] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     images: int | None = None  # where not those of the test split
 
 
-def need(found: dict, *arms: str) -> None:
+def require_arms(found: dict, *arms: str) -> None:
     """``NotTested`` where an arm has no result."""
-    missing = [label(arm) for arm in arms if arm not in found]
+    missing = [arm_label(arm) for arm in arms if arm not in found]
     if missing:
         raise NotTested(f"no result for {', '.join(missing)}")
 
 
-def confidence(run: Artefacts) -> float:
+def profile_confidence(run: RunResults) -> float:
     """Share of draws inside an interval, by the profile."""
     return run.profile["evaluate"]["confidence"]
 
 
-def ap_tests(
-    run: Artefacts, metric: str, other: str, said: float | None, claimed: tuple
-) -> list[Quantity]:
+def compare_ap(
+    run: RunResults, metric: str, other: str, said: float | None, claimed: tuple
+) -> list[Measure]:
     """BYOL minus another arm in AP points: over test images, and over training seeds where there are enough."""
     difference = run.difference("byol", other)
-    name = f"{metric} BYOL - {label(other)}"
-    tests = [points(name, said, difference["mask"][metric], claimed)]
+    name = f"{metric} BYOL - {arm_label(other)}"
+    tests = [measure_points(name, said, difference["mask"][metric], claimed)]
     if difference["between_seeds"]:
         tests.append(
-            points(
+            measure_points(
                 f"{name}, between seeds", said, difference["between_seeds"]["mask"][metric], claimed
             )
         )
     return tests
 
 
-def points(name: str, said: float | None, entry: dict, claimed: tuple | None) -> Quantity:
+def measure_points(name: str, said: float | None, entry: dict, claimed: tuple | None) -> Measure:
     """A quantity in AP points from an entry {value, low, high} in fractions."""
-    return Quantity(name, said, *scaled(entry), claimed)
+    return Measure(name, said, *convert_to_points(entry), claimed)
 
 
-def scaled(entry: dict) -> tuple[float | None, tuple[float, float] | None]:
+def convert_to_points(entry: dict) -> tuple[float | None, tuple[float, float] | None]:
     """Value and bounds in AP points."""
     value, low, high = (
         None if entry[key] is None else 100 * entry[key] for key in ("value", "low", "high")
@@ -80,30 +80,30 @@ def scaled(entry: dict) -> tuple[float | None, tuple[float, float] | None]:
     return value, None if low is None or high is None else (low, high)
 
 
-def seed_test(
-    run: Artefacts, name: str, said: float | None, values: list[float], claimed: tuple | None
-) -> Quantity:
+def test_over_seeds(
+    run: RunResults, name: str, said: float | None, values: list[float], claimed: tuple | None
+) -> Measure:
     """The mean of one value for each seed, with Student's interval where there are enough of them."""
     mean = statistics.fmean(values) if values else None
-    return Quantity(name, said, mean, t_interval(values, confidence(run)), claimed)
+    return Measure(name, said, mean, t_interval(values, profile_confidence(run)), claimed)
 
 
-def paired(a: dict, b: dict) -> list[float]:
+def subtract_paired(a: dict, b: dict) -> list[float]:
     """Differences over the keys (seeds, images) that both have."""
     return [a[key] - b[key] for key in sorted(a.keys() & b.keys())]
 
 
-def image_note(run: Artefacts) -> list[str]:
+def note_images(run: RunResults) -> list[str]:
     """What an interval over test images leaves out, unless the seeds have one of their own."""
     return [] if len(run.seeds) >= ENOUGH else [IMAGES_ONLY]
 
 
-def seed_note(run: Artefacts) -> list[str]:
+def note_seeds(run: RunResults) -> list[str]:
     """Why there is no interval, where there are too few seeds."""
     return [] if len(run.seeds) >= ENOUGH else [SEEDS_MISSING]
 
 
-def pretraining_note(run: Artefacts) -> list[str]:
+def note_pretraining(run: RunResults) -> list[str]:
     """How often was pretrained, for claims about BYOL's objective."""
     seeds = sorted({seed for of in run.pretraining_study.values() for seed in of})
     return (
@@ -113,12 +113,12 @@ def pretraining_note(run: Artefacts) -> list[str]:
     )
 
 
-def smoothing(path: Path) -> float:
+def choose_smoothing(path: Path) -> float:
     """The smoothing factor for a curve of this length."""
-    return beta_for(len(read_metrics(path)["step"]))
+    return choose_beta(len(read_metrics(path)["step"]))
 
 
-def objective_difference(a: dict, b: dict) -> float:
+def subtract_objectives(a: dict, b: dict) -> float:
     """Smoothed BYOL objective of ``a`` minus that of ``b`` at the last step that both have reached.
 
     Args:
@@ -126,13 +126,13 @@ def objective_difference(a: dict, b: dict) -> float:
     """
     until = min(of["step"][-1] for of in (a, b))
     losses = [of["loss"][of["step"] <= until] for of in (a, b)]
-    first, second = (ema(values, beta_for(len(values)))[-1] for values in losses)
+    first, second = (ema(values, choose_beta(len(values)))[-1] for values in losses)
     return float(first - second)
 
 
-def objective_test(
-    run: Artefacts, variants: tuple[str, str], names: tuple[str, str], found: dict
-) -> Quantity:
+def test_objective(
+    run: RunResults, variants: tuple[str, str], names: tuple[str, str], found: dict
+) -> Measure:
     """Objective of the first variant minus that of the second: over the seeds of a study, or of the run's own two.
 
     Args:
@@ -144,9 +144,9 @@ def objective_test(
     if set(variants) <= study.keys():
         first, second = (study[variant] for variant in variants)
         values = [
-            objective_difference(first[seed], second[seed])
+            subtract_objectives(first[seed], second[seed])
             for seed in sorted(first.keys() & second.keys())
         ]
-        return seed_test(run, name, None, values, BELOW)
+        return test_over_seeds(run, name, None, values, BELOW)
     columns = [read_metrics(found[variant]) for variant in variants]
-    return Quantity(name, None, objective_difference(*columns), None, BELOW)
+    return Measure(name, None, subtract_objectives(*columns), None, BELOW)

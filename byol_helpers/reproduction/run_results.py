@@ -19,7 +19,7 @@ KEY = re.compile(r"(?P<arm>.+)-seed(?P<seed>\d+)")
 
 
 @dataclass(frozen=True)
-class Artefacts:
+class RunResults:
     """A run folder. Only the arms and seeds of its profile count; folders of earlier settings are passed over."""
 
     path: Path
@@ -42,12 +42,12 @@ class Artefacts:
     @cached_property
     def comparison(self) -> dict:
         """Content of ``evaluate/comparison.json``, computed from the files of the models."""
-        return comparisons.compare(self._results)
+        return comparisons.compare_arms(self._results)
 
     @cached_property
-    def _results(self) -> dict[str, comparisons.Result]:
+    def _results(self) -> dict[str, comparisons.ModelResult]:
         return {
-            key: comparisons.load(path.parent)
+            key: comparisons.load_result(path.parent)
             for key, path in self._found("evaluate", "metrics.json").items()
         }
 
@@ -126,7 +126,7 @@ class Artefacts:
         return {key: path for key, path in paths.items() if path.is_file()}
 
 
-def collect(run_path: Path | str) -> Artefacts:
+def open_results(run_path: Path | str) -> RunResults:
     """Open a run folder; ``UserError`` where it holds no readable ``profile.yaml``."""
     path = Path(run_path) / "profile.yaml"
     try:
@@ -135,10 +135,10 @@ def collect(run_path: Path | str) -> Artefacts:
         raise UserError(f"{path}: no such file; give the folder of a run") from None
     except yaml.YAMLError:
         raise UserError(f"{path}: not valid YAML; open the run again to write it anew") from None
-    return Artefacts(Path(run_path), profile)
+    return RunResults(Path(run_path), profile)
 
 
-def label(arm: str) -> str:
+def arm_label(arm: str) -> str:
     """An arm's name in tables."""
     return ARM_LABELS.get(arm, arm)
 

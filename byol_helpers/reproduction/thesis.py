@@ -9,24 +9,24 @@ from importlib import resources
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-Value = bool | int | float | str | list[int | float | str]
+SettingValue = bool | int | float | str | list[int | float | str]
 
 
-class Part(BaseModel):
+class FrozenModel(BaseModel):
     """Common to everything below: frozen, and no key that is not declared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Setting(Part):
+class Setting(FrozenModel):
     """One setting of an experiment and the place that gives it."""
 
-    value: Value
+    value: SettingValue
     where: str
     unit: str | None = None
 
 
-class Table(Part):
+class Table(FrozenModel):
     """A table: ``rows[name]`` holds one value for each of ``columns``; None where it prints a dash."""
 
     title: str
@@ -39,7 +39,7 @@ class Table(Part):
         return self.rows[row][self.columns.index(column)]
 
 
-class Claim(Part):
+class Claim(FrozenModel):
     """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives any."""
 
     id: str
@@ -51,14 +51,14 @@ class Claim(Part):
     notebook: str
 
 
-class Statement(Part):
+class Statement(FrozenModel):
     """What one place of the thesis says."""
 
     where: str
     text: str
 
 
-class Contradiction(Part):
+class Contradiction(FrozenModel):
     """A disagreement or a choice left open; ``parameter`` is the profile key that decides."""
 
     number: int
@@ -68,7 +68,7 @@ class Contradiction(Part):
     parameter: str | None
 
 
-class Thesis(Part):
+class Thesis(FrozenModel):
     """The whole thesis; ``settings`` by experiment (pretraining, finetuning, rates, ...) and name."""
 
     title: str

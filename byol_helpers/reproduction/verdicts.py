@@ -10,10 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 from byol_helpers.core.arms import ARM_LABELS
-from byol_helpers.evaluation.comparison import plain
+from byol_helpers.evaluation.comparison import nan_to_none
 from byol_helpers.reproduction.claims import CLAIMS
-from byol_helpers.reproduction.measures import Finding, NotTested, Quantity
-from byol_helpers.reproduction.run_results import Artefacts, collect
+from byol_helpers.reproduction.measures import Evidence, Measure, NotTested
+from byol_helpers.reproduction.run_results import RunResults, open_results
 from byol_helpers.reproduction.thesis import Claim, Thesis
 
 REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
@@ -23,7 +23,7 @@ STAND_IN = "supervised (stand-in) takes the place of the thesis's ImageNet weigh
 DECIMALS = {"AP points": 2, "per cent": 2, "loss": 4}
 
 
-def build(run_path: Path | str, thesis: Thesis) -> dict:
+def build_scorecard(run_path: Path | str, thesis: Thesis) -> dict:
     """Score all claims on a run folder.
 
     Returns:
@@ -36,7 +36,7 @@ def build(run_path: Path | str, thesis: Thesis) -> dict:
     Raises:
         UserError: no run folder, or a damaged file in it.
     """
-    run = collect(run_path)
+    run = open_results(run_path)
     rows = [_row(run, thesis, claim) for claim in thesis.claims]
     counted = Counter(row["verdict"] for row in rows)
     return {
@@ -48,9 +48,9 @@ def build(run_path: Path | str, thesis: Thesis) -> dict:
     }
 
 
-def verdict_of(quantity: Quantity) -> str:
+def decide_verdict(quantity: Measure) -> str:
     """Where the interval lies to the open range that the claim names."""
-    if quantity.bounds is None or None in map(plain, quantity.bounds):
+    if quantity.bounds is None or None in map(nan_to_none, quantity.bounds):
         return UNDECIDED
     (low, high), (least, most) = quantity.bounds, quantity.claimed
     if least < low and high < most:
@@ -58,7 +58,7 @@ def verdict_of(quantity: Quantity) -> str:
     return NOT_REPRODUCED if high < least or low > most else UNDECIDED
 
 
-def to_markdown(card: dict) -> str:
+def write_markdown(card: dict) -> str:
     """The scorecard as text: scale, one line for each claim, the numbers behind them, the contradictions."""
     scale = card["scale"]
     lines = [
@@ -102,15 +102,15 @@ def to_markdown(card: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(run: Artefacts, thesis: Thesis, claim: Claim) -> dict:
+def _row(run: RunResults, thesis: Thesis, claim: Claim) -> dict:
     try:
         finding = CLAIMS[claim.id](run, thesis)
         verdict, reason = _judged(finding)
     except NotTested as why:
-        finding, verdict, reason = Finding([]), NOT_TESTED, str(why)
+        finding, verdict, reason = Evidence([]), NOT_TESTED, str(why)
     tests = [
         _plain_quantity(test)
-        | {"verdict": verdict_of(test), "claimed": [_limit(end) for end in test.claimed]}
+        | {"verdict": decide_verdict(test), "claimed": [_limit(end) for end in test.claimed]}
         for test in finding.tests
     ]
     said = next(iter(claim.values.items()), ("–", None))
@@ -135,10 +135,10 @@ def _row(run: Artefacts, thesis: Thesis, claim: Claim) -> dict:
     }
 
 
-def _judged(finding: Finding) -> tuple[str, str]:
+def _judged(finding: Evidence) -> tuple[str, str]:
     """The verdict over all tests and the reason in one line."""
     by_verdict = {
-        verdict: [t for t in finding.tests if verdict_of(t) == verdict] for verdict in VERDICTS
+        verdict: [t for t in finding.tests if decide_verdict(t) == verdict] for verdict in VERDICTS
     }
     if against := by_verdict[NOT_REPRODUCED]:
         verdict, said = NOT_REPRODUCED, f"wholly outside what is claimed: {_names(against)}"
@@ -154,11 +154,11 @@ def _judged(finding: Finding) -> tuple[str, str]:
     return verdict, "; ".join([said, *finding.notes, *([STAND_IN] if stand_in else [])])
 
 
-def _names(tests: list[Quantity]) -> str:
+def _names(tests: list[Measure]) -> str:
     return ", ".join(test.name for test in tests)
 
 
-def _scale(run: Artefacts, images: int | None) -> dict:
+def _scale(run: RunResults, images: int | None) -> dict:
     """What the numbers of a row rest on."""
     tested = {model["images"] for model in run.models.values()}
     return {
@@ -172,12 +172,12 @@ def _scale(run: Artefacts, images: int | None) -> dict:
     }
 
 
-def _plain_quantity(quantity: Quantity) -> dict:
-    bounds = None if quantity.bounds is None else [plain(end) for end in quantity.bounds]
+def _plain_quantity(quantity: Measure) -> dict:
+    bounds = None if quantity.bounds is None else [nan_to_none(end) for end in quantity.bounds]
     return {
         "name": quantity.name,
-        "thesis": plain(quantity.thesis),
-        "measured": plain(quantity.measured),
+        "thesis": nan_to_none(quantity.thesis),
+        "measured": nan_to_none(quantity.measured),
         "interval": None if bounds is None or None in bounds else bounds,
     }
 

@@ -8,8 +8,9 @@ from torch.utils.data import Dataset
 from torchvision.ops import masks_to_boxes
 from torchvision.transforms.v2 import functional
 
-from byol_helpers.coco.dataset import Split, instance_mask
+from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
+from byol_helpers.coco.masks import decode_mask
 from byol_helpers.core.config import Finetune
 from byol_helpers.training.sampler import Item, rng
 
@@ -56,7 +57,7 @@ class InstanceDataset(Dataset):
             if annotation.get("iscrowd"):
                 continue
             mask = torch.from_numpy(
-                instance_mask(annotation, record["height"], record["width"]).astype(np.uint8)
+                decode_mask(annotation, record["height"], record["width"]).astype(np.uint8)
             )
             if tuple(mask.shape) != size:
                 mask = functional.resize(

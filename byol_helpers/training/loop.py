@@ -101,7 +101,9 @@ def fit(task: Task, plan: Plan) -> None:
 
 def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
     """The training loop, in each process that shares the batches."""
+    keep_types(fabric)
     if fabric.world_size > 1:
+        use_own_memory(task.network)
         share_batch_norm(task.network)
     plain_optimizer = task.make_optimizer()
     network, optimizer = fabric.setup(task.network.train(), plain_optimizer)
@@ -147,6 +149,27 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
                 save_checkpoint(fabric, task, plan, optimizer, medians, step + 1)
             fabric.barrier()
     watch.close()
+
+
+def use_own_memory(network: nn.Module) -> None:
+    """Copy what a spawned process shares with the one that started it, so that each trains its own."""
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.data = tensor.data.clone()
+
+
+def keep_types(fabric: Fabric) -> None:
+    """Leave it to autocast what is computed in half precision, and outputs in the type that they have.
+
+    Fabric would also cast what goes into a network, boxes among it, and round what comes out.
+    """
+    precision: Any = fabric.strategy.precision
+    if precision.precision.endswith("mixed"):
+        precision.convert_input = _unchanged
+    precision.convert_output = _unchanged
+
+
+def _unchanged(data: Any) -> Any:
+    return data
 
 
 def load_batches(fabric: Fabric, task: Task, plan: Plan, first: int) -> Iterator[Any]:

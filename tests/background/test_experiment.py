@@ -7,24 +7,24 @@ import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
-from byol_helpers.background.baselines import METHODS
+from byol_helpers.background.baselines import BASELINES
 from byol_helpers.background.experiment import (
-    Task,
-    all_images,
+    RemovalTask,
+    choose_all_images,
     choose_images,
     score_baseline,
     score_removals,
 )
 from byol_helpers.background.removal import (
     choose_instance,
-    remove_background,
-    thesis_loop,
+    merge_masks,
     to_rgba,
-    union,
+    zero_background,
+    zero_background_by_pixel,
 )
-from byol_helpers.background.scores import SCORES, score
+from byol_helpers.background.scores import REMOVAL_SCORES, score_masks
 from byol_helpers.coco.images import read_image
-from byol_helpers.core.bootstrap import draw_weights, interval, mean_interval
+from byol_helpers.core.bootstrap import draw_weights, mean_interval, percentile_interval
 from byol_helpers.core.errors import UserError
 
 SIZE = (12, 17)
@@ -66,27 +66,27 @@ def detection(mask: np.ndarray, certainty: float, image_id: int = 1) -> dict:
 def test_removal_equals_the_thesis_loop(seed):
     image, mask, _ = draw(seed)
     before = image.copy()
-    cut = remove_background(image, mask)
-    np.testing.assert_array_equal(cut, thesis_loop(image, mask))
+    cut = zero_background(image, mask)
+    np.testing.assert_array_equal(cut, zero_background_by_pixel(image, mask))
     np.testing.assert_array_equal(image, before)
     assert cut.dtype == np.uint8
     turned = image[::-1, ::-1], mask.T.copy().T  # memory in another order
-    np.testing.assert_array_equal(remove_background(*turned), thesis_loop(*turned))
+    np.testing.assert_array_equal(zero_background(*turned), zero_background_by_pixel(*turned))
 
 
 def test_removal_at_its_extremes():
     image, mask, _ = draw(0)
-    np.testing.assert_array_equal(remove_background(image, np.ones(SIZE, bool)), image)
-    assert not remove_background(image, np.zeros(SIZE, bool)).any()
-    cut = remove_background(image, mask)
-    np.testing.assert_array_equal(remove_background(cut, mask), cut)
+    np.testing.assert_array_equal(zero_background(image, np.ones(SIZE, bool)), image)
+    assert not zero_background(image, np.zeros(SIZE, bool)).any()
+    cut = zero_background(image, mask)
+    np.testing.assert_array_equal(zero_background(cut, mask), cut)
 
 
 def test_transparency_follows_the_mask_and_hides_nothing():
     image, mask, _ = draw(1)
     rgba = to_rgba(image, mask)
     np.testing.assert_array_equal(rgba[..., 3], np.where(mask, 255, 0))
-    np.testing.assert_array_equal(rgba[..., :3], remove_background(image, mask))
+    np.testing.assert_array_equal(rgba[..., :3], zero_background(image, mask))
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_transparency_follows_the_mask_and_hides_nothing():
 )
 def test_what_does_not_fit_is_refused(image, mask):
     with pytest.raises(ValueError, match="expected"):
-        remove_background(image, mask)
+        zero_background(image, mask)
 
 
 def test_rules_choose_what_they_say():
@@ -127,9 +127,9 @@ def test_masks_come_from_every_coco_form():
     uncompressed = {"size": list(SIZE), "counts": runs}
     polygon = [[3, 2, 11, 2, 11, 8, 3, 8]]
     for segmentation in (encode(mask), uncompressed, polygon):
-        np.testing.assert_array_equal(union([{"segmentation": segmentation}], SIZE), mask)
+        np.testing.assert_array_equal(merge_masks([{"segmentation": segmentation}], SIZE), mask)
     with pytest.raises(ValueError, match="12 x 17.*9 x 9"):
-        union([{"segmentation": encode(mask)}], (9, 9))
+        merge_masks([{"segmentation": encode(mask)}], (9, 9))
     with pytest.raises(ValueError, match="confident, largest, all"):
         choose_instance([], "best", 0.5, SIZE)
 
@@ -184,7 +184,7 @@ def scores_of(folder, found, rule="confident", images=99, out="byol-seed0"):
 
 
 def task(folder, images=99):
-    return Task(folder / "test.json", folder / "photos", images, seed=0, replicates=200)
+    return RemovalTask(folder / "test.json", folder / "photos", images, seed=0, replicates=200)
 
 
 def test_perfect_detections_score_one(world):
@@ -194,7 +194,7 @@ def test_perfect_detections_score_one(world):
     assert [row["image_id"] for row in metrics["per_image"]] == list(range(1, 9))
     assert "exactly one instance" in metrics["rule"]
     assert "all there are: 8, of 99 asked for" in metrics["rule"]
-    for name in SCORES:
+    for name in REMOVAL_SCORES:
         wanted = float(name != "mae")
         assert metrics["scores"][name] == pytest.approx(
             {"value": wanted, "low": wanted, "high": wanted}
@@ -204,7 +204,7 @@ def test_perfect_detections_score_one(world):
         photo = read_image(folder / "photos" / f"{i:03}.png")
         for arm in ("byol-seed0", "ground-truth"):
             cut = read_image(folder / "background" / arm / f"{i}.png")
-            np.testing.assert_array_equal(cut, thesis_loop(photo, true[i][0]))
+            np.testing.assert_array_equal(cut, zero_background_by_pixel(photo, true[i][0]))
     assert len(list((folder / "background" / "ground-truth").iterdir())) == 8
 
 
@@ -217,7 +217,7 @@ def test_scores_are_means_over_images_of_what_the_functions_give(world):
     for row in metrics["per_image"]:
         photo = read_image(folder / "photos" / row["file_name"])
         predicted = guess if row["image_id"] < 8 else np.zeros(SIZE, bool)
-        for name, wanted in score(photo, predicted, true[row["image_id"]][0]).items():
+        for name, wanted in score_masks(photo, predicted, true[row["image_id"]][0]).items():
             assert row[name] == wanted
         assert row["instances"] == int(row["image_id"] < 8)
     for name, got in metrics["scores"].items():
@@ -244,8 +244,8 @@ def test_a_baseline_scores_what_its_mask_gives(world):
     metrics = score_baseline(task(folder), "otsu")
     for row in metrics["per_image"]:
         photo = read_image(folder / "photos" / row["file_name"])
-        wanted = score(photo, METHODS["otsu"](photo), true[row["image_id"]][0])
-        assert {name: row[name] for name in SCORES} == wanted
+        wanted = score_masks(photo, BASELINES["otsu"](photo), true[row["image_id"]][0])
+        assert {name: row[name] for name in REMOVAL_SCORES} == wanted
 
 
 def test_the_second_table_takes_all_images_and_joins_instances(world):
@@ -278,7 +278,7 @@ def test_intervals_are_those_of_the_evaluation(world):
     folder, _, true = world
     metrics = scores_of(folder, [detection(box(0, 0, 8, 8), 0.9, i) for i in range(1, 9)])
     values = np.array([row["iou"] for row in metrics["per_image"]])
-    low, high = interval(draw_weights(8, 200, 0) @ values / 8)
+    low, high = percentile_interval(draw_weights(8, 200, 0) @ values / 8)
     assert metrics["scores"]["iou"] == {"value": values.mean(), "low": low, "high": high}
     with_everything = score_baseline(task(folder), "keep-everything")
     gaps = values - [row["iou"] for row in with_everything["per_image"]]
@@ -315,7 +315,7 @@ def test_without_single_instances_the_union_counts(world):
     (folder / "test.json").write_text(json.dumps(coco))
     for choose in (
         lambda: choose_images(folder / "test.json", 5, 0),
-        lambda: all_images(folder / "test.json"),
+        lambda: choose_all_images(folder / "test.json"),
     ):
         with pytest.raises(UserError, match="no image has instances and no crowd"):
             choose()

@@ -6,9 +6,9 @@ from statistics import mean, stdev
 import numpy as np
 import pytest
 
-from byol_helpers.background.removal import remove_background, thesis_loop
-from byol_helpers.background.scores import SCORES, cosine, f_beta, iou, mae, score
-from byol_helpers.background.shape_scores import band, boundary_iou, s_measure
+from byol_helpers.background.removal import zero_background, zero_background_by_pixel
+from byol_helpers.background.scores import REMOVAL_SCORES, cosine, f_beta, iou, mae, score_masks
+from byol_helpers.background.shape_scores import boundary_iou, find_band, s_measure
 from byol_helpers.core.bootstrap import mean_interval
 
 SIZE = (12, 17)
@@ -30,7 +30,7 @@ def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def slow_scores(image, predicted, true) -> dict[str, float]:
     """All scores pixel by pixel, in Python numbers."""
-    a, b = thesis_loop(image, predicted), thesis_loop(image, true)
+    a, b = zero_background_by_pixel(image, predicted), zero_background_by_pixel(image, true)
     dot = aa = bb = both = either = found = wanted = wrong = 0
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
@@ -114,8 +114,8 @@ def slow_s_measure(predicted, true) -> float:
 @pytest.mark.parametrize("seed", range(8))
 def test_scores_equal_brute_force_loops(seed):
     image, predicted, true = draw(seed)
-    got = score(image, predicted, true)
-    assert tuple(got) == SCORES
+    got = score_masks(image, predicted, true)
+    assert tuple(got) == REMOVAL_SCORES
     assert got == pytest.approx(slow_scores(image, predicted, true), abs=1e-9)
 
 
@@ -180,9 +180,9 @@ def test_cosine_equals_its_closed_form(seed):
     wanted = energy[predicted & true].sum() / math.sqrt(
         energy[predicted].sum() * energy[true].sum()
     )
-    assert score(image, predicted, true)["cosine"] == pytest.approx(wanted, abs=1e-12)
+    assert score_masks(image, predicted, true)["cosine"] == pytest.approx(wanted, abs=1e-12)
     # Keeping everything: the length of the cut-out by the length of the image.
-    kept = score(image, np.ones(SIZE, bool), true)["cosine"]
+    kept = score_masks(image, np.ones(SIZE, bool), true)["cosine"]
     assert kept == pytest.approx(math.sqrt(energy[true].sum() / energy.sum()), abs=1e-12)
 
 
@@ -190,7 +190,7 @@ def test_scores_by_hand():
     image = np.full((1, 4, 3), 10, np.uint8)
     predicted = np.array([[True, True, True, False]])
     true = np.array([[False, False, True, True]])
-    got = score(image, predicted, true)
+    got = score_masks(image, predicted, true)
     f = 1.3 * (1 / 3) * (1 / 2) / (0.3 / 3 + 1 / 2)
     wanted = {"cosine": 1 / math.sqrt(6), "iou": 1 / 4, "mae": 3 / 4, "f_beta": f}
     assert {name: got[name] for name in wanted} == pytest.approx(wanted, abs=1e-12)
@@ -201,7 +201,7 @@ def test_a_shift_costs_the_outline_more_than_the_area():
     square = np.zeros((100, 100), bool)
     square[20:80, 20:80] = True
     shifted = np.roll(square, 3, axis=1)
-    assert np.count_nonzero(band(square, 3)) == 60**2 - 54**2
+    assert np.count_nonzero(find_band(square, 3)) == 60**2 - 54**2
     assert iou(shifted, square) == pytest.approx(57 / 63)
     # Bands of 3 pixels, moved by 3: of 684 pixels the two long sides lose all but the corners.
     assert boundary_iou(shifted, square) == pytest.approx(
@@ -209,13 +209,13 @@ def test_a_shift_costs_the_outline_more_than_the_area():
     )
     assert boundary_iou(shifted, square) < 0.4 < 0.9 < iou(shifted, square)
     edge = np.ones((100, 100), bool)  # the edge of the picture is outline
-    assert np.count_nonzero(band(edge, 3)) == 100**2 - 94**2
+    assert np.count_nonzero(find_band(edge, 3)) == 100**2 - 94**2
 
 
 def test_empty_cases_are_defined():
     image, mask, _ = draw(2)
     empty, full = np.zeros(SIZE, bool), np.ones(SIZE, bool)
-    nothing = remove_background(image, empty)
+    nothing = zero_background(image, empty)
     assert (
         cosine(nothing, nothing)
         == iou(empty, empty)
@@ -230,8 +230,8 @@ def test_empty_cases_are_defined():
     assert f_beta(mask, ~mask) == iou(mask, ~mask) == 0
     assert s_measure(empty, empty) == s_measure(full, full) == 1 and s_measure(empty, full) == 0
     assert s_measure(mask, empty) == 1 - mask.mean() and s_measure(mask, full) == mask.mean()
-    assert score(image, mask, mask) == pytest.approx(
-        {name: float(name != "mae") for name in SCORES}
+    assert score_masks(image, mask, mask) == pytest.approx(
+        {name: float(name != "mae") for name in REMOVAL_SCORES}
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pycocotools.coco import COCO
 
-from byol_helpers.coco.annotations import ByImage, Labels
+from byol_helpers.coco.annotations import AnnotationsByImage, Labels
 from byol_helpers.core.errors import UserError
 
 REAL = (
@@ -78,7 +78,7 @@ def test_boxes_are_corrected_where_asked(file, tmp_path):
 
 
 def test_annotations_by_image_are_those_of_the_file_also_in_another_process(file):
-    by_image = ByImage(Labels(file))
+    by_image = AnnotationsByImage(Labels(file))
     for read in (by_image, pickle.loads(pickle.dumps(by_image))):
         assert set(read) == {3, 5, 9} and len(read) == 3 and 7 not in read and read.get(7, []) == []
         assert read[9] == [a for a in content()["annotations"] if a["image_id"] == 9]
@@ -132,5 +132,5 @@ def test_a_subset_of_coco_is_what_pycocotools_finds(tmp_path):
     assert sorted(mine.imgs) == sorted(record["id"] for record in kept)
     for record in kept:
         assert mine.imgToAnns[record["id"]] == theirs.imgToAnns[record["id"]]
-    by_image = ByImage(labels)
+    by_image = AnnotationsByImage(labels)
     assert {i: found for i, found in theirs.imgToAnns.items() if found} == dict(by_image)

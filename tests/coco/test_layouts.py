@@ -11,7 +11,7 @@ from PIL import Image
 from byol_helpers import pipeline
 from byol_helpers.coco import layouts
 from byol_helpers.coco.dataset import load_split, load_splits
-from byol_helpers.coco.preparation import check
+from byol_helpers.coco.preparation import check_data
 from byol_helpers.core.errors import UserError
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -177,7 +177,7 @@ def test_no_folder_and_no_annotation_file(tmp_path):
         pipeline.open_run("smoke", tmp_path / "run", tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no annotation file"):
-        layouts.find(tmp_path / "empty")
+        layouts.find_labelled(tmp_path / "empty")
 
 
 @real
@@ -207,7 +207,7 @@ def test_a_folder_without_labels_serves_pretraining_alone(folder, capsys):
 
 def test_pictures_without_labels_are_checked_too(folder, capsys):
     shutil.rmtree(folder / "annotations")
-    assert check(folder) == [] and "pretraining only" in capsys.readouterr().out
+    assert check_data(folder) == [] and "pretraining only" in capsys.readouterr().out
     (folder / "images/5.png").write_bytes(b"\x89PNG not really")
-    (line,) = check(folder)
+    (line,) = check_data(folder)
     assert "5.png" in line

@@ -7,7 +7,13 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from byol_helpers.coco.images import list_images
-from byol_helpers.coco.near_duplicates import audit, hashes, near_pairs, photograph, picture_hash
+from byol_helpers.coco.near_duplicates import (
+    audit_splits,
+    find_near_pairs,
+    hash_image,
+    hash_images,
+    identify_photograph,
+)
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
 real = pytest.mark.skipif(not REAL.is_dir(), reason="the real images (../shared/data) are not here")
@@ -30,8 +36,8 @@ def test_near_pairs_are_those_of_a_plain_loop():
         for k in range(90)
         if sum(int(a ^ b).bit_count() for a, b in zip(first[i], second[k], strict=True)) <= 50
     ]
-    assert near_pairs(first, second, bits=50) == plain
-    assert near_pairs(first, second, bits=6) == [(3, 6), (69, 5)]
+    assert find_near_pairs(first, second, bits=50) == plain
+    assert find_near_pairs(first, second, bits=6) == [(3, 6), (69, 5)]
 
 
 def test_namesakes_and_near_duplicates_are_told_apart(tmp_path):
@@ -47,7 +53,7 @@ def test_namesakes_and_near_duplicates_are_told_apart(tmp_path):
         "train2014/COCO_train2014_000000000001.jpg",
         "train2014/COCO_train2014_000000000002.jpg",
     ]
-    rows = audit(
+    rows = audit_splits(
         tmp_path,
         {
             "pretrain": names,
@@ -62,7 +68,7 @@ def test_namesakes_and_near_duplicates_are_told_apart(tmp_path):
 
 
 def test_names_of_other_collections_keep_their_folder():
-    assert photograph("train/1.png") != photograph("val/1.png")
+    assert identify_photograph("train/1.png") != identify_photograph("val/1.png")
 
 
 @real
@@ -76,7 +82,7 @@ def test_real_pictures_match_their_copies_and_nobody_else(tmp_path, name):
             smaller.save(tmp_path / f"{k}.jpg", quality=60)
     copies = [tmp_path / f"{k}.jpg" for k in range(len(paths))]
     first, second = ([str(path) for path in of] for of in (copies, paths))
-    rows = audit(Path("/"), {"pretrain": first, "train": [], "val": [], "test": second})
+    rows = audit_splits(Path("/"), {"pretrain": first, "train": [], "val": [], "test": second})
     assert rows[0]["near"] == list(zip(first, second, strict=True))
 
 
@@ -84,7 +90,7 @@ def test_real_pictures_match_their_copies_and_nobody_else(tmp_path, name):
 def test_a_jpeg_decoded_at_a_fraction_of_its_size_hashes_as_the_whole():
     paths = list_images(REAL / "coco-real")[:20]
     whole = [picture_hash_of(path) for path in paths]
-    assert np.bitwise_count(hashes(paths) ^ np.array(whole)).sum(axis=1).max() <= 6
+    assert np.bitwise_count(hash_images(paths) ^ np.array(whole)).sum(axis=1).max() <= 6
 
 
 def picture_hash_of(path):
@@ -93,4 +99,4 @@ def picture_hash_of(path):
 
     with tempfile.NamedTemporaryFile(suffix=".png") as file, Image.open(path) as image:
         image.convert("RGB").save(file.name)
-        return picture_hash(Path(file.name))
+        return hash_image(Path(file.name))

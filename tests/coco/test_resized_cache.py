@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from byol_helpers.coco.images import read_image
-from byol_helpers.coco.resized_cache import readable, shrunk
+from byol_helpers.coco.resized_cache import keep_readable, resize_images
 from byol_helpers.core.errors import UserError
 
 
@@ -21,7 +21,7 @@ def pictures(folder, many, size=(90, 60)):
 
 def test_copies_have_the_short_side_the_order_and_the_look(tmp_path):
     files = [*pictures(tmp_path / "a", 3), *pictures(tmp_path / "b", 1, (30, 20))]
-    copies = shrunk(files, tmp_path / "cache", 30, "shrink")
+    copies = resize_images(files, tmp_path / "cache", 30, "shrink")
     assert [Image.open(copy).size for copy in copies] == [(45, 30)] * 3 + [(30, 20)]
     for path, copy in zip(files, copies, strict=True):
         small = np.asarray(
@@ -38,7 +38,9 @@ def test_a_copy_is_read_alike_by_both_readers(tmp_path):
 
     grey = tmp_path / "grey.png"
     Image.new("L", (40, 50), 90).save(grey)
-    for copy in shrunk([*pictures(tmp_path / "a", 2), grey], tmp_path / "cache", 30, "shrink"):
+    for copy in resize_images(
+        [*pictures(tmp_path / "a", 2), grey], tmp_path / "cache", 30, "shrink"
+    ):
         slow, fast = read_image(copy), read_copy(copy)
         assert fast.shape == slow.shape and fast.dtype == np.uint8
         assert np.abs(fast.astype(int) - slow).max() <= 2
@@ -46,10 +48,10 @@ def test_a_copy_is_read_alike_by_both_readers(tmp_path):
 
 def test_what_is_there_is_not_made_again(tmp_path):
     files = pictures(tmp_path / "a", 4)
-    copies = shrunk(files, tmp_path / "cache", 30, "shrink")
+    copies = resize_images(files, tmp_path / "cache", 30, "shrink")
     copies[1].unlink()
     before = {copy: copy.stat().st_mtime_ns for copy in copies if copy.exists()}
-    assert shrunk(files, tmp_path / "cache", 30, "shrink") == copies and copies[1].is_file()
+    assert resize_images(files, tmp_path / "cache", 30, "shrink") == copies and copies[1].is_file()
     assert all(copy.stat().st_mtime_ns == then for copy, then in before.items())
 
 
@@ -61,7 +63,9 @@ def test_one_in_a_hundred_is_left_out_and_counted_two_are_an_error_that_names_th
 
     def call(name):
         return (
-            shrunk(files, tmp_path / name, 8, "pictures") if shrink else readable(files, "pictures")
+            resize_images(files, tmp_path / name, 8, "pictures")
+            if shrink
+            else keep_readable(files, "pictures")
         )
 
     files[40].write_text("not a picture")

@@ -10,7 +10,8 @@ from collections import Counter
 import pytest
 
 from byol_helpers.coco import layouts, pretraining_images
-from byol_helpers.coco.splits import ordered, part_of, stratified
+from byol_helpers.coco.near_duplicates import identify_photograph
+from byol_helpers.coco.splits import count_part, order_ids, stratify
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 
@@ -18,19 +19,26 @@ from byol_helpers.core.errors import UserError
 def test_the_order_is_a_hash_and_the_same_in_every_process():
     ids = [139, 9, 25, 30, 34]
     by_hand = sorted(ids, key=lambda i: hashlib.sha256(f"7:labelled:{i}".encode()).digest())
-    assert ordered(ids, 7, "labelled") == ordered(reversed(ids), 7, "labelled") == by_hand
-    again = "from byol_helpers.coco.splits import ordered; print(ordered({139, 9, 25, 30, 34}, 7, 'labelled'))"
+    assert order_ids(ids, 7, "labelled") == order_ids(reversed(ids), 7, "labelled") == by_hand
+    again = "from byol_helpers.coco.splits import order_ids; print(order_ids({139, 9, 25, 30, 34}, 7, 'labelled'))"
     said = subprocess.run(
         [sys.executable, "-c", again], capture_output=True, text=True, check=True
     ).stdout
     assert json.loads(said) == by_hand
     assert (
-        ordered(range(1000), 0, "a") != ordered(range(1000), 1, "a") != ordered(range(1000), 1, "b")
+        order_ids(range(1000), 0, "a")
+        != order_ids(range(1000), 1, "a")
+        != order_ids(range(1000), 1, "b")
     )
 
 
 def test_a_fraction_is_rounded_and_never_nothing():
-    assert [part_of(20000, 0.1), part_of(15, 0.1), part_of(3, 0.01), part_of(82783, 1.0)] == [
+    assert [
+        count_part(20000, 0.1),
+        count_part(15, 0.1),
+        count_part(3, 0.01),
+        count_part(82783, 1.0),
+    ] == [
         2000,
         2,
         1,
@@ -50,9 +58,9 @@ def long_tail():
 
 def test_strata_are_nested_and_nearer_to_the_shares_than_a_plain_draw(long_tail):
     ids, categories = long_tail
-    order = ordered(ids, 0, "labelled")
-    part = stratified(order, categories, 600)
-    assert len(set(part)) == 600 and stratified(order, categories, 60) == part[:60]
+    order = order_ids(ids, 0, "labelled")
+    part = stratify(order, categories, 600)
+    assert len(set(part)) == 600 and stratify(order, categories, 60) == part[:60]
 
     def error(chosen):
         shares, whole = (Counter(c for i in of for c in categories[i]) for of in (chosen, ids))
@@ -61,7 +69,7 @@ def test_strata_are_nested_and_nearer_to_the_shares_than_a_plain_draw(long_tail)
         )
 
     assert error(part) < 0.6 * error(order[:600])
-    assert set(stratified(order, categories, 6000)) == set(ids)
+    assert set(stratify(order, categories, 6000)) == set(ids)
 
 
 @pytest.fixture
@@ -102,7 +110,7 @@ def drawn(coco, *options, seed=0):
     settings = load_profile(
         "thesis", ["data.train=100", "data.val=30", "data.test=20", *options]
     ).data
-    parts = layouts.split(layouts.find(coco), settings, seed)
+    parts = layouts.draw_splits(layouts.find_labelled(coco), settings, seed)
     return {name: [record["id"] for record in records] for name, (_, records) in parts.items()}
 
 
@@ -145,9 +153,9 @@ def test_pretraining_names_come_from_the_annotation_file_not_from_the_disk(coco)
         name: [{"file_name": f"train2017/{i:012d}.jpg"} for i in ids]
         for name, ids in drawn(coco).items()
     }
-    names, overlap = pretraining_images.names(coco, records, settings, 0)
+    names, overlap = pretraining_images.draw_pretraining_images(coco, records, settings, 0)
     assert len(names) == 50 and overlap == {"shared_with_test": 20, "excluded": True}
     assert not set(names) & {record["file_name"] for record in records["test"]}
-    assert pretraining_images.photograph(
-        "train2014/COCO_train2014_000000000009.jpg"
-    ) == pretraining_images.photograph("train2017/000000000009.jpg")
+    assert identify_photograph("train2014/COCO_train2014_000000000009.jpg") == identify_photograph(
+        "train2017/000000000009.jpg"
+    )

@@ -3,8 +3,9 @@
 import pytest
 
 from byol_helpers import pipeline
-from byol_helpers.coco.dataset import Split, area_limits, instance_mask
-from byol_helpers.coco.statistics import count
+from byol_helpers.coco.dataset import Split, get_area_limits
+from byol_helpers.coco.masks import decode_mask
+from byol_helpers.coco.statistics import count_split
 from byol_helpers.core.files import read_json
 
 
@@ -41,7 +42,7 @@ def test_counts_by_hand(tmp_path):
         [{"id": 7, "name": "a"}, {"id": 9, "name": "b"}],
         tmp_path,
     )
-    assert count(split, (50, 500)) == {
+    assert count_split(split, (50, 500)) == {
         "images": 3,
         "instances": 2,
         "crowds": 1,
@@ -63,16 +64,14 @@ def test_statistics_of_a_run_agree_with_its_files(run):
 
 
 def test_limits_shrink_with_generated_scenes_and_can_be_set(run):
-    assert area_limits(run) == pytest.approx(
+    assert get_area_limits(run) == pytest.approx(
         (1024 * 128**2 / (640 * 480), 9216 * 128**2 / (640 * 480)), abs=1e-3
     )
     set_by_hand = pipeline.open_run("smoke", run.path, overrides=["evaluate.area_limits=[10, 20]"])
-    assert area_limits(set_by_hand) == (10, 20)
+    assert get_area_limits(set_by_hand) == (10, 20)
 
 
 def test_masks_of_all_three_kinds_of_segmentation():
-    polygon = instance_mask({"segmentation": [[1, 1, 4, 1, 4, 3, 1, 3]]}, 5, 6)
-    counts = instance_mask(
-        {"segmentation": {"size": [5, 6], "counts": [6, 2, 3, 2, 3, 2, 12]}}, 5, 6
-    )
+    polygon = decode_mask({"segmentation": [[1, 1, 4, 1, 4, 3, 1, 3]]}, 5, 6)
+    counts = decode_mask({"segmentation": {"size": [5, 6], "counts": [6, 2, 3, 2, 3, 2, 12]}}, 5, 6)
     assert polygon.sum() == 6 and (polygon == counts).all()

@@ -10,7 +10,7 @@ from pycocotools import mask as rle
 
 from byol_helpers.cli import main
 from byol_helpers.coco.annotations import Labels
-from byol_helpers.coco.preparation import check
+from byol_helpers.coco.preparation import check_data
 from byol_helpers.coco.validation import check_labels, unpacked
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -153,4 +153,4 @@ def test_a_good_folder_is_said_to_be_good_and_nothing_is_written(folder, capsys,
 @real
 @pytest.mark.parametrize("name", ["coco-real", "nuclei"])
 def test_real_data_have_no_errors(name, capsys):
-    assert check(REAL / name) == []
+    assert check_data(REAL / name) == []

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from byol_helpers.background.removal import category_id, choose_instances
+from byol_helpers.background.removal import choose_instances, find_category_id
 from byol_helpers.core.errors import UserError
-from filmed import result
+from tests.helpers.videos import result
 
 CATEGORIES = [
     {"id": 1, "name": "person"},
@@ -65,8 +65,11 @@ def test_the_first_is_number_one():
 
 
 def test_categories_by_name():
-    assert category_id("dog", CATEGORIES) == 18 and category_id(" tooth brush", CATEGORIES) == 90
+    assert (
+        find_category_id("dog", CATEGORIES) == 18
+        and find_category_id(" tooth brush", CATEGORIES) == 90
+    )
     with pytest.raises(
         UserError, match="^no category 'cat'; the model knows person, dog, Tooth Brush$"
     ):
-        category_id("cat", CATEGORIES)
+        find_category_id("cat", CATEGORIES)

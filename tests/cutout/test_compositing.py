@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from byol_helpers.background.compositing import BLUR_SHARE, cover, fill, soften
-from byol_helpers.background.recipe import Recipe
-from byol_helpers.background.removal import remove_background, to_rgba
+from byol_helpers.background.compositing import BLUR_SHARE, cover_size, fill_background, soften_mask
+from byol_helpers.background.removal import to_rgba, zero_background
+from byol_helpers.cutout.cutter import Cutter
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -21,22 +21,28 @@ def disc(radius: float, size: tuple[int, int] = (101, 101)) -> np.ndarray:
 
 
 def test_without_options_everything_is_as_in_the_thesis():
-    alpha = soften(MASK)
+    alpha = soften_mask(MASK)
     assert alpha.dtype == np.float32 and set(np.unique(alpha)) == {0, 1}
-    np.testing.assert_array_equal(fill(IMAGE, alpha, "black"), remove_background(IMAGE, MASK))
-    np.testing.assert_array_equal(fill(IMAGE, alpha, (0, 0, 0)), remove_background(IMAGE, MASK))
-    np.testing.assert_array_equal(fill(IMAGE, alpha, "transparent"), to_rgba(IMAGE, MASK))
+    np.testing.assert_array_equal(
+        fill_background(IMAGE, alpha, "black"), zero_background(IMAGE, MASK)
+    )
+    np.testing.assert_array_equal(
+        fill_background(IMAGE, alpha, (0, 0, 0)), zero_background(IMAGE, MASK)
+    )
+    np.testing.assert_array_equal(
+        fill_background(IMAGE, alpha, "transparent"), to_rgba(IMAGE, MASK)
+    )
 
 
 def test_an_edge_is_a_gaussian_step_and_does_not_fade_at_the_border():
     mask = np.zeros((30, 80), bool)
     mask[:, :40] = True
-    alpha = soften(mask, edge=3.0)
+    alpha = soften_mask(mask, edge=3.0)
     # At pixel centre k + 0.5 - 40 from the edge: the Gaussian's integral, sampled.
     expected = [0.5 * (1 + math.erf((40 - k - 0.5) / 3 / math.sqrt(2))) for k in range(80)]
     np.testing.assert_allclose(alpha, np.broadcast_to(expected, (30, 80)), atol=0.005)
     assert alpha[0, 0] == alpha[29, 0] == 1
-    assert (np.diff(alpha, axis=1) <= 0).all() and soften(
+    assert (np.diff(alpha, axis=1) <= 0).all() and soften_mask(
         np.ones((5, 5), bool), edge=50
     ).min() == pytest.approx(1)
 
@@ -54,26 +60,26 @@ def test_holes_are_closed_and_specks_removed_up_to_a_size():
         (6, 1, 0, 0),
         (16, 1, 1, 0),
     ]:
-        alpha = soften(mask, close=close)
+        alpha = soften_mask(mask, close=close)
         assert (alpha[11, 11], alpha[22, 22], alpha[35, 36]) == (hole, large_hole, speck), close
     assert (
-        soften(mask, close=10**6).sum() == 25 * 25
-        and not soften(np.zeros((9, 9), bool), close=99).any()
+        soften_mask(mask, close=10**6).sum() == 25 * 25
+        and not soften_mask(np.zeros((9, 9), bool), close=99).any()
     )
-    assert soften(np.ones((9, 9), bool), close=99).all()
+    assert soften_mask(np.ones((9, 9), bool), close=99).all()
 
 
 def test_what_is_open_to_the_border_is_no_hole():
     mask = np.ones((9, 9), bool)
     mask[0, 4] = mask[4, 4] = False
-    alpha = soften(mask, close=5)
+    alpha = soften_mask(mask, close=5)
     assert alpha[4, 4] == 1 and alpha[0, 4] == 0
 
 
 def test_the_largest_part_is_never_a_speck():
     mask = np.zeros((30, 30), bool)
     mask[2:4, 2:4] = mask[10:13, 10:13] = True
-    alpha = soften(mask, close=20)
+    alpha = soften_mask(mask, close=20)
     assert alpha.sum() == 9 and alpha[11, 11] == 1
 
 
@@ -81,19 +87,19 @@ def test_the_largest_part_is_never_a_speck():
     "background", [(10, 200, 30), RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)]
 )
 def test_a_mixture_is_the_formula_rounded(background):
-    alpha = soften(disc(12, (40, 60)), edge=2.0)
-    mixed = fill(IMAGE, alpha, background)
+    alpha = soften_mask(disc(12, (40, 60)), edge=2.0)
+    mixed = fill_background(IMAGE, alpha, background)
     exact = alpha[..., None].astype(float) * IMAGE + (
         1 - alpha[..., None].astype(float)
     ) * np.asarray(background)
     assert mixed.dtype == np.uint8 and np.abs(mixed - exact).max() <= 0.501
-    hard = fill(IMAGE, soften(MASK), background)
+    hard = fill_background(IMAGE, soften_mask(MASK), background)
     np.testing.assert_array_equal(hard, np.where(MASK[..., None], IMAGE, np.asarray(background)))
 
 
 def test_transparency_keeps_colours_where_something_is_seen_and_zeroes_the_rest():
-    alpha = soften(disc(12, (40, 60)), edge=2.0)
-    rgba = fill(IMAGE, alpha, "transparent")
+    alpha = soften_mask(disc(12, (40, 60)), edge=2.0)
+    rgba = fill_background(IMAGE, alpha, "transparent")
     np.testing.assert_array_equal(rgba[..., 3], np.rint(alpha * 255))
     seen = rgba[..., 3] > 0
     np.testing.assert_array_equal(rgba[seen][:, :3], IMAGE[seen])
@@ -105,10 +111,10 @@ def test_blur_leaves_the_object_and_takes_none_of_its_colour_along():
     mask = disc(50, (200, 300))
     image[mask] = 255, 0, 0
     np.testing.assert_array_equal(
-        fill(image, soften(mask), "blur"), image
+        fill_background(image, soften_mask(mask), "blur"), image
     )  # a flat background stays flat
     noise = RNG.integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    blurred = fill(noise, soften(np.zeros((200, 300), bool)), "blur")
+    blurred = fill_background(noise, soften_mask(np.zeros((200, 300), bool)), "blur")
     plain = cv2.GaussianBlur(
         noise.astype(np.float32), (0, 0), BLUR_SHARE * 300, borderType=cv2.BORDER_REPLICATE
     )
@@ -120,7 +126,7 @@ def test_a_blur_of_a_large_picture_is_that_of_a_small_one_enlarged():
     large = cv2.resize(small, (1280, 960), interpolation=cv2.INTER_CUBIC)
     nothing = np.zeros((120, 160), bool), np.zeros((960, 1280), bool)
     blurred = [
-        fill(image, soften(mask), "blur")
+        fill_background(image, soften_mask(mask), "blur")
         for image, mask in zip((small, large), nothing, strict=True)
     ]
     enlarged = cv2.resize(blurred[0], (1280, 960), interpolation=cv2.INTER_LINEAR)
@@ -131,9 +137,9 @@ def test_a_picture_covers_without_being_squeezed():
     picture = np.zeros((100, 100, 3), np.uint8)
     picture[40:60, :, 0] = picture[:, 40:60, 1] = 255  # a cross in the middle
     for size in [(50, 200), (200, 50), (7, 300), (100, 100), (1, 1)]:
-        covered = cover(picture, size)
+        covered = cover_size(picture, size)
         assert covered.shape == (*size, 3)
-    covered = cover(
+    covered = cover_size(
         picture, (50, 200)
     )  # scaled by 2: the upright bar is 40 wide, the flat one 40 high
     assert (
@@ -147,14 +153,14 @@ def test_a_picture_covers_without_being_squeezed():
 )
 def test_backgrounds_of_another_kind_are_refused(background):
     with pytest.raises(ValueError, match="expected a colour"):
-        fill(IMAGE, soften(MASK), background)
+        fill_background(IMAGE, soften_mask(MASK), background)
 
 
 def test_alpha_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"alpha: expected \[40, 60\]"):
-        fill(IMAGE, np.zeros((60, 40), np.float32), "black")
+        fill_background(IMAGE, np.zeros((60, 40), np.float32), "black")
 
 
 def test_nothing_found_is_background_alone():
-    cut, found = Recipe(background=(1, 2, 3)).cut(IMAGE, [])
+    cut, found = Cutter(background=(1, 2, 3)).cut(IMAGE, [])
     assert not found and (cut == (1, 2, 3)).all()

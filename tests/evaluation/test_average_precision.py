@@ -5,7 +5,6 @@ import copy
 import io
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.evaluation.average_precision import METRICS, evaluate
-from made_up import LIMITS, guesses, rle, world
-
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco-real" / "annotations"
+from byol_helpers.evaluation.average_precision import COCO_METRICS, evaluate_detections
+from tests.helpers.detections import LIMITS, from_one, guesses, rle, world
 
 
 def summary(truth: dict, results: list[dict], iou_type: str) -> np.ndarray:
@@ -35,13 +32,6 @@ def summary(truth: dict, results: list[dict], iou_type: str) -> np.ndarray:
     return evaluation.stats[[0, 1, 2, 3, 4, 5, 8]]
 
 
-def from_one(truth: dict) -> dict:
-    """The same annotations with ids from 1, which pycocotools needs."""
-    return truth | {
-        "annotations": [a | {"id": i} for i, a in enumerate(truth["annotations"], start=1)]
-    }
-
-
 def perfect(truth: dict) -> list[dict]:
     keys = ("image_id", "category_id", "bbox", "segmentation")
     return [
@@ -56,17 +46,17 @@ def test_equals_pycocotools_to_the_last_digit(iou_type):
     truth, shapes = world(3)
     truth = from_one(truth)
     results = guesses(shapes, 3, decimals=6)
-    ours = evaluate(truth, results, iou_type)
+    ours = evaluate_detections(truth, results, iou_type)
     theirs = summary(truth, results, iou_type)
     expected = [value if value > -1 else math.nan for value in theirs]
-    np.testing.assert_array_equal([ours.metrics[name] for name in METRICS], expected)
+    np.testing.assert_array_equal([ours.metrics[name] for name in COCO_METRICS], expected)
     assert ours.detections == len(results)
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
 def test_perfect_detections_score_one_everywhere(iou_type):
     truth, _ = world(0)
-    ours = evaluate(truth, perfect(truth), iou_type, LIMITS)
+    ours = evaluate_detections(truth, perfect(truth), iou_type, LIMITS)
     assert list(ours.metrics.values()) == pytest.approx([1.0] * 7, abs=1e-12)
     assert all(
         math.isnan(ap) or ap == pytest.approx(1.0, abs=1e-12) for ap in ours.per_class.values()
@@ -75,9 +65,9 @@ def test_perfect_detections_score_one_everywhere(iou_type):
 
 def test_nothing_found_scores_zero():
     truth, _ = world(0)
-    ours = evaluate(truth, [], "segm", LIMITS)
+    ours = evaluate_detections(truth, [], "segm", LIMITS)
     assert ours.detections == 0
-    assert ours.metrics == dict.fromkeys(METRICS, 0.0)
+    assert ours.metrics == dict.fromkeys(COCO_METRICS, 0.0)
 
 
 def test_closed_form_one_hit_of_two():
@@ -99,7 +89,7 @@ def test_closed_form_one_hit_of_two():
     found = [
         {"image_id": 1, "category_id": 3, "score": 0.5, "segmentation": two[0]["segmentation"]}
     ]
-    ours = evaluate(truth | {"annotations": two}, found, "segm", LIMITS)
+    ours = evaluate_detections(truth | {"annotations": two}, found, "segm", LIMITS)
     assert ours.metrics["AP"] == pytest.approx(51 / 101, abs=1e-12)
     assert ours.metrics["AR100"] == 0.5
     assert ours.metrics["APs"] == pytest.approx(51 / 101, abs=1e-12)
@@ -110,19 +100,22 @@ def test_closed_form_one_hit_of_two():
 def test_area_limits_move_objects_between_sizes():
     truth, shapes = world(3)
     results = guesses(shapes, 3)
-    coco, tiny = evaluate(truth, results), evaluate(truth, results, area_limits=(1, 2))
+    coco, tiny = (
+        evaluate_detections(truth, results),
+        evaluate_detections(truth, results, area_limits=(1, 2)),
+    )
     assert math.isnan(coco.metrics["APl"])
     assert tiny.metrics["APl"] == tiny.metrics["AP"] == coco.metrics["AP"]
     with pytest.raises(UserError, match="area_limits 9, 4"):
-        evaluate(truth, results, area_limits=(9, 4))
+        evaluate_detections(truth, results, area_limits=(9, 4))
 
 
 def test_size_of_a_detected_mask_is_its_own_and_not_its_box():
     """pycocotools would take the area of the box where there is one, and count other detections as small."""
     truth, shapes = world(4)
     results = guesses(shapes, 4)
-    with_boxes = evaluate(truth, results, "segm", LIMITS)
-    without = evaluate(
+    with_boxes = evaluate_detections(truth, results, "segm", LIMITS)
+    without = evaluate_detections(
         truth, [{k: v for k, v in r.items() if k != "bbox"} for r in results], "segm", LIMITS
     )
     assert with_boxes.metrics == without.metrics
@@ -132,7 +125,7 @@ def test_the_input_is_left_as_it_was():
     truth, shapes = world(0)
     results = guesses(shapes, 0)
     before = copy.deepcopy((truth, results))
-    evaluate(truth, results, "segm", LIMITS)
+    evaluate_detections(truth, results, "segm", LIMITS)
     assert (truth, results) == before
 
 
@@ -141,8 +134,8 @@ def test_files_and_contents_are_the_same(tmp_path):
     results = guesses(shapes, 0)
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     (tmp_path / "dt.json").write_text(json.dumps(results))
-    files = evaluate(tmp_path / "gt.json", tmp_path / "dt.json", "bbox", LIMITS)
-    assert files.metrics == evaluate(truth, results, "bbox", LIMITS).metrics
+    files = evaluate_detections(tmp_path / "gt.json", tmp_path / "dt.json", "bbox", LIMITS)
+    assert files.metrics == evaluate_detections(truth, results, "bbox", LIMITS).metrics
 
 
 @pytest.mark.parametrize(
@@ -160,30 +153,28 @@ def test_a_wrong_detection_is_named(change, message):
     results = guesses(shapes, 0)
     results[5] |= change
     with pytest.raises(UserError, match=message):
-        evaluate(truth, results, "bbox" if "bbox" in change else "segm", LIMITS)
+        evaluate_detections(truth, results, "bbox" if "bbox" in change else "segm", LIMITS)
 
 
 def test_wrong_files_are_named(tmp_path):
     truth, _ = world(0)
     with pytest.raises(UserError, match="no annotations to evaluate against"):
-        evaluate(truth | {"annotations": []}, [])
+        evaluate_detections(truth | {"annotations": []}, [])
     with pytest.raises(UserError, match="no 'categories'"):
-        evaluate({"images": [], "annotations": []}, [])
+        evaluate_detections({"images": [], "annotations": []}, [])
     first = {key: value for key, value in truth["annotations"][0].items() if key != "area"}
     with pytest.raises(UserError, match="annotation 0: no 'area'"):
-        evaluate(truth | {"annotations": [first]}, [])
+        evaluate_detections(truth | {"annotations": [first]}, [])
     with pytest.raises(UserError, match="gone.json: no such file"):
-        evaluate(truth, tmp_path / "gone.json")
+        evaluate_detections(truth, tmp_path / "gone.json")
     (tmp_path / "broken.json").write_text("[{")
     with pytest.raises(UserError, match="broken.json: not valid JSON"):
-        evaluate(truth, tmp_path / "broken.json")
+        evaluate_detections(truth, tmp_path / "broken.json")
 
 
-def test_real_coco_annotations_moved_a_little():
+def test_real_coco_annotations_moved_a_little(photographs):
     """Shifted copies of real annotations: crowds, polygons of several parts, images without objects."""
-    if not REAL.is_dir():
-        pytest.skip("no real COCO annotations at ../shared/data/coco-real")
-    truth = json.loads((REAL / "instances_train2017.json").read_text())
+    truth = json.loads((photographs / "annotations" / "instances_train2017.json").read_text())
     coco = COCO()
     coco.dataset = copy.deepcopy(truth)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -206,7 +197,7 @@ def test_real_coco_annotations_moved_a_little():
             }
         )
     for iou_type in ("segm", "bbox"):
-        ours = evaluate(truth, results, iou_type)
+        ours = evaluate_detections(truth, results, iou_type)
         theirs = summary(truth, results, iou_type)
-        np.testing.assert_array_equal([ours.metrics[name] for name in METRICS], theirs)
+        np.testing.assert_array_equal([ours.metrics[name] for name in COCO_METRICS], theirs)
         assert 0.1 < ours.metrics["AP"] < 0.9

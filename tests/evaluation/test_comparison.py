@@ -12,16 +12,16 @@ from byol_helpers.core.seed_intervals import (
     t_interval,
     t_quantile,
 )
-from byol_helpers.evaluation.average_precision import evaluate
+from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.evaluation.comparison import (
-    compare,
+    compare_arms,
     evaluate_arms,
-    evaluate_one,
-    load,
-    load_all,
-    save,
+    evaluate_model,
+    load_result,
+    load_results,
+    save_result,
 )
-from made_up import LIMITS, guesses, world
+from tests.helpers.detections import LIMITS, guesses, world
 
 TRUTH, SHAPES = world(0)
 SETTINGS = {
@@ -37,7 +37,7 @@ SETTINGS = {
 def results():
     """BYOL is closer to the truth than random, three seeds each."""
     return {
-        f"{arm}-seed{k}": evaluate_one(
+        f"{arm}-seed{k}": evaluate_model(
             TRUTH, guesses(SHAPES, k, noise), arm=arm, seed=k, **SETTINGS
         )
         for arm, noise in (("random", 4.0), ("byol", 1.0))
@@ -47,7 +47,7 @@ def results():
 
 def test_metrics_hold_pycocotools_numbers_and_intervals_around_them(results):
     metrics = results["byol-seed1"].metrics
-    expected = evaluate(TRUTH, guesses(SHAPES, 1, 1.0), "segm", LIMITS)
+    expected = evaluate_detections(TRUTH, guesses(SHAPES, 1, 1.0), "segm", LIMITS)
     assert {name: entry["value"] for name, entry in metrics["mask"].items()} == expected.metrics
     assert {
         name: entry["value"] for name, entry in metrics["per_class"].items()
@@ -67,18 +67,18 @@ def test_metrics_hold_pycocotools_numbers_and_intervals_around_them(results):
 
 def test_saved_and_loaded_again_it_is_the_same(results, tmp_path):
     for key, result in results.items():
-        save(result, tmp_path / "evaluate" / key)
-    again = load_all(tmp_path)
+        save_result(result, tmp_path / "evaluate" / key)
+    again = load_results(tmp_path)
     assert {key: r.metrics for key, r in again.items()} == {
         key: r.metrics for key, r in results.items()
     }
-    assert compare(dict(sorted(results.items()))) == compare(again)
+    assert compare_arms(dict(sorted(results.items()))) == compare_arms(again)
     with pytest.raises(UserError, match="metrics.json"):
-        load(tmp_path)
+        load_result(tmp_path)
 
 
 def test_differences_are_paired_and_means_over_seeds(results):
-    found = compare(results)
+    found = compare_arms(results)
     assert list(found["arms"]) == ["byol", "random"]
     (difference,) = found["differences"]
     assert (difference["a"], difference["b"], difference["label"]) == (
@@ -108,13 +108,13 @@ def test_a_model_does_not_differ_from_itself():
 
 
 def test_models_that_cannot_be_paired_are_refused(results):
-    other = evaluate_one(TRUTH, [], arm="supervised", seed=0, **(SETTINGS | {"replicates": 51}))
+    other = evaluate_model(TRUTH, [], arm="supervised", seed=0, **(SETTINGS | {"replicates": 51}))
     message = "evaluate/supervised-seed0 and evaluate/random-seed0 differ in bootstrap"
     with pytest.raises(UserError, match=message):
-        compare(results | {"supervised-seed0": other})
+        compare_arms(results | {"supervised-seed0": other})
     with pytest.raises(UserError, match="'byol'.*<arm>-seed<number>"):
         evaluate_arms(TRUTH, {"byol": []}, **SETTINGS)
-    assert compare({}) == {"arms": {}, "differences": []}
+    assert compare_arms({}) == {"arms": {}, "differences": []}
 
 
 def test_quantiles_are_those_of_the_tables():

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.evaluation.curves import beta_for, ema, final_losses, read_metrics, smoothed_rates
+from byol_helpers.evaluation.curves import (
+    choose_beta,
+    ema,
+    read_final_losses,
+    read_metrics,
+    read_smoothed_rates,
+)
 
 HEADER = (
     "step,total_loss,loss_cls,loss_box_reg,loss_mask,loss_rpn_cls,"
@@ -43,12 +49,12 @@ def test_beta_out_of_range_is_refused():
 
 
 def test_final_losses_leave_the_rpn_out(metrics):
-    final = final_losses(metrics, beta=0.5)
+    final = read_final_losses(metrics, beta=0.5)
     assert final == pytest.approx({"box": 0.25, "class": 0.4, "mask": 0.9, "total": 1.55})
 
 
 def test_smoothed_rates(metrics):
-    rates = smoothed_rates(metrics, beta=0.5)
+    rates = read_smoothed_rates(metrics, beta=0.5)
     np.testing.assert_array_equal(rates["step"], [20, 40])
     np.testing.assert_allclose(rates["accuracy"], [0.5, 0.6])
     np.testing.assert_allclose(rates["false_positive"], [0.4, 0.4])
@@ -66,11 +72,11 @@ def test_wrong_files_are_named(tmp_path, metrics):
         read_metrics(tmp_path / "text.csv")
     (tmp_path / "byol.csv").write_text("step,loss\n1,2\n")
     with pytest.raises(UserError, match="byol.csv: no column 'loss_box_reg'"):
-        final_losses(tmp_path / "byol.csv")
+        read_final_losses(tmp_path / "byol.csv")
 
 
 def test_beta_remembers_the_same_share_of_any_run():
-    assert beta_for(5000) == pytest.approx(0.99)
-    assert beta_for(500) == pytest.approx(0.9)
-    assert beta_for(20) == 0.8
-    assert beta_for(100_000) == 0.99
+    assert choose_beta(5000) == pytest.approx(0.99)
+    assert choose_beta(500) == pytest.approx(0.9)
+    assert choose_beta(20) == 0.8
+    assert choose_beta(100_000) == 0.99

@@ -1,4 +1,4 @@
-"""The command ``evaluate`` on results files from anywhere, and every way in which such files are wrong."""
+"""The command ``evaluate_detections`` on results files from anywhere, and every way in which such files are wrong."""
 
 import json
 import math
@@ -9,10 +9,10 @@ from pycocotools import mask as masks
 
 from byol_helpers.cli import main
 from byol_helpers.coco.masks import whole
-from byol_helpers.evaluation.average_precision import evaluate
-from byol_helpers.evaluation.comparison import compare, evaluate_one
-from byol_helpers.evaluation.external_results import evaluate_files
-from made_up import guesses, world
+from byol_helpers.evaluation.average_precision import evaluate_detections
+from byol_helpers.evaluation.comparison import compare_arms, evaluate_model
+from byol_helpers.evaluation.external_results import evaluate_results_files
+from tests.helpers.detections import guesses, world
 
 TRUTH, SHAPES = world(0)
 SHORT = {"size": [64, 64], "counts": "0123"}  # run lengths that do not cover the image
@@ -40,13 +40,13 @@ def command(folder, *names, out=None):
 def test_tables_hold_the_numbers_of_a_run_and_the_paired_difference(files, capsys):
     assert main(command(files, "sharp", "blurred", out=files / "out")) == 0
     said = capsys.readouterr().out
-    ap = evaluate(TRUTH, guesses(SHAPES, 0, 1.0)).metrics["AP"]
+    ap = evaluate_detections(TRUTH, guesses(SHAPES, 0, 1.0)).metrics["AP"]
     assert f"| sharp | {100 * ap:.1f} (" in said and "| sharp - blurred | +" in said
     assert "12 images" in said and "1000 bootstrap draws" in said
     settings = {"seed": 0, "engine": "unknown", "profile": "none", "iterations": 0}
-    expected = compare(
+    expected = compare_arms(
         {
-            name: evaluate_one(TRUTH, guesses(SHAPES, 0, noise), arm=name, **settings)
+            name: evaluate_model(TRUTH, guesses(SHAPES, 0, noise), arm=name, **settings)
             for name, noise in (("sharp", 1.0), ("blurred", 4.0))
         }
     )
@@ -60,7 +60,7 @@ def test_tables_hold_the_numbers_of_a_run_and_the_paired_difference(files, capsy
 def test_boxes_alone_are_scored_and_the_missing_masks_are_said(files):
     bare = [{k: v for k, v in r.items() if k != "segmentation"} for r in guesses(SHAPES, 0)]
     (files / "boxes.json").write_text(json.dumps(bare))
-    said = evaluate_files(files / "truth.json", [files / "boxes.json"], replicates=20)
+    said = evaluate_results_files(files / "truth.json", [files / "boxes.json"], replicates=20)
     assert "| model, box |" in said and "| model, mask |" not in said
     assert "Not scored, because not every file has it: segmentation." in said
     assert "difference" not in said
@@ -74,13 +74,19 @@ def test_polygons_and_plain_run_lengths_count_like_compressed_ones(files):
         runs = np.diff([0, *edges, flat.size]).tolist()
         counts = [0, *runs] if flat[0] else runs
         as_lists.append(entry | {"segmentation": {"size": [64, 64], "counts": counts}})
-    assert evaluate(TRUTH, as_lists).metrics == evaluate(TRUTH, guesses(SHAPES, 0, 1.0)).metrics
+    assert (
+        evaluate_detections(TRUTH, as_lists).metrics
+        == evaluate_detections(TRUTH, guesses(SHAPES, 0, 1.0)).metrics
+    )
     square = {"image_id": 1, "category_id": 3, "score": 0.5}
     polygon = square | {"segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]}
     bitmap = np.zeros((64, 64), np.uint8, order="F")
     bitmap[10:30, 10:30] = 1
     packed = square | {"segmentation": masks.encode(bitmap)}
-    assert evaluate(TRUTH, [polygon]).metrics == evaluate(TRUTH, [packed]).metrics
+    assert (
+        evaluate_detections(TRUTH, [polygon]).metrics
+        == evaluate_detections(TRUTH, [packed]).metrics
+    )
 
 
 def changed(name, place, **values):

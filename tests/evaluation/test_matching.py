@@ -11,9 +11,8 @@ from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from byol_helpers.evaluation.average_precision import COCO_LIMITS, METRICS, evaluate
-from made_up import LIMITS, SIDE, guesses, rle, world
-from tests.evaluation.test_average_precision import REAL, from_one
+from byol_helpers.evaluation.average_precision import COCO_LIMITS, COCO_METRICS, evaluate_detections
+from tests.helpers.detections import LIMITS, SIDE, from_one, guesses, rle, world
 
 
 def reference(
@@ -41,9 +40,9 @@ def reference(
 def assert_same(
     truth: dict, results: list[dict], iou_type: str, limits: tuple[float, float] = LIMITS
 ) -> None:
-    ours = evaluate(truth, results, iou_type, limits)
+    ours = evaluate_detections(truth, results, iou_type, limits)
     metrics, per_class = reference(truth, results, iou_type, limits)
-    np.testing.assert_array_equal([ours.metrics[name] for name in METRICS], metrics)
+    np.testing.assert_array_equal([ours.metrics[name] for name in COCO_METRICS], metrics)
     np.testing.assert_array_equal(list(ours.per_class.values()), per_class)
 
 
@@ -86,7 +85,7 @@ def test_more_than_a_hundred_detections_of_one_image_and_class(iou_type):
         r | {"score": round(float(rng.random()), 2), "category_id": int(rng.choice([3, 7]))}
         for r in results
     ]
-    ours = evaluate(truth, results, iou_type, LIMITS)
+    ours = evaluate_detections(truth, results, iou_type, LIMITS)
     assert ours.detections == len(results) > 500
     assert [len(m.scores) for m in ours.matches] == [200, 200, 0, 0]
     assert_same(truth, results, iou_type)
@@ -123,7 +122,7 @@ def test_annotations_of_every_spelling():
 
 def test_the_matches_are_in_order_and_know_their_images():
     truth, shapes = world(1)
-    ours = evaluate(truth, guesses(shapes, 1), "segm", LIMITS)
+    ours = evaluate_detections(truth, guesses(shapes, 1), "segm", LIMITS)
     for found in ours.matches:
         assert (np.diff(found.scores) <= 0).all()
         tied = np.diff(found.scores) == 0
@@ -133,10 +132,8 @@ def test_the_matches_are_in_order_and_know_their_images():
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_real_annotations_worn_moved_dropped_and_invented(iou_type):
-    if not REAL.is_dir():
-        pytest.skip("no real COCO annotations at ../shared/data/coco-real")
-    truth = json.loads((REAL / "instances_train2017.json").read_text())
+def test_real_annotations_worn_moved_dropped_and_invented(iou_type, photographs):
+    truth = json.loads((photographs / "annotations" / "instances_train2017.json").read_text())
     coco = COCO()
     coco.dataset = copy.deepcopy(truth)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -190,7 +187,7 @@ def test_a_detection_takes_an_instance_that_counts_before_a_better_crowd():
     ]
     truth = world(0)[0] | {"annotations": annotations}
     found = [{"image_id": 1, "category_id": 7, "score": 0.5, "segmentation": whole}]
-    matches = evaluate(truth, found, "segm", LIMITS).matches[1]
+    matches = evaluate_detections(truth, found, "segm", LIMITS).matches[1]
     np.testing.assert_array_equal(matches.hit[0, :, 0], np.arange(10) < 3)  # thresholds .50 .55 .60
     np.testing.assert_array_equal(matches.counts[0], matches.hit[0])
 
@@ -216,6 +213,6 @@ def test_of_two_equally_good_instances_the_later_is_taken():
         for score, box in ((0.9, [12, 10, 10, 10]), (0.8, boxes[1]))
     ]
     np.testing.assert_array_equal(
-        evaluate(truth, found, "bbox", LIMITS).matches[1].hit[0, 0], [True, False]
+        evaluate_detections(truth, found, "bbox", LIMITS).matches[1].hit[0, 0], [True, False]
     )
     assert_same(truth, found, "bbox")

@@ -9,11 +9,16 @@ import pytest
 from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_json, write_text
-from byol_helpers.evaluation.comparison import evaluate_one, save
-from byol_helpers.reproduction.measures import Quantity
+from byol_helpers.evaluation.comparison import evaluate_model, save_result
+from byol_helpers.reproduction.measures import Measure
 from byol_helpers.reproduction.thesis import load_thesis
-from byol_helpers.reproduction.verdicts import VERDICTS, build, to_markdown, verdict_of
-from made_up import LIMITS, guesses, world
+from byol_helpers.reproduction.verdicts import (
+    VERDICTS,
+    build_scorecard,
+    decide_verdict,
+    write_markdown,
+)
+from tests.helpers.detections import LIMITS, guesses, world
 
 THESIS = load_thesis()
 TRUTH, SHAPES = world(0, images=30)
@@ -61,7 +66,9 @@ def make_run(path, seeds=(0,), arms=("byol", "supervised", "random")):
         for seed in seeds:
             key = f"{arm}-seed{seed}"
             found = guesses(SHAPES, seed + 1, NOISE[arm], decimals=6)
-            save(evaluate_one(TRUTH, found, arm=arm, seed=seed, **about), path / "evaluate" / key)
+            save_result(
+                evaluate_model(TRUTH, found, arm=arm, seed=seed, **about), path / "evaluate" / key
+            )
             write_text(path / "finetune" / key / "metrics.csv", curve(arm, seed))
             write_json(path / "finetune" / key / "stage.json", {"parameters": {}})
             write_json(
@@ -117,11 +124,11 @@ def three_seeds(tmp_path_factory):
     ],
 )
 def test_a_verdict_is_where_the_interval_lies(bounds, claimed, verdict):
-    assert verdict_of(Quantity("q", None, 0.0, bounds, claimed)) == verdict
+    assert decide_verdict(Measure("q", None, 0.0, bounds, claimed)) == verdict
 
 
 def test_one_seed(one_seed):
-    card = build(one_seed, THESIS)
+    card = build_scorecard(one_seed, THESIS)
     found = verdicts(card)
     assert list(found) == [f"C{i}" for i in range(1, 15)]
     assert {key: found[key] for key in ("C1", "C8", "C12")} == dict.fromkeys(
@@ -136,7 +143,7 @@ def test_one_seed(one_seed):
 
 
 def test_numbers_stand_beside_those_of_the_thesis(one_seed):
-    rows = {row["claim"]: row for row in build(one_seed, THESIS)["claims"]}
+    rows = {row["claim"]: row for row in build_scorecard(one_seed, THESIS)["claims"]}
     c1, c8 = rows["C1"], rows["C8"]
     assert (c1["thesis"], c1["unit"], c1["name"]) == (
         0.866,
@@ -167,7 +174,7 @@ def test_numbers_stand_beside_those_of_the_thesis(one_seed):
 
 
 def test_three_seeds_decide_losses_rates_and_repeats(three_seeds):
-    card = build(three_seeds, THESIS)
+    card = build_scorecard(three_seeds, THESIS)
     found = verdicts(card)
     assert [found[key] for key in ("C3", "C5", "C6", "C7")] == ["reproduced"] * 4
     rows = {row["claim"]: row for row in card["claims"]}
@@ -182,17 +189,17 @@ def test_three_seeds_decide_losses_rates_and_repeats(three_seeds):
 def test_a_reversed_order_is_not_reproduced(tmp_path, monkeypatch):
     monkeypatch.setitem(NOISE, "byol", 4.0)
     monkeypatch.setitem(NOISE, "random", 0.5)
-    found = verdicts(build(make_run(tmp_path), THESIS))
+    found = verdicts(build_scorecard(make_run(tmp_path), THESIS))
     assert found["C1"] == found["C8"] == "not reproduced"
 
 
 def test_an_empty_run_tests_nothing(tmp_path):
     write_text(tmp_path / "profile.yaml", dump_profile(load_profile("smoke")))
-    card = build(tmp_path, THESIS)
+    card = build_scorecard(tmp_path, THESIS)
     assert set(verdicts(card).values()) == {"not tested at this scale"}
     assert "no result for BYOL" in card["claims"][0]["reason"]
     with pytest.raises(UserError, match="profile.yaml: no such file"):
-        build(tmp_path / "gone", THESIS)
+        build_scorecard(tmp_path / "gone", THESIS)
 
 
 def test_folders_of_other_seeds_and_unfinished_curves_are_passed_over(
@@ -201,19 +208,19 @@ def test_folders_of_other_seeds_and_unfinished_curves_are_passed_over(
     run = shutil.copytree(three_seeds, tmp_path / "run")
     shutil.copy(one_seed / "profile.yaml", run)
     (run / "finetune" / "byol-seed0" / "stage.json").unlink()
-    card = build(run, THESIS)
+    card = build_scorecard(run, THESIS)
     assert card["scale"]["seeds"] == [0]
     assert verdicts(card)["C11"] == "not tested at this scale"
     assert card["claims"][2]["reason"] == "no result for BYOL"
 
 
 def test_the_json_is_stable_and_the_markdown_complete(three_seeds):
-    card = build(three_seeds, THESIS)
+    card = build_scorecard(three_seeds, THESIS)
     text = json.dumps(card, sort_keys=True, allow_nan=False)
-    assert text == json.dumps(build(three_seeds, THESIS), sort_keys=True, allow_nan=False)
+    assert text == json.dumps(build_scorecard(three_seeds, THESIS), sort_keys=True, allow_nan=False)
     assert json.loads(text) == card
-    markdown = to_markdown(card)
-    assert markdown == to_markdown(json.loads(text))
+    markdown = write_markdown(card)
+    assert markdown == write_markdown(json.loads(text))
     for row in card["claims"]:
         assert f"[{row['claim']}]({row['link']})" in markdown
     assert markdown.count("\n| ") >= 14 + 15

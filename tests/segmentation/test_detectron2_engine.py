@@ -13,7 +13,7 @@ from byol_helpers import backbones, pipeline
 from byol_helpers.coco.dataset import load_split
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
-from byol_helpers.evaluation.average_precision import evaluate
+from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.segmentation import torchvision_engine
 from byol_helpers.segmentation.dataset import InstanceDataset, image_of
 from byol_helpers.segmentation.engine import load_model, predict_split, save_model
@@ -330,7 +330,7 @@ def test_eight_images_are_learned_by_heart_and_found_by_detectron2s_own_predicto
     network = engine.train(profile, split, tmp_path, "overfit", 0, None)
     save_model(network, tmp_path, profile, split.categories, "random", 0)
     results = predict_split(tmp_path / "model.pth", split, "predict")
-    assert evaluate(split.file, results).metrics["AP50"] > 0.9
+    assert evaluate_detections(split.file, results).metrics["AP50"] > 0.9
 
     cfg = get_cfg()
     cfg.merge_from_file(str(tmp_path / "config.yaml"))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from byol_helpers import pipeline
-from byol_helpers.coco.dataset import load_split, pretraining_images
+from byol_helpers.coco.dataset import list_pretraining_images, load_split
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.byol import BYOL, encoder
@@ -17,7 +17,7 @@ from byol_helpers.segmentation.shared_settings import plan_of
 from byol_helpers.segmentation.torchvision_engine import build
 from byol_helpers.training.loop import Plan, fit
 from byol_helpers.training.sampler import StepBatches
-from two_processes import BYOLWitness, Witness
+from tests.helpers.recording_modules import BYOLWitness, Witness
 
 SMALL = [
     "data.train=8",
@@ -77,6 +77,7 @@ def test_the_shares_of_two_processes_are_the_batches_of_one():
     assert whole == [first + second for first, second in zip(*parts, strict=True)]
 
 
+@pytest.mark.slow
 def test_half_precision_trains_and_ends_near_full_precision(run, tmp_path):
     losses = {}
     for precision in ("32-true", "bf16-mixed"):
@@ -99,7 +100,7 @@ def pretrained(
     plan = Plan(
         "test", folder, 0, steps, batch, every, 1, workers, 0.0, devices, precision, accumulate
     )
-    task = BYOLWitness(plan, network, ViewsDataset(pretraining_images(run), 32, 0), settings)
+    task = BYOLWitness(plan, network, ViewsDataset(list_pretraining_images(run), 32, 0), settings)
     fit(task, plan)
     return [
         (
@@ -141,7 +142,7 @@ def test_accumulated_gradients_make_one_step_and_one_target_update(run, tmp_path
     assert len(rows) == 3 and rows[-1].startswith("2,")
     torch.manual_seed(0)
     network = BYOL(encoder(18), 32, 16).train()
-    data = ViewsDataset(pretraining_images(run), 32, 0)
+    data = ViewsDataset(list_pretraining_images(run), 32, 0)
     for batch in StepBatches(len(data), 4, 0, 0, 2):
         views = [torch.stack(view) for view in zip(*(data[item] for item in batch), strict=True)]
         (network(*views)[0] / 2).backward()
@@ -170,7 +171,7 @@ def test_half_and_half_is_a_whole_with_workers_too(run, tmp_path):
     torch.manual_seed(0)
     plan = Plan("test", tmp_path / "cut", 0, 4, 8, 2, 1, 2)
     with pytest.raises(Stop):
-        views = ViewsDataset(pretraining_images(run), 32, 0)
+        views = ViewsDataset(list_pretraining_images(run), 32, 0)
         fit(Halfway(plan, BYOL(encoder(18), 32, 16), views, settings), plan)
     ((resumed, later),) = pretrained(run, tmp_path / "cut", steps=4, every=2)
     assert all(torch.equal(value, resumed["state"][name]) for name, value in whole["state"].items())
@@ -182,7 +183,7 @@ def test_byol_stops_at_a_loss_that_is_not_a_number_with_what_to_do(run, tmp_path
         "smoke", ["pretrain.hidden=32", "pretrain.learning_rate=1e30", "pretrain.warmup_steps=0"]
     )
     plan = Plan("pretrain byol", tmp_path, 0, 8, 8, 2, 1)
-    dataset = ViewsDataset(pretraining_images(run), 32, 0)
+    dataset = ViewsDataset(list_pretraining_images(run), 32, 0)
     with pytest.raises(
         UserError, match="pretrain byol: the loss is nan at step .*learning rate .*try a lower"
     ):
@@ -194,7 +195,7 @@ def test_after_twenty_steps_a_forecast(run, tmp_path, capsys):
         "pretrain byol", tmp_path, 0, 22, 4, 22, 1, reference=("a long training", 4_000_000)
     )
     settings = load_profile("smoke", ["pretrain.hidden=32"]).pretrain
-    views = ViewsDataset(pretraining_images(run), 32, 0)
+    views = ViewsDataset(list_pretraining_images(run), 32, 0)
     fit(BYOLWitness(plan, BYOL(encoder(18), 32, 16), views, settings), plan)
     said = [line for line in capsys.readouterr().out.splitlines() if "images/s" in line]
     assert (

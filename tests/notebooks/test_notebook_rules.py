@@ -1,4 +1,4 @@
-"""The committed notebooks keep the rules of ``notebook_lint``, and each rule catches what it is there for."""
+"""The committed notebooks keep the rules of ``notebook_rules``, and each rule catches what it is there for."""
 
 import copy
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from notebook_lint import CELLS, MAX_BYTES, MAX_CODE_LINES, RULES, Notebook
+from tests.helpers.notebook_rules import CELLS, MAX_BYTES, MAX_CODE_LINES, RULES, Notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -95,7 +95,7 @@ BAD = [  # rule, what is spoilt, a word of the problem
     ("no_errors", _set(3, outputs=[{"output_type": "error", "ename": "KeyError"}]), "KeyError"),
     ("no_widget_state", lambda nb: nb["metadata"].update(widgets={}), "widget"),
     ("size", _printed("x" * MAX_BYTES), "MB"),
-    ("cell_length", _set(3, source="x = 1\n" * (MAX_CODE_LINES + 1)), "31 lines"),
+    ("cell_length", _set(3, source="x = 1\n" * (MAX_CODE_LINES + 1)), f"{MAX_CODE_LINES + 1} lines"),
     ("cell_count", lambda nb: nb["cells"].pop(), f"{CELLS.start - 1} cells"),
     ("cell_count", lambda nb: nb["cells"].extend([markdown("more")] * 70), "95 cells"),
     ("parameters", _set(1, metadata={}), "0 cells"),

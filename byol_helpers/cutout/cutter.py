@@ -1,4 +1,4 @@
-"""What to keep of a picture, and what to put in the place of the rest."""
+"""One way to cut out: what to keep of an image, and what to put in the place of the rest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from byol_helpers.background.compositing import fill, soften
-from byol_helpers.background.removal import choose_instances, union
+from byol_helpers.background.compositing import fill_background, soften_mask
+from byol_helpers.background.removal import choose_instances, merge_masks
 
 
-class Made(NamedTuple):
+class WrittenCutout(NamedTuple):
     """A cut-out that was written: whether it shows anything, and what else there is to say about it."""
 
     found: bool
@@ -18,8 +18,8 @@ class Made(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
-    """One way to cut out: the arguments of ``choose_instances``, ``soften`` and ``fill``.
+class Cutter:
+    """The arguments of ``choose_instances``, ``soften_mask`` and ``fill_background``.
 
     Without any, the thesis's choice on a transparent background.
     """
@@ -37,10 +37,10 @@ class Recipe:
         """Cut out of an image [H, W, 3], uint8, RGB, what its COCO results ``detections`` hold.
 
         Returns:
-            The cut-out as ``fill`` gives it, and whether anything was kept.
+            The cut-out as ``fill_background`` gives it, and whether anything was kept.
 
         Raises:
-            ValueError: as ``choose_instances``, ``union`` and ``fill``.
+            ValueError: as ``choose_instances``, ``merge_masks`` and ``fill_background``.
         """
         kept = choose_instances(
             detections,
@@ -50,11 +50,13 @@ class Recipe:
             point=self.point,
             number=self.number,
         )
-        mask = union(kept, image.shape[:2])
-        return fill(image, soften(mask, self.edge, self.close), self.background), bool(mask.any())
+        mask = merge_masks(kept, image.shape[:2])
+        alpha = soften_mask(mask, self.edge, self.close)
+        return fill_background(image, alpha, self.background), bool(mask.any())
 
     @property
-    def wanted(self) -> str:
-        """What is missing where nothing is kept, in words."""
+    def nothing_found(self) -> str:
+        """What to say where nothing is kept."""
         narrowed = any(asked is not None for asked in (self.category, self.point, self.number))
-        return f"no object{' of those asked for' if narrowed else ''} scores {self.score_threshold:g} or more"
+        which = " of those asked for" if narrowed else ""
+        return f"no object{which} scores {self.score_threshold:g} or more"
