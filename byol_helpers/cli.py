@@ -160,11 +160,11 @@ def run_command(options: argparse.Namespace) -> int:
 
 def _check_data(data: Path | None) -> int:
     """The command ``prepare --check``: one line on the standard error for each kind of problem, the worst first."""
-    from byol_helpers.coco.preparation import check
+    from byol_helpers.coco.preparation import check_data
 
     if data is None:
         raise UserError("prepare --check needs --data FOLDER, the folder to check")
-    errors = check(data)
+    errors = check_data(data)
     for line in errors:
         print(f"error: {line}", file=sys.stderr)
     if not errors:
