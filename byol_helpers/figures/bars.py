@@ -182,8 +182,8 @@ def plot_differences(comparison: dict) -> Figure:
         2.75 * rows,
         "Which initial weights are better? Differences in mask AP between two arms",
         f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, "
-        "if any: over training seeds. Colour: the arm that is ahead. Hollow: the interval holds zero, "
-        "undecided.",
+        "if any: over training seeds. Colour: the arm that is ahead. Hollow: the interval holds "
+        "zero, undecided.",
     )
     axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for ax in axes.flat[len(pairs) :]:

@@ -151,7 +151,8 @@ def plot_confusion(
         rows * 4.15,
         "Which classes are taken for which?",
         f"{few}Detections with a score of at least {score:g} that share an IoU of 0.5 "
-        "with an object, whatever their class. Numbers: how many; shade: share of the row. Framed: class right.",
+        "with an object, whatever their class. Numbers: how many; shade: share of the "
+        "row. Framed: class right.",
     )
     axes = fig.subplots(rows, columns, squeeze=False, sharey=True)
     for ax in axes.flat[len(counts) :]:
