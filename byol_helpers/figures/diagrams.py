@@ -1,4 +1,4 @@
-"""The two drawings that explain the work: the pipeline, and BYOL. Their pictures are scenes of the generated world."""
+"""The two drawings that explain the work, the pipeline and BYOL, with generated scenes in them."""
 
 import math
 
@@ -32,11 +32,12 @@ GREY = "#C9CDD4"
 
 
 def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
-    """The whole work in one picture: pictures, three sets of weights, Mask R-CNN, scores, cut-outs, scorecard.
+    """The whole work: images, three sets of weights, Mask R-CNN, scores, cut-outs, scorecard.
 
     Args:
-        metrics: evaluations of the arms byol, supervised and random, as ``bars.average_precision`` takes them; their
-            mask AP50 with its interval is drawn then. Without it the place of the numbers is marked.
+        metrics: evaluations of the arms byol, supervised and random, as
+            ``bars.plot_average_precision`` takes them; their mask AP50 with its interval is drawn
+            then. Without them the place of the numbers is marked.
     """
     fig, ax = create_sheet(9.6, 5.66)
     add_text(
@@ -260,7 +261,7 @@ def _draw_last_row(ax: Axes) -> None:
 
 
 def draw_byol() -> Figure:
-    """BYOL: two views, an online network that predicts, and a target network that follows it (thesis 3.2)."""
+    """BYOL: two views, an online network that predicts, a target that follows (thesis 3.2)."""
     fig, ax = create_sheet(9.6, 4.06)
     ink = ARM_COLOURS["byol"]
     up = 2.8
@@ -344,9 +345,9 @@ def draw_byol() -> Figure:
         ax,
         0.12,
         0.21,
-        "Small numbers: lengths of the vectors with ResNet-50 (ResNet-18: 512 features). The loss is "
-        "also taken with the views exchanged.\nAfterwards only the online encoder is kept, the backbone of "
-        "Mask R-CNN.",
+        "Small numbers: lengths of the vectors with ResNet-50 (ResNet-18: 512 features). The loss "
+        "is also taken with the views exchanged.\nAfterwards only the online encoder is kept, the "
+        "backbone of Mask R-CNN.",
         size=8.5,
         ha="left",
         ink=SOFT,
@@ -357,7 +358,7 @@ def draw_byol() -> Figure:
 def _draw_networks(
     ax: Axes, y: float, weights: str, fill: str, on: str, outputs: tuple[str, ...]
 ) -> None:
-    """Encoder, projector and, for three outputs, predictor, joined by arrows that name what flows."""
+    """Encoder, projector and, for three outputs, predictor; arrows name what flows."""
     parts = (
         (2.84, 0.92, 0.8, 0.46, "encoder", "f", "2048"),
         (4.56, 0.8, 0.56, 0.38, "projector", "g", "256"),
@@ -389,7 +390,7 @@ def _make_scene(index: int) -> np.ndarray:
 
 
 def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two views as BYOL makes them, but chosen by hand: crop, flip, colours and blur; crop and grey."""
+    """Two views as BYOL makes them, chosen by hand: crop, flip, colours, blur; crop and grey."""
     side = image.shape[0]
     picture = Image.fromarray(image)
 
