@@ -17,8 +17,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from benchmarks import benchmark, result
-from byol_helpers.core.bootstrap import draw_weights
 from byol_helpers.core.environment import installed_versions
+from byol_helpers.core.intervals import draw_weights
 from byol_helpers.evaluation import average_precision
 from byol_helpers.evaluation.average_precision import COCO_METRICS
 from byol_helpers.evaluation.bootstrap import replicate_metrics

@@ -23,10 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers.core.arms import ARM_LABELS
-from byol_helpers.core.bootstrap import draw_weights, percentile_interval
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
-from byol_helpers.core.seed_intervals import ENOUGH, t_interval
+from byol_helpers.core.intervals import ENOUGH_SEEDS, draw_weights, percentile_interval, t_interval
 from byol_helpers.evaluation.average_precision import (
     COCO_LIMITS,
     COCO_METRICS,
@@ -240,7 +239,7 @@ def _difference(arms: dict, means: dict, a: str, b: str, confidence: float) -> d
     of_seed = [{m.metrics["seed"]: m.metrics for m in arms[arm]} for arm in (a, b)]
     common = sorted(of_seed[0].keys() & of_seed[1].keys())
     between = None
-    if len(common) >= ENOUGH:
+    if len(common) >= ENOUGH_SEEDS:
         spread = {
             key: [_value(of_seed[0][seed], key) - _value(of_seed[1][seed], key) for seed in common]
             for key in means[a]

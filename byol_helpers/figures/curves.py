@@ -63,7 +63,7 @@ def losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
     Args:
         csv: ``metrics.csv`` of the fine-tuning.
         arm: decides colour and title.
-        beta: of the exponential moving average over rows (thesis eq. 24, 0.99); see ``evaluation.curves.beta_for``
+        beta: of the exponential moving average over rows (thesis eq. 24, 0.99); see ``evaluation.curves.choose_beta``
             for short runs.
     """
     columns = _losses(csv)

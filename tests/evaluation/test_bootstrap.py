@@ -1,15 +1,12 @@
 """The bootstrap against pycocotools: exact for weights of one, and on duplicated images for others."""
 
-import time
-
 import numpy as np
 import pytest
 
-from byol_helpers.core.bootstrap import draw_weights, percentile_interval
+from byol_helpers.core.intervals import draw_weights
 from byol_helpers.evaluation.average_precision import (
     COCO_METRICS,
     Evaluation,
-    Matches,
     evaluate_detections,
 )
 from byol_helpers.evaluation.bootstrap import RECALLS, _points_reached, replicate_metrics
@@ -70,14 +67,6 @@ def test_ties_within_an_image_do_occur_in_these_tests():
     assert any(np.any((np.diff(m.scores) == 0) & (np.diff(m.image) == 0)) for m in matches)
 
 
-def test_weights_are_drawn_the_same_for_every_model_and_keep_their_sum():
-    weights = draw_weights(40, 200, seed=5)
-    assert weights.shape == (200, 40)
-    assert (weights.sum(axis=1) == 40).all()
-    np.testing.assert_array_equal(weights, draw_weights(40, 200, seed=5))
-    assert (weights != draw_weights(40, 200, seed=6)).any()
-
-
 def test_chunks_do_not_change_the_numbers(monkeypatch):
     truth, shapes = world(2)
     evaluation = evaluate_detections(truth, guesses(shapes, 2), "segm", LIMITS)
@@ -102,36 +91,3 @@ def test_points_reached_is_searchsorted():
     np.testing.assert_array_equal(
         _points_reached(recall), np.searchsorted(RECALLS, recall, side="right")
     )
-
-
-def test_interval_is_the_percentile_interval_of_the_defined_values():
-    low, high = percentile_interval(np.append(np.arange(101.0), np.nan), confidence=0.9)
-    assert (low, high) == pytest.approx((5.0, 95.0))
-    assert np.isnan(percentile_interval(np.array([np.nan]))).all()
-
-
-def random_matches(
-    rng: np.random.Generator, images: int, detections: int, positives: int
-) -> Matches:
-    """Matches as of a fair detector: half of the instances are found, among many false positives."""
-    of_positive = rng.integers(0, images, positives)
-    found = rng.choice(detections, positives // 2, replace=False)
-    image = rng.integers(0, images, detections)
-    image[found] = of_positive[: len(found)]
-    hit = np.zeros((4, 10, detections), dtype=bool)
-    hit[:, :, found] = True
-    counts = np.ones((4, 10, detections), dtype=bool)
-    counts[1:] = hit[1:] | (np.arange(detections) % 3 == np.arange(3)[:, None])[:, None]
-    gt = np.tile(np.bincount(of_positive, minlength=images), (4, 1))
-    return Matches(np.sort(rng.random(detections))[::-1], image, hit, counts, gt)
-
-
-def test_thousand_replicates_of_a_model_take_seconds():
-    rng = np.random.default_rng(0)
-    matches = tuple(random_matches(rng, 120, 1200, 50) for _ in range(10))
-    evaluation = Evaluation(
-        "segm", LIMITS, tuple(range(120)), tuple("abcdefghij"), 12000, {}, {}, matches
-    )
-    start = time.process_time()
-    replicate_metrics(evaluation, draw_weights(120, 100))
-    assert time.process_time() - start < 2.0  # a tenth of the replicates; about 0.2 s measured

@@ -6,12 +6,6 @@ import numpy as np
 import pytest
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.seed_intervals import (
-    chi_square_quantile,
-    deviation_interval,
-    t_interval,
-    t_quantile,
-)
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.evaluation.comparison import (
     compare_arms,
@@ -115,20 +109,3 @@ def test_models_that_cannot_be_paired_are_refused(results):
     with pytest.raises(UserError, match="'byol'.*<arm>-seed<number>"):
         evaluate_arms(TRUTH, {"byol": []}, **SETTINGS)
     assert compare_arms({}) == {"arms": {}, "differences": []}
-
-
-def test_quantiles_are_those_of_the_tables():
-    table = {1: 12.7062, 2: 4.30265, 4: 2.77645, 30: 2.04227}
-    assert [t_quantile(0.975, n) for n in table] == pytest.approx(list(table.values()), rel=1e-4)
-    assert chi_square_quantile(0.95, 2) == pytest.approx(5.99146, rel=1e-4)
-    assert chi_square_quantile(0.025, 4) == pytest.approx(0.48442, rel=1e-3)
-
-
-def test_intervals_need_three_seeds():
-    assert t_interval([1.0, 2.0]) is None
-    assert deviation_interval([1.0, 2.0]) is None
-    half = 4.30265 / 3**0.5
-    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - half, 2 + half), rel=1e-4)
-    low, high = deviation_interval([1.0, 2.0, 3.0])
-    assert low == pytest.approx((2 / 7.37776) ** 0.5, rel=1e-3)
-    assert high == pytest.approx((2 / 0.0506356) ** 0.5, rel=1e-3)
