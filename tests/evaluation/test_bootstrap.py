@@ -6,10 +6,11 @@ import pytest
 from byol_helpers.core.intervals import draw_weights
 from byol_helpers.evaluation.average_precision import (
     COCO_METRICS,
+    RECALLS,
     Evaluation,
     evaluate_detections,
 )
-from byol_helpers.evaluation.bootstrap import RECALLS, _points_reached, replicate_metrics
+from byol_helpers.evaluation.bootstrap import _count_points_reached, replicate_metrics
 from made_up import LIMITS, guesses, world
 
 
@@ -89,5 +90,5 @@ def test_a_replicate_without_ground_truth_of_a_size_is_undefined_there():
 def test_points_reached_is_searchsorted():
     recall = np.unique([m / n for n in range(1, 260) for m in range(n + 1)])
     np.testing.assert_array_equal(
-        _points_reached(recall), np.searchsorted(RECALLS, recall, side="right")
+        _count_points_reached(recall), np.searchsorted(RECALLS, recall, side="right")
     )
