@@ -52,7 +52,7 @@ test: $(VENV)/.installed-dev
 	@echo "[2/3] Unit tests, and every stage and notebook at smoke scale"
 	@$(PY) -m pytest
 	@echo "[3/3] Checked outputs of the committed notebooks, at smoke scale"
-	@$(PY) tests/nbval_copies.py --profile smoke --out $(COPIES)
+	@$(PY) -m tests.helpers.notebook_copies --profile smoke --out $(COPIES)
 	@$(PY) -m pytest --nbval-lax --nbval-current-env $(COPIES)/*.ipynb
 
 lint: STEP = [1/2]

@@ -32,7 +32,7 @@ from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import compress_mask
 from byol_helpers.core.environment import installed_versions
 from byol_helpers.core.files import read_json
-from byol_helpers.cutout.cut_files import cutout as cut_out
+from byol_helpers.cutout.cut_files import cut_out as cut_out
 
 PICTURES, ROUNDS, OBJECTS = 24, 5, 5
 MANY, FEW, FRAMES = 1000, 100, 600

@@ -20,7 +20,7 @@ from byol_helpers.download.images import CONNECTIONS, Wanted, images
 
 IMAGES, LATENCY, SIDE = 400, 0.05, 64
 PACKAGES = ("anyio", "httpcore", "httpx", "sniffio")
-SERVER = Path(__file__).resolve().parents[1] / "tests" / "loopback.py"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @benchmark
@@ -34,7 +34,15 @@ def download() -> dict:
         source, root = Path(folder) / "source", Path(folder)
         names = make_images(source)
         server = subprocess.Popen(
-            [sys.executable, str(SERVER), str(source), "--latency", str(LATENCY)],
+            [
+                sys.executable,
+                "-m",
+                "tests.helpers.http_server",
+                str(source),
+                "--latency",
+                str(LATENCY),
+            ],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -26,7 +26,7 @@ STUDIES = {
     "norm-policy": ("finetune.norm_policy", ("fair", "frozen")),
     "engines": ("finetune.engine", ("torchvision", "detectron2")),
 }
-METRICS = ("AP", "AP50", "AP75")
+_METRICS = ("AP", "AP50", "AP75")
 PRETRAINING = {
     "2048": ("pretrain.hidden=2048", "pretrain.init=supervised"),  # the thesis's choice
     "4096": ("pretrain.hidden=4096", "pretrain.init=supervised"),
@@ -35,7 +35,7 @@ PRETRAINING = {
 PRETRAINING_SEEDS = (0, 1, 2)
 
 
-def study(run: Run, name: str, overrides: list[str], out: Path | None = None) -> Path:
+def run_study(run: Run, name: str, overrides: list[str], out: Path | None = None) -> Path:
     """Train, evaluate and compare; returns ``runs/<run>/studies/<name>.csv`` and copies it to ``out`` if given.
 
     Rows of ``norm-policy`` and ``engines``: the arms under each value, the differences between arms under each value,
@@ -46,17 +46,21 @@ def study(run: Run, name: str, overrides: list[str], out: Path | None = None) ->
         raise UserError(f"no study {name!r}; there are {', '.join(STUDIES)}, pretraining")
     pipeline.up_to(run, "transfer")
     if name == "pretraining":
-        return _write(_curves(run, overrides), run.path / "studies" / "pretraining.csv", out)
+        return _write_rows(
+            _train_pretrainings(run, overrides), run.path / "studies" / "pretraining.csv", out
+        )
     setting, values = STUDIES[name]
     variants = {
-        value: _variant(run, f"{name}-{value}", [*overrides, f"{setting}={value}"])
+        value: _open_variant(run, f"{name}-{value}", [*overrides, f"{setting}={value}"])
         for value in values
     }
-    results = {value: _results(variant) for value, variant in variants.items()}
-    return _write(_rows(run, setting, values, results), run.path / "studies" / f"{name}.csv", out)
+    results = {value: _collect_results(variant) for value, variant in variants.items()}
+    return _write_rows(
+        _make_rows(run, setting, values, results), run.path / "studies" / f"{name}.csv", out
+    )
 
 
-def _write(rows: list[dict], path: Path, copy: Path | None) -> Path:
+def _write_rows(rows: list[dict], path: Path, copy: Path | None) -> Path:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -66,7 +70,7 @@ def _write(rows: list[dict], path: Path, copy: Path | None) -> Path:
     return write_text(path, text.getvalue())
 
 
-def _curves(run: Run, overrides: list[str]) -> list[dict]:
+def _train_pretrainings(run: Run, overrides: list[str]) -> list[dict]:
     """The rows of metrics.csv of every variant of the pretraining, once for each seed.
 
     The seed is that of order, views and new weights; the images and the supervised weights stay the same.
@@ -75,7 +79,7 @@ def _curves(run: Run, overrides: list[str]) -> list[dict]:
     for name, settings in PRETRAINING.items():
         for seed in PRETRAINING_SEEDS:
             changed = [*overrides, *settings, f"seed={seed}"]
-            variant = _variant(run, f"pretraining-{name}-seed{seed}", changed)
+            variant = _open_variant(run, f"pretraining-{name}-seed{seed}", changed)
             columns = read_metrics(pipeline.pretrain(variant, "byol") / "metrics.csv")
             knn = pipeline.neighbours(variant) or [math.nan] * 3
             settings_now = variant.profile.pretrain
@@ -100,7 +104,7 @@ def _curves(run: Run, overrides: list[str]) -> list[dict]:
     return rows
 
 
-def _variant(run: Run, name: str, overrides: list[str]) -> Run:
+def _open_variant(run: Run, name: str, overrides: list[str]) -> Run:
     """The run with settings changed, in a folder of its own that borrows data and weights; itself if it has them."""
     profile = load_profile(run.profile.name, overrides)
     if profile == run.profile:
@@ -113,7 +117,7 @@ def _variant(run: Run, name: str, overrides: list[str]) -> Run:
     return pipeline.open_run(profile.name, folder, run.data, overrides)
 
 
-def _results(run: Run) -> dict[str, dict]:
+def _collect_results(run: Run) -> dict[str, dict]:
     """For each arm of a run the values, the draws and the cost of its models, means over the seeds."""
     found = {}
     for arm in run.profile.finetune.arms:
@@ -126,10 +130,10 @@ def _results(run: Run) -> dict[str, dict]:
             losses.append(read_final_losses(trained, choose_beta(len(columns["step"])))["total"])
         mean = {
             metric: (
-                sum(_number(m.metrics["mask"][metric]["value"]) for m in members) / len(members),
+                sum(_to_number(m.metrics["mask"][metric]["value"]) for m in members) / len(members),
                 sum(m.columns[f"mask/{metric}"] for m in members) / len(members),
             )
-            for metric in METRICS
+            for metric in _METRICS
         }
         found[arm] = {
             "label": members[0].metrics["label"],
@@ -141,11 +145,11 @@ def _results(run: Run) -> dict[str, dict]:
     return found
 
 
-def _number(value: float | None) -> float:
+def _to_number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _rows(run: Run, setting: str, values: tuple[str, str], results: dict) -> list[dict]:
+def _make_rows(run: Run, setting: str, values: tuple[str, str], results: dict) -> list[dict]:
     """Every comparison as one line: a sum of models with signs, its value and its interval."""
     first, second = values
     names = list(results[first])
@@ -153,9 +157,11 @@ def _rows(run: Run, setting: str, values: tuple[str, str], results: dict) -> lis
     pairs = list(combinations(names, 2))
     rows = []
     for value in values:
-        rows += [_row(run, setting, value, label[arm], results, [(1, value, arm)]) for arm in names]
         rows += [
-            _row(
+            _make_row(run, setting, value, label[arm], results, [(1, value, arm)]) for arm in names
+        ]
+        rows += [
+            _make_row(
                 run,
                 setting,
                 value,
@@ -167,11 +173,11 @@ def _rows(run: Run, setting: str, values: tuple[str, str], results: dict) -> lis
         ]
     change = f"{second} - {first}"
     rows += [
-        _row(run, setting, change, label[arm], results, [(1, second, arm), (-1, first, arm)])
+        _make_row(run, setting, change, label[arm], results, [(1, second, arm), (-1, first, arm)])
         for arm in names
     ]
     rows += [
-        _row(
+        _make_row(
             run,
             setting,
             change,
@@ -184,12 +190,12 @@ def _rows(run: Run, setting: str, values: tuple[str, str], results: dict) -> lis
     return rows
 
 
-def _row(
+def _make_row(
     run: Run, setting: str, value: str, what: str, results: dict, terms: list[tuple[int, str, str]]
 ) -> dict:
     tune, evaluation = run.profile.finetune, run.profile.evaluate
     cells = {"setting": setting, "value": value, "what": what}
-    for metric in METRICS:
+    for metric in _METRICS:
         models = [(sign, *results[of][arm]["mean"][metric]) for sign, of, arm in terms]
         low, high = percentile_interval(
             sum(sign * draws for sign, _, draws in models), evaluation.confidence

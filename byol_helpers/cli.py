@@ -28,7 +28,7 @@ STAGE_HELP = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """All commands and options; the tests read it too."""
     top = argparse.ArgumentParser(
         prog="python -m byol_helpers", description="BYOL for instance segmentation"
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def overrides(options: argparse.Namespace) -> list[str]:
+def collect_overrides(options: argparse.Namespace) -> list[str]:
     """``--engine`` and ``--seeds`` as settings, before the ``--set`` of the user."""
     named = [f"finetune.engine={options.engine}"] if options.engine else []
     if options.seeds:
@@ -122,31 +122,31 @@ def overrides(options: argparse.Namespace) -> list[str]:
 def run_command(options: argparse.Namespace) -> int:
     """Do what the command says and return the exit status."""
     if options.command == "doctor":
-        return doctor()
+        return print_machine()
     if options.command == "cutout":
-        return cut_out(options)
+        return _cut_out(options)
     if options.command == "evaluate" and (options.ground_truth or options.detections):
-        return evaluate_files(options)
+        return _evaluate_files(options)
     if options.command == "prepare" and options.check:
-        return check_data(options.data)
-    settings = overrides(options)
+        return _check_data(options.data)
+    settings = collect_overrides(options)
     if options.command == "download":
-        return download(options, settings)
+        return _download(options, settings)
     run = pipeline.open_run(options.profile, options.run, options.data, settings)
     if options.command == "report":
-        from byol_helpers.report.notebooks import report
+        from byol_helpers.report.notebooks import write_report
 
-        print(f"Done. Open {report(run, settings)}")
+        print(f"Done. Open {write_report(run, settings)}")
     elif options.command == "study":
-        from byol_helpers.ablations import study
+        from byol_helpers.ablations import run_study
 
-        print(f"Done. {study(run, options.name, settings, options.out)}")
+        print(f"Done. {run_study(run, options.name, settings, options.out)}")
     else:
         pipeline.run_stage_by_name(run, options.command)
     return 0
 
 
-def check_data(data: Path | None) -> int:
+def _check_data(data: Path | None) -> int:
     """The command ``prepare --check``: one line on the standard error for each kind of problem, the worst first."""
     from byol_helpers.coco.preparation import check
 
@@ -160,7 +160,7 @@ def check_data(data: Path | None) -> int:
     return 2 if errors else 0
 
 
-def download(options: argparse.Namespace, settings: list[str]) -> int:
+def _download(options: argparse.Namespace, settings: list[str]) -> int:
     """The command ``download``."""
     from byol_helpers.core.config import load_profile
     from byol_helpers.download import coco
@@ -186,7 +186,7 @@ def download(options: argparse.Namespace, settings: list[str]) -> int:
     return 0
 
 
-def evaluate_files(options: argparse.Namespace) -> int:
+def _evaluate_files(options: argparse.Namespace) -> int:
     """The command ``evaluate`` on results files."""
     from byol_helpers.evaluation import external_results
 
@@ -202,7 +202,7 @@ def evaluate_files(options: argparse.Namespace) -> int:
     return 0
 
 
-def cut_out(options: argparse.Namespace) -> int:
+def _cut_out(options: argparse.Namespace) -> int:
     """The command ``cutout``: status 1 when some files failed and the others are done."""
     import torch
 
@@ -213,7 +213,7 @@ def cut_out(options: argparse.Namespace) -> int:
     torch.set_num_threads(max(1, threads - 1))
     try:
         known = categories_of(options.weights)
-        summary = cutout_options.run(
+        summary = cutout_options.run_cutout(
             options, known, lambda: predictor(options.weights, options.score)
         )
     finally:
@@ -224,7 +224,7 @@ def cut_out(options: argparse.Namespace) -> int:
     return 1 if summary.failed else 0
 
 
-def doctor() -> int:
+def print_machine() -> int:
     """What this machine has, and what a run needs."""
     import torch  # noqa: F401  loaded so that device_name() can ask it
 
@@ -233,7 +233,7 @@ def doctor() -> int:
     lines = {
         "device": device_name(),
         "engines": ", ".join(engines),
-        "memory free": _memory(),
+        "memory free": _describe_memory(),
         "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run leaves 0.6 GB)",
     }
     lines |= {"python": sys.version.split()[0]} | installed_versions()
@@ -242,7 +242,7 @@ def doctor() -> int:
     return 0
 
 
-def _memory() -> str:
+def _describe_memory() -> str:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
@@ -253,7 +253,7 @@ def _memory() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn what the user can put right into one line and status 2."""
-    options = parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         return run_command(options)
     except UserError as error:

@@ -80,7 +80,7 @@ def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsy
     assert main(["study", "norm-policy", "--run", str(done), *OPTIONS]) == 0
     assert "runs afresh" not in capsys.readouterr().out
     assert (done / "studies/norm-policy.csv").read_text() == before
-    fig = figures.setting_compared(rows_of(done / "studies/norm-policy.csv"), "A study", "AP50")
+    fig = figures.plot_setting(rows_of(done / "studies/norm-policy.csv"), "A study", "AP50")
     assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["fair", "frozen"]
 
 
@@ -100,7 +100,7 @@ def test_the_study_of_pretraining_reaches_figure_and_scorecard(done):
         ("4096", "4096", "supervised"),
         ("random", "2048", "random"),
     }
-    fig = figures.pretraining_compared(
+    fig = figures.plot_pretraining_variants(
         rows, {"2048": "thesis", "4096": "paper", "random": "from random"}
     )
     assert len(fig.axes) == 2 and len(fig.axes[0].lines) == 3

@@ -18,8 +18,8 @@ from byol_helpers.core.files import write_bytes
 from byol_helpers.core.progress import Progress
 from byol_helpers.cutout.cutter import Cutter, WrittenCutout
 from byol_helpers.cutout.files import find_targets, is_video
-from byol_helpers.cutout.ordered_threads import in_step
-from byol_helpers.cutout.video import cut_video, video_suffix
+from byol_helpers.cutout.ordered_threads import map_in_threads
+from byol_helpers.cutout.video import cut_video, get_video_suffix
 
 Predict = Callable[[np.ndarray], list[dict]]
 
@@ -52,7 +52,7 @@ class Summary:
         )
 
 
-def cutout(
+def cut_out(
     inputs: Path,
     predict: Predict,
     out: Path,
@@ -97,7 +97,7 @@ def cutout(
     def unreadable(error: OSError) -> None:
         _note_failure(summary, Path(error.filename), error)
 
-    targets = find_targets(Path(inputs), Path(out), video_suffix(cutter), unreadable)
+    targets = find_targets(Path(inputs), Path(out), get_video_suffix(cutter), unreadable)
     todo = [pair for pair in targets if overwrite or not os.path.lexists(pair[1])]
     summary.skipped = len(targets) - len(todo)
     unit = "files" if any(is_video(path) for path, _ in targets) else "images"
@@ -106,14 +106,14 @@ def cutout(
         warnings.filterwarnings(
             "ignore", module="PIL"
         )  # as read_image does, here once for all threads
-        for path, target, made in _outcomes(todo, predict, cutter):
-            _count(summary, path, target, made)
+        for path, target, made in _start_cutting(todo, predict, cutter):
+            _count_outcome(summary, path, target, made)
             progress.update()
     progress.close()
     return summary
 
 
-def _outcomes(
+def _start_cutting(
     todo: list[tuple[Path, Path]], predict: Predict, cutter: Cutter
 ) -> Iterator[tuple[Path, Path, Callable[[], WrittenCutout]]]:
     """Each file, where its cut-out goes, and what makes it or waits for it: the pictures, then the videos."""
@@ -126,7 +126,7 @@ def _outcomes(
 
     def write(pair: tuple[Path, Path], detected: tuple[np.ndarray, list[dict]]) -> WrittenCutout:
         cut, found = cutter.cut(*detected)
-        write_bytes(pair[1], _png(cut))
+        write_bytes(pair[1], _encode_png(cut))
         return WrittenCutout(found, () if found else (f"{cutter.nothing_found}; empty cut-out",))
 
     threads = cv2.getNumThreads()
@@ -134,7 +134,7 @@ def _outcomes(
         1
     )  # pictures are worked on side by side already; its own threads would only get in their way
     try:
-        for pair, made in in_step(
+        for pair, made in map_in_threads(
             [pair for pair in todo if not is_video(pair[0])], read, detect, write
         ):
             yield *pair, made
@@ -145,13 +145,15 @@ def _outcomes(
             yield path, target, partial(cut_video, path, target, predict, cutter)
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _encode_png(pixels: np.ndarray) -> bytes:
     """A PNG file of RGB or RGBA pixels. OpenCV's encoder leaves the interpreter to the other threads."""
     order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
     return cv2.imencode(".png", cv2.cvtColor(pixels, order), PNG)[1].tobytes()
 
 
-def _count(summary: Summary, path: Path, target: Path, made: Callable[[], WrittenCutout]) -> None:
+def _count_outcome(
+    summary: Summary, path: Path, target: Path, made: Callable[[], WrittenCutout]
+) -> None:
     """Wait for one cut-out, and keep and print what became of it."""
     try:
         found, remarks = made()
@@ -165,7 +167,7 @@ def _count(summary: Summary, path: Path, target: Path, made: Callable[[], Writte
     summary.done += 1
     summary.empty += not found
     for remark in remarks:
-        print(f"{_printable(path)}: {remark}", file=sys.stderr)
+        print(f"{_make_printable(path)}: {remark}", file=sys.stderr)
 
 
 def _note_failure(summary: Summary, path: Path, error: Exception) -> None:
@@ -173,12 +175,12 @@ def _note_failure(summary: Summary, path: Path, error: Exception) -> None:
     said = str(error)
     if isinstance(error, OSError) and error.strerror:
         other = error.filename not in (None, str(path))
-        said = error.strerror.lower() + (f" ({_printable(error.filename)})" if other else "")
+        said = error.strerror.lower() + (f" ({_make_printable(error.filename)})" if other else "")
     message = " ".join(said.removeprefix(f"{path}: ").split()) or type(error).__name__
     summary.failed.append((path, message))
-    print(f"{_printable(path)}: {message}", file=sys.stderr)
+    print(f"{_make_printable(path)}: {message}", file=sys.stderr)
 
 
-def _printable(path: Path | str) -> str:
+def _make_printable(path: Path | str) -> str:
     """A path on one line, whatever characters it holds."""
     return str(path) if str(path).isprintable() else repr(str(path))

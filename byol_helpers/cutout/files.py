@@ -37,7 +37,7 @@ def find_targets(
         if out.resolve() == inputs.resolve():
             raise UserError(f"{out}: the folder of the pictures; give another one for the cut-outs")
         known = EXTENSIONS + VIDEO_EXTENSIONS
-        paths = _outside(list_files(inputs, known, unreadable), out)
+        paths = _drop_inside(list_files(inputs, known, unreadable), out)
         if not paths:
             raise UserError(f"{inputs}: no images or videos in it; known are {' '.join(known)}")
         root = inputs
@@ -45,7 +45,7 @@ def find_targets(
         paths, root = [inputs], inputs.parent
     else:
         raise UserError(f"{inputs}: no such file or folder; check the path")
-    targets = _named(paths, root, out, video_suffix)
+    targets = _name_targets(paths, root, out, video_suffix)
     originals = {os.path.realpath(path): path for path in paths}
     for _, target in targets:
         if original := originals.get(os.path.realpath(target)):
@@ -55,7 +55,7 @@ def find_targets(
     return targets
 
 
-def _outside(paths: list[Path], folder: Path) -> list[Path]:
+def _drop_inside(paths: list[Path], folder: Path) -> list[Path]:
     """The paths that do not lie in a folder."""
     inside = {
         parent
@@ -65,7 +65,9 @@ def _outside(paths: list[Path], folder: Path) -> list[Path]:
     return [path for path in paths if path.parent not in inside]
 
 
-def _named(paths: list[Path], root: Path, out: Path, video_suffix: str) -> list[tuple[Path, Path]]:
+def _name_targets(
+    paths: list[Path], root: Path, out: Path, video_suffix: str
+) -> list[tuple[Path, Path]]:
     """Give each file a name of its own, also where case does not count: a.png, or else a.jpg.png.
 
     The name of a folder is taken too.

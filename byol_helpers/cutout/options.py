@@ -67,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(
+def run_cutout(
     options: argparse.Namespace, categories: Sequence[dict], load: Callable[[], "Predict"]
 ) -> "Summary":
     """Check the options and cut out; ``load`` gives the model's function once everything else is right.
@@ -81,7 +81,7 @@ def run(
         UserError: an option that cannot be followed, or as ``cutout``.
     """
     from byol_helpers.background.removal import find_category_id
-    from byol_helpers.cutout.cut_files import cutout
+    from byol_helpers.cutout.cut_files import cut_out
 
     if not 0 <= options.score <= 1:
         raise UserError(f"--score {options.score}: give a number from 0 to 1")
@@ -95,13 +95,13 @@ def run(
         "category": None
         if options.category is None
         else find_category_id(options.category, categories),
-        "point": None if options.point is None else _point(options.point),
+        "point": None if options.point is None else _parse_point(options.point),
         "number": options.number,
-        "background": _background(options.fill),
+        "background": _parse_background(options.fill),
         "edge": options.edge,
         "close": options.close,
     }
-    return cutout(
+    return cut_out(
         options.inputs,
         load(),
         options.out,
@@ -112,7 +112,7 @@ def run(
     )
 
 
-def _point(text: str) -> tuple[float, float]:
+def _parse_point(text: str) -> tuple[float, float]:
     try:
         x, y = map(float, text.split(","))
     except ValueError:
@@ -124,7 +124,7 @@ def _point(text: str) -> tuple[float, float]:
     return x, y
 
 
-def _background(text: str) -> object:
+def _parse_background(text: str) -> object:
     """What ``fills.fill`` takes as background."""
     from PIL import ImageColor
 

@@ -13,7 +13,7 @@ Item, Read, Work, Written = (TypeVar(name) for name in ("Item", "Read", "Work", 
 THREADS = AHEAD = max(2, min(4, os.cpu_count() or 1))
 
 
-def in_step(
+def map_in_threads(
     items: Iterable[Item],
     read: Callable[[Item], Read],
     work: Callable[[Read], Work],
@@ -37,7 +37,7 @@ def in_step(
             if not reading:
                 break
             item, future = reading.popleft()
-            writing.append((item, _go_on(pool, item, future, work, write)))
+            writing.append((item, _submit_write(pool, item, future, work, write)))
             while writing and (len(writing) > AHEAD or writing[0][1].done()):
                 item, future = writing.popleft()
                 yield item, future.result
@@ -47,7 +47,7 @@ def in_step(
         pool.shutdown(cancel_futures=True)
 
 
-def _go_on(
+def _submit_write(
     pool: ThreadPoolExecutor, item: Item, future: Future, work: Callable, write: Callable
 ) -> Future:
     """From what was read to what will be written; a failure becomes that of the writing."""

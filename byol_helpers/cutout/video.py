@@ -43,9 +43,9 @@ NEARLY = 0.95  # a video that ends before this share of its length is cut off
 MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9}
 
 
-def video_suffix(cutter: Cutter) -> str:
+def get_video_suffix(cutter: Cutter) -> str:
     """Extension of a video's cut-out: ``.mov`` where it is transparent, else ``.mp4``."""
-    return f".{_output(cutter)[0]}"
+    return f".{_choose_output(cutter)[0]}"
 
 
 def cut_video(
@@ -69,31 +69,31 @@ def cut_video(
         UserError: not a video, broken, or frames of different sizes.
         OSError: the disk is full.
     """
-    with _reading(path) as (source, video):
-        first = next(filter(None, _frames(source, video)), None)
+    with _open_video(path) as (source, video):
+        first = next(filter(None, _decode_frames(source, video)), None)
     if first is None:
         raise UserError(f"{path}: no frame in it decodes; replace or remove it")
-    size = _upright(first).shape[:2]
+    size = _read_upright(first).shape[:2]
     if isinstance(cutter.background, np.ndarray):
         cutter = replace(cutter, background=cover_size(cutter.background, size))
-    container = _output(cutter)[0]
+    container = _choose_output(cutter)[0]
     with (
-        _reading(path) as (source, video),
+        _open_video(path) as (source, video),
         replacing(target) as part,
         av.open(f"file:{part}", "w", format=container) as out,
     ):
-        encoder = _encoder(out, video, first, cutter)
-        copies, left_out = _copies(source, video, out)
-        length = _length(source, video)
+        encoder = _add_encoder(out, video, first, cutter)
+        copies, left_out = _copy_audio_streams(source, video, out)
+        length = _get_length(source, video)
         progress = Progress(
-            f"cutout {path.name!a}", video.frames or round(length * _rate(video)), "frames"
+            f"cutout {path.name!a}", video.frames or round(length * _get_rate(video)), "frames"
         )
         frames = empty = broken = 0
-        for frame in _frames(source, video, copies, out):
+        for frame in _decode_frames(source, video, copies, out):
             if frame is None:
                 broken += 1
                 continue
-            image = _upright(frame)
+            image = _read_upright(frame)
             if image.shape[:2] != size:
                 raise UserError(f"{path}: its frames differ in size; convert it to one size")
             cut, found = cutter.cut(image, predict(image))
@@ -102,7 +102,7 @@ def cut_video(
                 empty + (not found),
                 (frame.pts - first.pts) * frame.time_base,
             )
-            out.mux(encoder.encode(_encodable(cut, frame, encoder)))
+            out.mux(encoder.encode(_make_encodable(cut, frame, encoder)))
             progress.update()
         out.mux(encoder.encode(None))
         progress.total = frames
@@ -112,7 +112,7 @@ def cut_video(
         if left_out
         else []
     )
-    short = seconds + 1 / _rate(video) < NEARLY * length
+    short = seconds + 1 / _get_rate(video) < NEARLY * length
     if broken or short:
         of = f", {float(seconds):.1f} of {length:.1f} s" if short else ""
         remarks.append(f"cut off or broken: {frames} frames could be read{of}")
@@ -121,7 +121,7 @@ def cut_video(
     return WrittenCutout(empty < frames, remarks)
 
 
-def _output(cutter: Cutter) -> tuple[str, str, dict[str, str], str, str]:
+def _choose_output(cutter: Cutter) -> tuple[str, str, dict[str, str], str, str]:
     return (
         TRANSPARENT
         if isinstance(cutter.background, str) and cutter.background == "transparent"
@@ -130,7 +130,7 @@ def _output(cutter: Cutter) -> tuple[str, str, dict[str, str], str, str]:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a video and its best stream of pictures; whatever ffmpeg complains of in the block is one line."""
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; replace or remove it")
@@ -154,7 +154,7 @@ def _reading(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         ) from None
 
 
-def _frames(
+def _decode_frames(
     source: InputContainer,
     video: VideoStream,
     copies: Mapping[int, Stream] = MappingProxyType({}),
@@ -164,7 +164,7 @@ def _frames(
 
     Packets of the streams in ``copies`` are passed on meanwhile.
     """
-    before, step = None, max(1, round(1 / (_rate(video) * video.time_base)))
+    before, step = None, max(1, round(1 / (_get_rate(video) * video.time_base)))
     for packet in source.demux(video, *(source.streams[index] for index in copies)):
         if packet.stream.index != video.index:
             if packet.dts is not None:
@@ -185,45 +185,45 @@ def _frames(
             yield frame
 
 
-def _encoder(
+def _add_encoder(
     out: OutputContainer, video: VideoStream, first: VideoFrame, cutter: Cutter
 ) -> VideoStream:
     """The stream of pictures in the cut-out, like that of the video."""
-    _, codec, options, even, odd = _output(cutter)
+    _, codec, options, even, odd = _choose_output(cutter)
     try:
-        stream = out.add_stream(codec, rate=_rate(video), options=dict(options))
+        stream = out.add_stream(codec, rate=_get_rate(video), options=dict(options))
     except av.codec.codec.UnknownCodecError:
         raise UserError(
             f"{codec}: not in this build of ffmpeg; install the package av from PyPI, or choose another "
             "fill"
         ) from None
-    stream.height, stream.width = height, width = _upright(first).shape[:2]
+    stream.height, stream.width = height, width = _read_upright(first).shape[:2]
     stream.pix_fmt = odd if height % 2 or width % 2 else even
     stream.time_base = stream.codec_context.time_base = video.time_base
     shape = video.sample_aspect_ratio
     if shape:
         stream.codec_context.sample_aspect_ratio = 1 / shape if first.rotation % 180 else shape
-    stream.codec_context.colorspace = _matrix(first)
+    stream.codec_context.colorspace = _get_matrix(first)
     stream.codec_context.color_primaries = video.codec_context.color_primaries
     stream.codec_context.color_trc = video.codec_context.color_trc
     return stream
 
 
-def _copies(
+def _copy_audio_streams(
     source: InputContainer, video: VideoStream, out: OutputContainer
 ) -> tuple[dict[int, Stream], list[str]]:
     """Streams of the cut-out for the audio that it takes, by index; in words, what is left out."""
     copies, left_out = {}, []
     for stream in source.streams:
         codec = stream.codec_context.name if stream.codec_context else "unknown"
-        if stream.type == "audio" and _takes(out.format.name, codec, stream):
+        if stream.type == "audio" and _takes_audio(out.format.name, codec, stream):
             copies[stream.index] = out.add_stream_from_template(stream)
         elif stream.index != video.index:
             left_out.append(f"{stream.type} ({codec})")
     return copies, left_out
 
 
-def _takes(container: str, codec: str, audio: Stream) -> bool:
+def _takes_audio(container: str, codec: str, audio: Stream) -> bool:
     """Whether a container takes an audio stream as it is: found out by writing a header with it."""
     if container == "mp4" and codec.startswith("pcm_"):
         return (
@@ -238,40 +238,40 @@ def _takes(container: str, codec: str, audio: Stream) -> bool:
     return True
 
 
-def _encodable(cut: np.ndarray, frame: VideoFrame, encoder: VideoStream) -> VideoFrame:
+def _make_encodable(cut: np.ndarray, frame: VideoFrame, encoder: VideoStream) -> VideoFrame:
     """A cut-out as the encoder takes it, at the time of the frame it was made of."""
     made = VideoFrame.from_ndarray(
         np.ascontiguousarray(cut), format="rgba" if cut.shape[2] == 4 else "rgb24"
     )
-    made = made.reformat(format=encoder.pix_fmt, dst_colorspace=_matrix(frame))
+    made = made.reformat(format=encoder.pix_fmt, dst_colorspace=_get_matrix(frame))
     made.pts, made.time_base = frame.pts, frame.time_base
     return made
 
 
-def _upright(frame: VideoFrame) -> np.ndarray:
+def _read_upright(frame: VideoFrame) -> np.ndarray:
     """The picture of a frame as a player shows it, [H, W, 3], uint8, RGB."""
     pixels = frame.to_ndarray(
-        format="rgb24", src_colorspace=_matrix(frame), src_color_range=frame.color_range
+        format="rgb24", src_colorspace=_get_matrix(frame), src_color_range=frame.color_range
     )
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def _matrix(frame: VideoFrame) -> int:
+def _get_matrix(frame: VideoFrame) -> int:
     """The colour matrix of a frame; where none is named, what players take: BT.709 for HD, BT.601 below."""
     return MATRICES.get(frame.colorspace, BT709 if frame.height > 576 else BT601)
 
 
-def _rate(video: VideoStream) -> Fraction:
+def _get_rate(video: VideoStream) -> Fraction:
     """Frames a second; 25 where the file does not tell, which only guides the encoder."""
     return video.average_rate or video.guessed_rate or Fraction(25)
 
 
-def _length(source: InputContainer, video: VideoStream) -> float:
+def _get_length(source: InputContainer, video: VideoStream) -> float:
     """Seconds that the pictures last by the file's own account; 0 where it gives none."""
     if (
         video.frames and "mov" not in source.format.name
     ):  # there, those that an editor cut away count too
-        return float(video.frames / _rate(video))
+        return float(video.frames / _get_rate(video))
     if video.duration:
         return float(video.duration * video.time_base)
     stated = re.fullmatch(

@@ -7,8 +7,8 @@ from pathlib import Path
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes
 from byol_helpers.evaluation.comparison import compare_arms, load_results
-from byol_helpers.figures.diagrams import ARMS, byol_diagram, pipeline_diagram
-from byol_helpers.figures.style import png
+from byol_helpers.figures.diagrams import ARMS, draw_byol, draw_pipeline
+from byol_helpers.figures.style import encode_png
 
 # Figures that the notebooks keep with a run (names given to ``show``) and that the README may show.
 COURSE_FIGURES = (
@@ -64,8 +64,8 @@ def course_figures(run: Path, out: Path) -> list[Path]:
     arms = compare_arms(load_results(run))["arms"]
     metrics = arms if set(ARMS) <= set(arms) else None
     drawn = {
-        "pipeline": png(pipeline_diagram(metrics), PIPELINE),
-        "byol": png(byol_diagram(), BYOL),
+        "pipeline": encode_png(draw_pipeline(metrics), PIPELINE),
+        "byol": encode_png(draw_byol(), BYOL),
     }
     copied = {name: (run / "figures" / f"{name}.png").read_bytes() for name in COURSE_FIGURES}
     return [write_bytes(out / f"{name}.png", content) for name, content in (drawn | copied).items()]

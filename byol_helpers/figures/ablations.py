@@ -5,10 +5,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from byol_helpers.figures.style import ARM_COLOURS, INK, OTHERS, SOFT, colour, frame, label, line
+from byol_helpers.figures.style import (
+    ARM_COLOURS,
+    INK,
+    OTHERS,
+    SOFT,
+    create_figure,
+    get_colour,
+    get_label,
+    get_line,
+)
 
 
-def setting_compared(rows: list[dict], title: str, metric: str = "AP") -> Figure:
+def plot_setting(rows: list[dict], title: str, metric: str = "AP") -> Figure:
     """Left, AP of each arm under both values of the setting; right, the differences between arms under both.
 
     Args:
@@ -25,7 +34,7 @@ def setting_compared(rows: list[dict], title: str, metric: str = "AP") -> Figure
     arms, pairs = ([what for what in whats if (" - " in what) is pair] for pair in (False, True))
     first = rows[0]
     engine = f"{first['engine']}, " if first["engine"] else ""
-    fig = frame(
+    fig = create_figure(
         2.9,
         title,
         f"Profile {first['profile']}, {engine}{first['iterations']} iterations, "
@@ -35,27 +44,27 @@ def setting_compared(rows: list[dict], title: str, metric: str = "AP") -> Figure
             Line2D(
                 [],
                 [],
-                color=colour(arm),
-                marker=line(arm)["marker"],
+                color=get_colour(arm),
+                marker=get_line(arm)["marker"],
                 ms=5,
                 lw=1.6,
-                label=label(arm),
+                label=get_label(arm),
             )
             for arm in arms
         ],
     )
     left, right = fig.subplots(1, 2, width_ratios=[1, 1.35])
-    _arms(left, of, values, arms)
+    _draw_arms(left, of, values, arms)
     left.set(
         title=first["setting"].split(".")[-1].replace("_", " ").capitalize(),
         ylabel=f"mask {metric} (points)",
     )
-    _pairs(right, of, values, pairs)
+    _draw_pairs(right, of, values, pairs)
     right.set(title="Differences between arms", xlabel=f"difference in mask {metric} (points)")
     return fig
 
 
-def pretraining_compared(rows: list[dict], names: dict[str, str]) -> Figure:
+def plot_pretraining_variants(rows: list[dict], names: dict[str, str]) -> Figure:
     """BYOL's loss and the spread of its features against the iteration, mean over seeds with their whole range.
 
     Args:
@@ -69,7 +78,7 @@ def pretraining_compared(rows: list[dict], names: dict[str, str]) -> Figure:
         Line2D([], [], color=inks[key], lw=2, linestyle=dashes[key], label=name)
         for key, name in names.items()
     ]
-    fig = frame(
+    fig = create_figure(
         2.9,
         "BYOL's objective (figure 4.2): width of the hidden layer, and what it starts from",
         f"Profile {rows[0]['profile']}, batch {rows[0]['batch_size']}; line: mean over seeds "
@@ -106,7 +115,7 @@ def pretraining_compared(rows: list[dict], names: dict[str, str]) -> Figure:
     return fig
 
 
-def _arms(ax: Axes, of: dict, values: list[str], arms: list[str]) -> None:
+def _draw_arms(ax: Axes, of: dict, values: list[str], arms: list[str]) -> None:
     for number, arm in enumerate(arms):
         at = [k + 0.09 * (number - (len(arms) - 1) / 2) for k in range(len(values))]
         middle, low, high = zip(*(of[value, arm] for value in values), strict=True)
@@ -118,24 +127,31 @@ def _arms(ax: Axes, of: dict, values: list[str], arms: list[str]) -> None:
             at,
             middle,
             yerr=spread,
-            color=colour(arm),
-            fmt=line(arm)["marker"],
+            color=get_colour(arm),
+            fmt=get_line(arm)["marker"],
             ms=5,
             elinewidth=1.6,
         )
-        ax.plot(at, middle, color=colour(arm), lw=1.2, alpha=0.6, linestyle=line(arm)["linestyle"])
+        ax.plot(
+            at,
+            middle,
+            color=get_colour(arm),
+            lw=1.2,
+            alpha=0.6,
+            linestyle=get_line(arm)["linestyle"],
+        )
     ax.set_xticks(range(len(values)), values, weight="bold", color=INK)
     ax.set_xlim(-0.4, len(values) - 0.6)
     ax.set_ylim(0, max(1, ax.get_ylim()[1]))
     ax.grid(axis="x", visible=False)
 
 
-def _pairs(ax: Axes, of: dict, values: list[str], pairs: list[str]) -> None:
+def _draw_pairs(ax: Axes, of: dict, values: list[str], pairs: list[str]) -> None:
     for number, pair in enumerate(pairs):
         for k, value in enumerate(values):
             middle, low, high = of[value, pair]
             y = number + (k - 0.5) * 0.34
-            ink = colour(pair.split(" - ")[middle < 0])
+            ink = get_colour(pair.split(" - ")[middle < 0])
             ax.errorbar(
                 [middle],
                 [y],

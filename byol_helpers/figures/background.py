@@ -5,10 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
-from byol_helpers.figures.pictures import draw_masks, enlarged, show_picture
-from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, colour, frame, label
+from byol_helpers.figures.pictures import draw_masks, enlarge_image, show_image
+from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, create_figure, get_colour, get_label
 
-SCORES = {
+SCORE_PANELS = {
     "cosine": (
         "Cosine similarity",
         "cosine similarity (%)",
@@ -20,11 +20,11 @@ SCORES = {
     "f_beta": ("F-measure, β² = 0.3", "F-measure (%)", "higher is better"),
     "mae": ("Wrong pixels, MAE", "share of all pixels (%)", "lower is better"),
 }
-WHISKER = {"ecolor": INK, "elinewidth": 1.1, "capsize": 2.2, "capthick": 1.1}
+_WHISKER = {"ecolor": INK, "elinewidth": 1.1, "capsize": 2.2, "capthick": 1.1}
 COLUMNS = 3
 
 
-def removal_scores(metrics: dict[str, dict], which: str = "") -> Figure:
+def plot_removal_scores(metrics: dict[str, dict], which: str = "") -> Figure:
     """Six scores of background removal for each arm and each baseline, with intervals (table 4.4).
 
     Args:
@@ -38,29 +38,29 @@ def removal_scores(metrics: dict[str, dict], which: str = "") -> Figure:
         [number + 0.5 * (number >= arms) for number in range(len(rows))]
     )  # a gap before the baselines
     images = next(iter(metrics.values()))["images"]
-    fig = frame(
+    fig = create_figure(
         1.9 + 0.44 * len(rows),
         f"How well backgrounds are removed{which and ': '}{which}",
         f"Means over {images} test images with 95 % intervals over the images. Grey: baselines, methods that "
         "do not learn; the last one removes nothing, and what it scores is the zero point.",
     )
-    axes = fig.subplots(len(SCORES) // COLUMNS, COLUMNS, sharey=True)
-    for ax, (score, texts) in zip(axes.flat, SCORES.items(), strict=True):
-        _panel(
+    axes = fig.subplots(len(SCORE_PANELS) // COLUMNS, COLUMNS, sharey=True)
+    for ax, (score, texts) in zip(axes.flat, SCORE_PANELS.items(), strict=True):
+        _draw_panel(
             ax,
             at,
             [metrics[row]["scores"][score] for row in rows],
-            [colour(row) for row in rows],
+            [get_colour(row) for row in rows],
             *texts,
         )
     for ax in axes[:, 0]:
-        ax.set_yticks(at, [label(row) for row in rows], color=INK)
+        ax.set_yticks(at, [get_label(row) for row in rows], color=INK)
         ax.set_ylabel("baselines | initial weights" if 0 < arms < len(rows) else "method")
     axes[0, 0].set_ylim(at[-1] + 0.6, -0.6)
     return fig
 
 
-def flattery(
+def plot_treatments(
     pictures: dict[str, tuple[np.ndarray, np.ndarray]],
     judged: dict[str, dict[str, float]],
     title: str,
@@ -72,16 +72,16 @@ def flattery(
         judged: for each name, scores 0 to 1; those of ``SCORES`` that there are become bars, in that order.
         title: of the figure.
     """
-    shown = [score for score in SCORES if score in next(iter(judged.values()))]
-    fig = frame(
+    shown = [score for score in SCORE_PANELS if score in next(iter(judged.values()))]
+    fig = create_figure(
         3.0 + 0.27 * len(shown),
         title,
         f"Yellow: the outline of the true object. Bars: how good that is, by {len(shown)} scores.",
     )
     axes = fig.subplots(2, len(pictures), height_ratios=[2.6, 0.27 * len(shown)], squeeze=False)
     for (name, (picture, true)), ax, bars in zip(pictures.items(), axes[0], axes[1], strict=True):
-        show_picture(
-            ax, draw_masks(*enlarged(picture, [true]), ARM_COLOURS["ground-truth"], opacity=0)
+        show_image(
+            ax, draw_masks(*enlarge_image(picture, [true]), ARM_COLOURS["ground-truth"], opacity=0)
         )
         ax.set_title(name, size=10)
         values = [100 * judged[name][score] for score in shown]
@@ -90,7 +90,7 @@ def flattery(
         bars.bar_label(
             drawn, [f"{value:.0f} %" for value in values], padding=3, size=8.5, color=INK
         )
-        names = [SCORES[score][0] if bars is axes[1, 0] else "" for score in shown]
+        names = [SCORE_PANELS[score][0] if bars is axes[1, 0] else "" for score in shown]
         bars.set_yticks(range(len(shown)), names, color=INK)
         bars.set(xlim=(0, 118), xticks=[0, 50, 100], ylim=(len(shown) - 0.4, -0.6))
         bars.set_xlabel("score (%)")
@@ -98,7 +98,7 @@ def flattery(
     return fig
 
 
-def _panel(
+def _draw_panel(
     ax: Axes,
     at: np.ndarray,
     entries: list[dict],
@@ -117,7 +117,7 @@ def _panel(
         0.72,
         color=inks,
         xerr=np.maximum(0, [value - low, high - value]),
-        error_kw=WHISKER,
+        error_kw=_WHISKER,
     )
     for y, number, end in zip(at, value, high, strict=True):
         ax.annotate(

@@ -11,10 +11,19 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.figures.style import FAINT, INK, SOFT, bar_keys, colour, frame, label, line
+from byol_helpers.figures.style import (
+    FAINT,
+    INK,
+    SOFT,
+    create_figure,
+    get_colour,
+    get_label,
+    get_line,
+    make_bar_keys,
+)
 from byol_helpers.reproduction.thesis import Table
 
-METRICS = {
+METRIC_LABELS = {
     "AP": "AP",
     "AP50": "AP50",
     "AP75": "AP75",
@@ -28,10 +37,10 @@ COCO_SIZES = {
     "medium": 34,
     "large": 24,
 }  # per cent of COCO's objects, as cocodataset.org gives them
-WHISKER = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5, "capthick": 1.2}
+_WHISKER = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5, "capthick": 1.2}
 
 
-def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> Figure:
+def plot_average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> Figure:
     """Six mask metrics of each arm in AP points, with 95 % intervals over the test images (table 4.3).
 
     Args:
@@ -40,7 +49,7 @@ def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> 
         thesis: table 4.3; its values become hollow diamonds, those of its arm ImageNet also at the stand-in.
     """
     arms = list(metrics)
-    keys = bar_keys(arms)
+    keys = make_bar_keys(arms)
     if thesis:
         keys.append(
             Line2D(
@@ -53,20 +62,20 @@ def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> 
                 label="thesis (COCO, other data)",
             )
         )
-    fig = frame(
+    fig = create_figure(
         3.5,
         "Mask average precision on the test images, by initial weights",
-        provenance(metrics),
+        describe_provenance(metrics),
         keys,
     )
     ax, width = fig.subplots(), 0.8 / len(arms)
     for number, arm in enumerate(arms):
-        entries = [metrics[arm]["mask"][name] for name in METRICS]
-        x = np.arange(len(METRICS)) + (number - (len(arms) - 1) / 2) * width
-        _bars(ax, x, entries, 0.9 * width, colour(arm))
+        entries = [metrics[arm]["mask"][name] for name in METRIC_LABELS]
+        x = np.arange(len(METRIC_LABELS)) + (number - (len(arms) - 1) / 2) * width
+        _draw_bars(ax, x, entries, 0.9 * width, get_colour(arm))
         for at, entry in zip(x, entries, strict=True):
             ax.annotate(
-                _number(entry["value"]),
+                _format_number(entry["value"]),
                 (at, 0),
                 xytext=(0, -9),
                 textcoords="offset points",
@@ -81,7 +90,7 @@ def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> 
         if thesis and row in thesis.rows:
             ax.plot(
                 x,
-                [thesis.value(row, name) for name in METRICS],
+                [thesis.value(row, name) for name in METRIC_LABELS],
                 linestyle="",
                 marker="D",
                 ms=5.5,
@@ -90,17 +99,17 @@ def average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> 
                 mew=1.2,
                 zorder=4,
             )
-    ax.set_xticks(range(len(METRICS)), METRICS.values(), weight="bold", color=INK)
+    ax.set_xticks(range(len(METRIC_LABELS)), METRIC_LABELS.values(), weight="bold", color=INK)
     ax.tick_params(axis="x", length=0, pad=16)
     ax.set_ylabel("average precision (AP points, 0 to 100)")
     ax.set_xlabel("metric; the number below a bar is its value")
-    ax.set_xlim(-0.5, len(METRICS) - 0.5)
+    ax.set_xlim(-0.5, len(METRIC_LABELS) - 0.5)
     ax.set_ylim(0, max(10, ax.get_ylim()[1]))
     ax.grid(axis="x", visible=False)
     return fig
 
 
-def class_ap(
+def plot_class_ap(
     metrics: dict[str, dict], classes: int = 10, counts: dict[str, int] | None = None
 ) -> Figure:
     """Mask AP of single classes, in AP points (figure 4.7).
@@ -113,7 +122,7 @@ def class_ap(
     """
     arms = list(metrics)
     mean = {
-        name: _mean(metrics[arm]["per_class"][name]["value"] for arm in arms)
+        name: _compute_mean(metrics[arm]["per_class"][name]["value"] for arm in arms)
         for name in metrics[arms[0]]["per_class"]
     }
     weight = mean if counts is None else {name: counts.get(name, 0) for name in mean}
@@ -124,16 +133,18 @@ def class_ap(
         else "that are most frequent in the test images"
     )
     few = f"{len(chosen)} of {len(mean)} classes, those {rule}. " if len(chosen) < len(mean) else ""
-    fig = frame(
+    fig = create_figure(
         0.5 + 0.36 * len(chosen),
         "Mask average precision of single classes, by initial weights",
-        few + provenance(metrics),
-        [_point_key(arm) for arm in arms],
+        few + describe_provenance(metrics),
+        [_make_point_key(arm) for arm in arms],
     )
     ax = fig.subplots()
     for number, arm in enumerate(arms):
         entries = [metrics[arm]["per_class"][name] for name in chosen]
-        _points(ax, entries, np.arange(len(chosen)) + (number - (len(arms) - 1) / 2) * 0.22, arm)
+        _draw_points(
+            ax, entries, np.arange(len(chosen)) + (number - (len(arms) - 1) / 2) * 0.22, arm
+        )
     ax.set_yticks(
         range(len(chosen)),
         [f"{name} ({counts[name]})" if counts else name for name in chosen],
@@ -143,11 +154,11 @@ def class_ap(
     ax.set_xlim(-1, max(10, ax.get_xlim()[1]))
     ax.set_xlabel("average precision (AP points, 0 to 100) with 95 % interval over the test images")
     ax.set_ylabel("class (test instances)" if counts else "class")
-    _stripes(ax, len(chosen))
+    _draw_stripes(ax, len(chosen))
     return fig
 
 
-def differences(comparison: dict) -> Figure:
+def plot_differences(comparison: dict) -> Figure:
     """Paired differences between arms in AP points, with intervals and a zero line.
 
     Args:
@@ -164,7 +175,7 @@ def differences(comparison: dict) -> Figure:
         )
     columns = min(3, len(pairs))
     rows = math.ceil(len(pairs) / columns)
-    fig = frame(
+    fig = create_figure(
         2.75 * rows,
         "Which initial weights are better? Differences in mask AP between two arms",
         f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, if any: over "
@@ -174,7 +185,7 @@ def differences(comparison: dict) -> Figure:
     for ax in axes.flat[len(pairs) :]:
         ax.set_visible(False)
     for ax, pair in zip(axes.flat, pairs, strict=False):
-        _difference(ax, pair)
+        _draw_difference(ax, pair)
     low, high = axes[0, 0].get_xlim()
     axes[0, 0].set_xlim(min(-1, low), max(1, high))
     for ax in axes[:, 0]:
@@ -182,7 +193,7 @@ def differences(comparison: dict) -> Figure:
     return fig
 
 
-def category_counts(statistics: dict) -> Figure:
+def plot_category_counts(statistics: dict) -> Figure:
     """Labelled instances of each category in each split (table 4.1), the most frequent in the test split first.
 
     Args:
@@ -197,7 +208,7 @@ def category_counts(statistics: dict) -> Figure:
         f"{split}: {s['instances']:,} objects in {s['images']:,} images"
         for split, s in splits.items()
     )
-    fig = frame(
+    fig = create_figure(
         0.85 + step * len(names),
         "How many objects of each category the splits hold",
         f"{said}. For pretraining: {statistics['pretrain']['images']:,} images without labels.",
@@ -220,13 +231,13 @@ def category_counts(statistics: dict) -> Figure:
     return fig
 
 
-def size_shares(statistics: dict) -> Figure:
+def plot_size_shares(statistics: dict) -> Figure:
     """Shares of small, medium and large objects in each split, beside those that COCO states for itself."""
     small, large = statistics["area_limits"]
     rows = {split: statistics["splits"][split]["sizes"] for split in ("train", "val", "test")} | {
         "COCO": COCO_SIZES
     }
-    fig = frame(
+    fig = create_figure(
         0.62 + 0.36 * len(rows),
         "How large the objects are",
         f"Small: below {small:,.0f} square pixels; large: above {large:,.0f}. COCO's own limits are 1,024 and "
@@ -259,7 +270,7 @@ def size_shares(statistics: dict) -> Figure:
     return fig
 
 
-def provenance(metrics: dict[str, dict]) -> str:
+def describe_provenance(metrics: dict[str, dict]) -> str:
     """What a table of numbers rests on, as far as the metrics say: profile, engine, seeds, images, iterations."""
     parts = []
     for key, text in (
@@ -279,19 +290,25 @@ def provenance(metrics: dict[str, dict]) -> str:
     return "; ".join(parts) + ". Whiskers: 95 % intervals over the test images." if parts else ""
 
 
-def _bars(ax: Axes, at: Iterable[float], entries: list[dict], width: float, ink: str) -> None:
-    values, spread = _percent(entries)
-    ax.bar(at, values, width, color=ink, yerr=spread, error_kw=WHISKER)
+def _draw_bars(ax: Axes, at: Iterable[float], entries: list[dict], width: float, ink: str) -> None:
+    values, spread = _get_percent(entries)
+    ax.bar(at, values, width, color=ink, yerr=spread, error_kw=_WHISKER)
 
 
-def _points(ax: Axes, entries: list[dict], at: np.ndarray, arm: str) -> None:
-    values, spread = _percent(entries)
+def _draw_points(ax: Axes, entries: list[dict], at: np.ndarray, arm: str) -> None:
+    values, spread = _get_percent(entries)
     ax.errorbar(
-        values, at, xerr=spread, fmt=line(arm)["marker"], ms=5, color=colour(arm), elinewidth=1.6
+        values,
+        at,
+        xerr=spread,
+        fmt=get_line(arm)["marker"],
+        ms=5,
+        color=get_colour(arm),
+        elinewidth=1.6,
     )
 
 
-def _percent(entries: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+def _get_percent(entries: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Values [N] and distances to the ends of their intervals [2, N], in per cent; nan where undefined."""
     value, low, high = (
         100 * np.array([e[k] for e in entries], dtype=float) for k in ("value", "low", "high")
@@ -299,15 +316,15 @@ def _percent(entries: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     return value, np.maximum(0, [value - low, high - value])
 
 
-def _difference(ax: Axes, pair: dict) -> None:
+def _draw_difference(ax: Axes, pair: dict) -> None:
     """One panel of ``differences``: the metrics of one pair of arms below each other."""
-    for number, name in enumerate(METRICS):
+    for number, name in enumerate(METRIC_LABELS):
         entry = pair["mask"][name]
-        (value,), spread = _percent([entry])
+        (value,), spread = _get_percent([entry])
         if math.isnan(value):
             continue
         decided = entry["low"] is not None and (entry["low"] > 0 or entry["high"] < 0)
-        ink = colour(pair["a"] if value > 0 else pair["b"])
+        ink = get_colour(pair["a"] if value > 0 else pair["b"])
         if pair.get("between_seeds"):
             seeds = pair["between_seeds"]["mask"][name]
             if seeds["low"] is not None:
@@ -325,31 +342,37 @@ def _difference(ax: Axes, pair: dict) -> None:
             elinewidth=2.2,
         )
     ax.axvline(0, color=INK, lw=1)
-    ax.set_yticks(range(len(METRICS)), METRICS.values(), color=INK)
-    ax.set_ylim(len(METRICS) - 0.4, -0.6)
+    ax.set_yticks(range(len(METRIC_LABELS)), METRIC_LABELS.values(), color=INK)
+    ax.set_ylim(len(METRIC_LABELS) - 0.4, -0.6)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    ax.set_title(f"{label(pair['a'])} − {label(pair['b'])}", size=9.5)
+    ax.set_title(f"{get_label(pair['a'])} − {get_label(pair['b'])}", size=9.5)
     ax.set_xlabel("difference (AP points)")
     ax.tick_params(labelbottom=True)
 
 
-def _stripes(ax: Axes, rows: int) -> None:
+def _draw_stripes(ax: Axes, rows: int) -> None:
     ax.grid(axis="y", visible=False)
     for row in range(0, rows, 2):
         ax.axhspan(row - 0.5, row + 0.5, color=FAINT, alpha=0.3, lw=0, zorder=0)
 
 
-def _point_key(arm: str) -> Line2D:
+def _make_point_key(arm: str) -> Line2D:
     return Line2D(
-        [], [], color=colour(arm), marker=line(arm)["marker"], ms=5, lw=1.6, label=label(arm)
+        [],
+        [],
+        color=get_colour(arm),
+        marker=get_line(arm)["marker"],
+        ms=5,
+        lw=1.6,
+        label=get_label(arm),
     )
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _mean(values: Iterable[float | None]) -> float:
+def _compute_mean(values: Iterable[float | None]) -> float:
     """Mean of the defined values; -1 if there are none, which sorts last."""
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else -1.0

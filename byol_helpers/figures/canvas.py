@@ -8,7 +8,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
 from byol_helpers.figures.style import INK, SOFT, use_style
 
 
-def sheet(width: float, height: float) -> tuple[Figure, Axes]:
+def create_sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure with one invisible axes over all of it, whose unit is the inch, from the lower left corner."""
     use_style()
     fig = Figure(figsize=(width, height))
@@ -18,7 +18,7 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return fig, ax
 
 
-def words(
+def add_text(
     ax: Axes,
     x: float,
     y: float,
@@ -33,7 +33,7 @@ def words(
     ax.text(x, y, text, size=size, color=ink, ha=ha, va=va, **({"linespacing": 1.25} | more))
 
 
-def box(
+def draw_box(
     ax: Axes,
     x: float,
     y: float,
@@ -63,7 +63,7 @@ def box(
     )
 
 
-def arrow(
+def draw_arrow(
     ax: Axes,
     start: tuple[float, float],
     end: tuple[float, float],
@@ -91,17 +91,17 @@ def arrow(
     )
 
 
-def path(
+def draw_path(
     ax: Axes, points: list[tuple[float, float]], ink: str = SOFT, lw: float = 1.6, **more
 ) -> None:
     """A line with corners through points, and an arrow head at its end."""
     ax.plot(
         *zip(*points[:-1], strict=True), color=ink, lw=lw, zorder=3, solid_capstyle="butt", **more
     )
-    arrow(ax, points[-2], points[-1], ink, lw, **more)
+    draw_arrow(ax, points[-2], points[-1], ink, lw, **more)
 
 
-def funnel(
+def draw_funnel(
     ax: Axes, x: float, y: float, width: float, tall: float, low: float, fill: str, edge: str
 ) -> None:
     """A network that makes much into little: a trapezoid from ``tall`` on the left to ``low`` on the right.
@@ -119,14 +119,16 @@ def funnel(
     )
 
 
-def backbone(ax: Axes, x: float, y: float, ink: str, scale: float = 1.0) -> None:
+def draw_backbone(ax: Axes, x: float, y: float, ink: str, scale: float = 1.0) -> None:
     """The sign for a backbone: feature maps that get smaller and deeper; 0.62 by 0.56 inches, ``y`` its middle."""
     for tall, thick in ((0.56, 0.06), (0.43, 0.09), (0.31, 0.13), (0.2, 0.19)):
-        box(ax, x, y - scale * tall / 2, scale * thick, scale * tall, ink, radius=0.02, zorder=3)
+        draw_box(
+            ax, x, y - scale * tall / 2, scale * thick, scale * tall, ink, radius=0.02, zorder=3
+        )
         x += scale * (thick + 0.05)
 
 
-def thumbnail(
+def draw_thumbnail(
     ax: Axes,
     x: float,
     y: float,
@@ -159,16 +161,16 @@ def thumbnail(
     )
 
 
-def badge(ax: Axes, x: float, y: float, number: int | str, text: str, ink: str = INK) -> None:
+def draw_badge(ax: Axes, x: float, y: float, number: int | str, text: str, ink: str = INK) -> None:
     """A numbered circle and a heading to its right."""
     ax.add_patch(Circle((x, y), 0.115, fc=ink, ec="none", zorder=3))
-    words(
+    add_text(
         ax, x, y - 0.045, str(number), size=8.5, ink="white", weight="bold", zorder=4, va="baseline"
     )
-    words(ax, x + 0.18, y - 0.052, text, size=10, ha="left", weight="bold", va="baseline")
+    add_text(ax, x + 0.18, y - 0.052, text, size=10, ha="left", weight="bold", va="baseline")
 
 
-def tint(ink: str, share: float) -> str:
+def mix_with_white(ink: str, share: float) -> str:
     """A colour mixed with white; ``share`` 0 is white, 1 the colour."""
     rgb = [int(ink[i : i + 2], 16) for i in (1, 3, 5)]
     return "#" + "".join(f"{round(255 - share * (255 - value)):02X}" for value in rgb)

@@ -8,7 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from byol_helpers.evaluation.curves import BETA, LOSSES, RATES, ema, read_metrics
-from byol_helpers.figures.style import SOFT, colour, frame, label, line, line_keys
+from byol_helpers.figures.style import (
+    SOFT,
+    create_figure,
+    get_colour,
+    get_label,
+    get_line,
+    make_line_keys,
+)
 
 PANELS = {  # column of metrics.csv -> title and axis label
     "loss": ("Loss", "loss (0 to 8)"),
@@ -29,7 +36,7 @@ RATE_PANELS = {
 }
 
 
-def pretraining(csvs: dict[str, Path], title: str) -> Figure:
+def plot_pretraining(csvs: dict[str, Path], title: str) -> Figure:
     """Loss, learning rate, tau and feature spread of BYOL against the iteration (figures 4.2 and 4.3).
 
     Args:
@@ -37,27 +44,27 @@ def pretraining(csvs: dict[str, Path], title: str) -> Figure:
         title: of the figure.
     """
     columns = {name: read_metrics(path) for name, path in csvs.items()}
-    fig = frame(
+    fig = create_figure(
         4.3,
         title,
         "Spread: standard deviation of the normalised features times the root of their number; 0 "
         "is a collapsed network, to which all images look alike.",
-        line_keys(list(csvs)),
+        make_line_keys(list(csvs)),
     )
     for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, PANELS.items(), strict=True):
         for name, values in columns.items():
             ax.plot(
                 values["step"],
                 values[column],
-                color=colour(name),
+                color=get_colour(name),
                 lw=2,
-                linestyle=line(name)["linestyle"],
+                linestyle=get_line(name)["linestyle"],
             )
-        _axes(ax, heading, axis)
+        _label_axes(ax, heading, axis)
     return fig
 
 
-def losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
+def plot_losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
     """Losses of one arm's fine-tuning, actual and smoothed (figures 4.4 to 4.6).
 
     Args:
@@ -66,85 +73,85 @@ def losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
         beta: of the exponential moving average over rows (thesis eq. 24, 0.99); see ``evaluation.curves.choose_beta``
             for short runs.
     """
-    columns = _losses(csv)
-    fig = frame(
+    columns = _read_losses(csv)
+    fig = create_figure(
         4.3,
-        f"Losses while Mask R-CNN is fine-tuned from {label(arm)} weights",
-        _smoothing(columns, beta),
+        f"Losses while Mask R-CNN is fine-tuned from {get_label(arm)} weights",
+        _describe_smoothing(columns, beta),
     )
     for ax, (column, (heading, axis)) in zip(
         fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True
     ):
         smooth = ema(columns[column], beta)
-        ax.plot(columns["step"], columns[column], color=colour(arm), alpha=0.35, lw=1.1)
-        ax.plot(columns["step"], smooth, color=colour(arm), lw=2.2)
-        _axes(ax, heading, axis)
+        ax.plot(columns["step"], columns[column], color=get_colour(arm), alpha=0.35, lw=1.1)
+        ax.plot(columns["step"], smooth, color=get_colour(arm), lw=2.2)
+        _label_axes(ax, heading, axis)
         ax.set_title(f"ends at {smooth[-1]:.3f}", loc="right", size=9, weight="normal", color=SOFT)
     return fig
 
 
-def losses_compared(csvs: dict[str, Path], beta: float = BETA) -> Figure:
+def plot_compared_losses(csvs: dict[str, Path], beta: float = BETA) -> Figure:
     """The four losses of all arms together, smoothed, with the actual values faded behind them."""
-    columns = {arm: _losses(csv) for arm, csv in csvs.items()}
-    fig = frame(
+    columns = {arm: _read_losses(csv) for arm, csv in csvs.items()}
+    fig = create_figure(
         4.3,
         "Losses while Mask R-CNN is fine-tuned, by initial weights",
-        _smoothing(next(iter(columns.values())), beta),
-        line_keys(list(csvs)),
+        _describe_smoothing(next(iter(columns.values())), beta),
+        make_line_keys(list(csvs)),
     )
     for ax, (column, (heading, axis)) in zip(
         fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True
     ):
-        _overlaid(ax, columns, column, beta)
-        _axes(ax, heading, axis)
+        _draw_overlaid(ax, columns, column, beta)
+        _label_axes(ax, heading, axis)
     return fig
 
 
-def rates(
-    csvs: dict[str, Path], signals: tuple[str, ...] = tuple(RATES.values()), beta: float = BETA
+def plot_rates(
+    csvs: dict[str, Path], metrics: tuple[str, ...] = tuple(RATES.values()), beta: float = BETA
 ) -> Figure:
     """Mask pixel rates of the training batches (figures 4.8 to 4.10), in per cent.
 
     Args:
         csvs: for each arm, the ``metrics.csv`` of its fine-tuning.
-        signals: columns to draw, one panel each.
+        metrics: columns to draw, one panel each.
         beta: as in ``losses``.
     """
     columns = {arm: read_metrics(csv) for arm, csv in csvs.items()}
-    fig = frame(
+    fig = create_figure(
         2.9,
         "How well the mask head does on the regions it is trained on",
         "Training-batch pixel rates, not detection errors. "
-        + _smoothing(next(iter(columns.values())), beta),
-        line_keys(list(csvs)),
+        + _describe_smoothing(next(iter(columns.values())), beta),
+        make_line_keys(list(csvs)),
     )
-    for ax, signal in zip(fig.subplots(1, len(signals), squeeze=False).flat, signals, strict=True):
-        heading, axis = RATE_PANELS.get(signal, (signal, "share (%)"))
-        _overlaid(ax, columns, signal, beta)
-        _axes(ax, heading, axis)
+    for ax, metric in zip(fig.subplots(1, len(metrics), squeeze=False).flat, metrics, strict=True):
+        heading, axis = RATE_PANELS.get(metric, (metric, "share (%)"))
+        _draw_overlaid(ax, columns, metric, beta)
+        _label_axes(ax, heading, axis)
         ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     return fig
 
 
-def _losses(csv: Path) -> dict[str, np.ndarray]:
+def _read_losses(csv: Path) -> dict[str, np.ndarray]:
     columns = read_metrics(csv)
     return columns | {"total": sum(columns[name] for name in LOSSES.values())}
 
 
-def _overlaid(ax: Axes, columns: dict[str, dict], column: str, beta: float) -> None:
+def _draw_overlaid(ax: Axes, columns: dict[str, dict], column: str, beta: float) -> None:
     for arm, values in columns.items():
-        ax.plot(values["step"], values[column], color=colour(arm), alpha=0.25, lw=0.9)
+        ax.plot(values["step"], values[column], color=get_colour(arm), alpha=0.25, lw=0.9)
     for arm, values in columns.items():
         ax.plot(
             values["step"],
             ema(values[column], beta),
-            color=colour(arm),
+            color=get_colour(arm),
             lw=2.1,
-            linestyle=line(arm)["linestyle"],
+            linestyle=get_line(arm)["linestyle"],
         )
 
 
-def _smoothing(columns: dict[str, np.ndarray], beta: float) -> str:
+def _describe_smoothing(columns: dict[str, np.ndarray], beta: float) -> str:
     """In words, what the faded and the solid line are."""
     steps = columns["step"]
     each = int(steps[1] - steps[0]) if len(steps) > 1 else int(steps[0])
@@ -152,7 +159,7 @@ def _smoothing(columns: dict[str, np.ndarray], beta: float) -> str:
     return f"Faded: {faded}; strong: smoothed over these values with\u00a0β\u00a0=\u00a0{beta:.3g}."
 
 
-def _axes(ax: Axes, heading: str, axis: str) -> None:
+def _label_axes(ax: Axes, heading: str, axis: str) -> None:
     ax.set_title(heading)
     ax.set_xlabel("iteration")
     ax.set_ylabel(axis)

@@ -8,36 +8,36 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from byol_helpers.figures.canvas import (
-    arrow,
-    backbone,
-    badge,
-    box,
-    funnel,
-    path,
-    sheet,
-    thumbnail,
-    tint,
-    words,
+    add_text,
+    create_sheet,
+    draw_arrow,
+    draw_backbone,
+    draw_badge,
+    draw_box,
+    draw_funnel,
+    draw_path,
+    draw_thumbnail,
+    mix_with_white,
 )
 from byol_helpers.figures.pictures import OBJECTS, draw_masks
-from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, label
+from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, get_label
 from byol_helpers.synthetic.scenes import crop, scene
 
 SEED, PIXELS = 7, 224  # of the scenes in the drawings
 ARMS = ("byol", "supervised", "random")
-LANES = {"byol": 4.12, "supervised": 2.76, "random": 1.7}  # middle of each arm's lane, inches
+MIDDLES = {"byol": 4.12, "supervised": 2.76, "random": 1.7}  # middle of each arm's lane, inches
 GROUND, GREY = "#F3F4F6", "#C9CDD4"
 
 
-def pipeline_diagram(metrics: dict[str, dict] | None = None) -> Figure:
+def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
     """The whole work in one picture: pictures, three sets of weights, Mask R-CNN, scores, cut-outs, scorecard.
 
     Args:
         metrics: evaluations of the arms byol, supervised and random, as ``bars.average_precision`` takes them; their
             mask AP50 with its interval is drawn then. Without it the place of the numbers is marked.
     """
-    fig, ax = sheet(9.6, 5.66)
-    words(
+    fig, ax = create_sheet(9.6, 5.66)
+    add_text(
         ax,
         0.12,
         5.47,
@@ -46,9 +46,18 @@ def pipeline_diagram(metrics: dict[str, dict] | None = None) -> Figure:
         ha="left",
         weight="bold",
     )
-    for arm, y in LANES.items():
+    for arm, y in MIDDLES.items():
         up, down = {"byol": (0.68, 0.68), "supervised": (0.45, 0.54), "random": (0.45, 0.46)}[arm]
-        box(ax, 0.1, y - down, 9.4, up + down, tint(ARM_COLOURS[arm], 0.1), radius=0.1, zorder=0)
+        draw_box(
+            ax,
+            0.1,
+            y - down,
+            9.4,
+            up + down,
+            mix_with_white(ARM_COLOURS[arm], 0.1),
+            radius=0.1,
+            zorder=0,
+        )
     heads = (
         (0.26, "Images"),
         (1.78, "Pretrain"),
@@ -58,64 +67,69 @@ def pipeline_diagram(metrics: dict[str, dict] | None = None) -> Figure:
         (8.02, "Cut out"),
     )
     for number, (x, text) in enumerate(heads, 1):
-        badge(ax, x, 5.06, number, text)
-    _byol_lane(ax, LANES["byol"])
-    _supervised_lane(ax, LANES["supervised"])
-    _random_lane(ax, LANES["random"])
+        draw_badge(ax, x, 5.06, number, text)
+    _draw_byol_lane(ax, MIDDLES["byol"])
+    _draw_supervised_lane(ax, MIDDLES["supervised"])
+    _draw_random_lane(ax, MIDDLES["random"])
     high = max(m["mask"]["AP50"]["high"] for m in metrics.values()) if metrics else 1.0
     top = max(1, math.ceil(10 * high)) / 10
-    for arm, y in LANES.items():
-        _from_weights_on(ax, arm, y, (metrics or {}).get(arm), top)
-    path(
+    for arm, y in MIDDLES.items():
+        _draw_from_weights_on(ax, arm, y, (metrics or {}).get(arm), top)
+    draw_path(
         ax,
-        [(4.22, LANES["supervised"] + 0.37), (4.22, 3.325), (2.81, 3.325), (2.81, 3.6)],
+        [(4.22, MIDDLES["supervised"] + 0.37), (4.22, 3.325), (2.81, 3.325), (2.81, 3.6)],
         INK,
         1.2,
     )
-    words(ax, 4.29, 3.325, "BYOL starts from these weights", size=8, ha="left")
-    _below(ax)
+    add_text(ax, 4.29, 3.325, "BYOL starts from these weights", size=8, ha="left")
+    _draw_last_row(ax)
     return fig
 
 
-def _byol_lane(ax: Axes, y: float) -> None:
+def _draw_byol_lane(ax: Axes, y: float) -> None:
     ink = ARM_COLOURS["byol"]
     for step, index in enumerate((25, 35, 7)):
-        thumbnail(
-            ax, 0.22 + 0.22 * step, y - 0.14 - 0.14 * step, _scene(index), 0.76, zorder=2 + step
+        draw_thumbnail(
+            ax,
+            0.22 + 0.22 * step,
+            y - 0.14 - 0.14 * step,
+            _make_scene(index),
+            0.76,
+            zorder=2 + step,
         )
-    words(ax, 0.82, y - 0.56, "unlabelled scenes", size=8)
-    arrow(ax, (1.44, y), (1.64, y), ink)
-    first, second = _views(_scene(7))
-    thumbnail(ax, 1.7, y + 0.1, first, 0.52, tint(ink, 0.6))
-    thumbnail(ax, 1.7, y - 0.46, second, 0.52, tint(ink, 0.6))
-    words(ax, 1.96, y - 0.56, "two views", size=8)
+    add_text(ax, 0.82, y - 0.56, "unlabelled scenes", size=8)
+    draw_arrow(ax, (1.44, y), (1.64, y), ink)
+    first, second = _make_views(_make_scene(7))
+    draw_thumbnail(ax, 1.7, y + 0.1, first, 0.52, mix_with_white(ink, 0.6))
+    draw_thumbnail(ax, 1.7, y - 0.46, second, 0.52, mix_with_white(ink, 0.6))
+    add_text(ax, 1.96, y - 0.56, "two views", size=8)
     for offset, name, fill, on in (
         (0.36, "online", ink, "white"),
-        (-0.2, "target", tint(ink, 0.22), INK),
+        (-0.2, "target", mix_with_white(ink, 0.22), INK),
     ):
-        arrow(ax, (2.26, y + offset), (2.42, y + offset), ink)
-        funnel(ax, 2.45, y + offset, 0.72, 0.5, 0.3, fill, ink)
-        words(ax, 2.8, y + offset, name, size=8.5, ink=on, weight="bold", zorder=4)
-    arrow(ax, (2.81, y + 0.145), (2.81, y + 0.015), ink, 1.2)
-    arrow(ax, (3.2, y + 0.36), (3.39, y + 0.19), ink)
-    arrow(ax, (3.2, y - 0.2), (3.39, y - 0.03), ink)
-    words(ax, 3.5, y + 0.08, "agree", size=8.5, weight="bold")
-    words(ax, 3.6, y - 0.43, "BYOL:\nno labels", size=8)
+        draw_arrow(ax, (2.26, y + offset), (2.42, y + offset), ink)
+        draw_funnel(ax, 2.45, y + offset, 0.72, 0.5, 0.3, fill, ink)
+        add_text(ax, 2.8, y + offset, name, size=8.5, ink=on, weight="bold", zorder=4)
+    draw_arrow(ax, (2.81, y + 0.145), (2.81, y + 0.015), ink, 1.2)
+    draw_arrow(ax, (3.2, y + 0.36), (3.39, y + 0.19), ink)
+    draw_arrow(ax, (3.2, y - 0.2), (3.39, y - 0.03), ink)
+    add_text(ax, 3.5, y + 0.08, "agree", size=8.5, weight="bold")
+    add_text(ax, 3.6, y - 0.43, "BYOL:\nno labels", size=8)
 
 
-def _supervised_lane(ax: Axes, y: float) -> None:
+def _draw_supervised_lane(ax: Axes, y: float) -> None:
     ink = ARM_COLOURS["supervised"]
     for step, index in enumerate((3, 6, 9)):
-        thumbnail(ax, 0.22 + 0.42 * step, y - 0.14, crop(SEED, index, 96)[0], 0.39)
-    words(ax, 0.825, y - 0.3, "labelled single objects", size=8)
-    arrow(ax, (1.53, y + 0.05), (2.4, y + 0.05), ink)
-    funnel(ax, 2.45, y + 0.05, 0.72, 0.5, 0.3, ink, ink)
-    words(ax, 2.81, y + 0.05, "classify", size=8.5, ink=INK, weight="bold", zorder=4)
-    words(ax, 2.8, y - 0.33, "in ImageNet's place", size=8)
-    arrow(ax, (3.2, y + 0.05), (3.9, y + 0.05), ink)
+        draw_thumbnail(ax, 0.22 + 0.42 * step, y - 0.14, crop(SEED, index, 96)[0], 0.39)
+    add_text(ax, 0.825, y - 0.3, "labelled single objects", size=8)
+    draw_arrow(ax, (1.53, y + 0.05), (2.4, y + 0.05), ink)
+    draw_funnel(ax, 2.45, y + 0.05, 0.72, 0.5, 0.3, ink, ink)
+    add_text(ax, 2.81, y + 0.05, "classify", size=8.5, ink=INK, weight="bold", zorder=4)
+    add_text(ax, 2.8, y - 0.33, "in ImageNet's place", size=8)
+    draw_arrow(ax, (3.2, y + 0.05), (3.9, y + 0.05), ink)
 
 
-def _random_lane(ax: Axes, y: float) -> None:
+def _draw_random_lane(ax: Axes, y: float) -> None:
     ink = ARM_COLOURS["random"]
     noise = (
         np.random.default_rng(3)
@@ -131,62 +145,69 @@ def _random_lane(ax: Axes, y: float) -> None:
         zorder=2,
         interpolation="nearest",
     )
-    words(ax, 0.825, y - 0.3, "random numbers", size=8)
-    arrow(ax, (1.53, y + 0.05), (3.9, y + 0.05), ink)
-    words(ax, 2.7, y + 0.15, "no pretraining", size=8)
+    add_text(ax, 0.825, y - 0.3, "random numbers", size=8)
+    draw_arrow(ax, (1.53, y + 0.05), (3.9, y + 0.05), ink)
+    add_text(ax, 2.7, y + 0.15, "no pretraining", size=8)
 
 
-def _from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, top: float) -> None:
+def _draw_from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, top: float) -> None:
     """The part that is the same in every lane: backbone, Mask R-CNN, score, cut-out."""
     ink, on = ARM_COLOURS[arm], INK if arm == "supervised" else "white"
     if arm == "byol":
-        arrow(ax, (3.73, y + 0.05), (3.9, y + 0.05), ink)
-    backbone(ax, 3.95, y + 0.05, ink)
-    words(
+        draw_arrow(ax, (3.73, y + 0.05), (3.9, y + 0.05), ink)
+    draw_backbone(ax, 3.95, y + 0.05, ink)
+    add_text(
         ax,
         4.27,
         y - 0.26,
-        label(arm).replace(" (stand-in)", "\n(stand-in)"),
+        get_label(arm).replace(" (stand-in)", "\n(stand-in)"),
         size=8,
         weight="bold",
         linespacing=1.0,
         va="top",
     )
-    arrow(ax, (4.68, y + 0.05), (4.92, y + 0.05), ink)
-    box(ax, 4.96, y - 0.24, 1.28, 0.58, ink, zorder=2)
-    words(ax, 5.6, y + 0.05, "Mask R-CNN", size=9.5, ink=on, weight="bold", zorder=4)
-    arrow(ax, (6.27, y + 0.05), (6.5, y + 0.05), ink)
-    _score(ax, 6.55, y + 0.05, ink, metrics, top)
-    arrow(ax, (7.68, y + 0.05), (7.9, y + 0.05), ink)
+    draw_arrow(ax, (4.68, y + 0.05), (4.92, y + 0.05), ink)
+    draw_box(ax, 4.96, y - 0.24, 1.28, 0.58, ink, zorder=2)
+    add_text(ax, 5.6, y + 0.05, "Mask R-CNN", size=9.5, ink=on, weight="bold", zorder=4)
+    draw_arrow(ax, (6.27, y + 0.05), (6.5, y + 0.05), ink)
+    _draw_score(ax, 6.55, y + 0.05, ink, metrics, top)
+    draw_arrow(ax, (7.68, y + 0.05), (7.9, y + 0.05), ink)
     index = {"byol": 78, "supervised": 131, "random": 412}[arm]
     made = scene(SEED, index, PIXELS, "test")
     largest = max(made.instances, key=lambda instance: instance.mask.sum()).mask
-    thumbnail(ax, 7.93, y - 0.28, made.image, 0.66)
-    arrow(ax, (8.61, y + 0.05), (8.735, y + 0.05), ink)
-    thumbnail(ax, 8.76, y - 0.28, made.image * largest[..., None], 0.66, ink)
+    draw_thumbnail(ax, 7.93, y - 0.28, made.image, 0.66)
+    draw_arrow(ax, (8.61, y + 0.05), (8.735, y + 0.05), ink)
+    draw_thumbnail(ax, 8.76, y - 0.28, made.image * largest[..., None], 0.66, ink)
 
 
-def _score(ax: Axes, x: float, y: float, ink: str, metrics: dict | None, top: float) -> None:
+def _draw_score(ax: Axes, x: float, y: float, ink: str, metrics: dict | None, top: float) -> None:
     """A mask AP50 with its interval on an axis from 0 to ``top``, or the sign of one."""
-    box(ax, x, y - 0.29, 1.1, 0.58, "white", tint(ink, 0.6), zorder=2)
+    draw_box(ax, x, y - 0.29, 1.1, 0.58, "white", mix_with_white(ink, 0.6), zorder=2)
     left, width, line = x + 0.12, 0.86, y - 0.08
     entry = metrics["mask"]["AP50"] if metrics else {"value": 0.5, "low": 0.34, "high": 0.66}
     low, value, high = (left + width * entry[key] / top for key in ("low", "value", "high"))
     said = f"AP50  {100 * entry['value']:.1f}" if metrics else "AP50 ± interval"
-    words(ax, x + 0.55, y + 0.14, said, size=8.5 if metrics else 7.8, weight="bold", zorder=4)
+    add_text(ax, x + 0.55, y + 0.14, said, size=8.5 if metrics else 7.8, weight="bold", zorder=4)
     ax.plot([left, left + width], [line] * 2, color=GREY, lw=1, zorder=3)
     for end, number in ((left, 0), (left + width, 100 * top)):
         ax.plot([end, end], [line - 0.03, line + 0.03], color=GREY, lw=1, zorder=3)
-        words(ax, end, line - 0.115, f"{number:.0f}", size=6.5, ink=SOFT, zorder=4)
-    ax.plot([low, high], [line] * 2, color=tint(ink, 0.5), lw=6, zorder=4, solid_capstyle="butt")
+        add_text(ax, end, line - 0.115, f"{number:.0f}", size=6.5, ink=SOFT, zorder=4)
+    ax.plot(
+        [low, high],
+        [line] * 2,
+        color=mix_with_white(ink, 0.5),
+        lw=6,
+        zorder=4,
+        solid_capstyle="butt",
+    )
     ax.plot(
         [value] * 2, [line - 0.065, line + 0.065], color=ink, lw=2, zorder=5, solid_capstyle="butt"
     )
 
 
-def _below(ax: Axes) -> None:
+def _draw_last_row(ax: Axes) -> None:
     """The last row: what all lanes share, and where their numbers go."""
-    words(
+    add_text(
         ax,
         0.22,
         0.8,
@@ -195,7 +216,7 @@ def _below(ax: Axes) -> None:
         ha="left",
         weight="bold",
     )
-    words(
+    add_text(
         ax,
         0.22,
         0.46,
@@ -208,19 +229,19 @@ def _below(ax: Axes) -> None:
     for step, index in enumerate((13, 24)):
         made = scene(SEED, index, PIXELS, "test")
         inks = [OBJECTS[k % len(OBJECTS)] for k in range(len(made.instances))]
-        thumbnail(
+        draw_thumbnail(
             ax,
             5.0 + 0.62 * step,
             0.43,
             draw_masks(made.image, [i.mask for i in made.instances], inks),
             0.58,
         )
-    arrow(ax, (5.6, 1.03), (5.6, 1.18), INK)
-    words(ax, 5.6, 0.22, "the same few scenes\nwith masks, for all arms", size=8)
-    box(ax, 6.55, 0.12, 2.95, 0.9, GROUND, GREY, 1.0)
-    badge(ax, 6.76, 0.84, 7, "Scorecard")
-    words(ax, 6.68, 0.58, "each claim of the thesis gets a verdict:", size=8, ha="left")
-    words(
+    draw_arrow(ax, (5.6, 1.03), (5.6, 1.18), INK)
+    add_text(ax, 5.6, 0.22, "the same few scenes\nwith masks, for all arms", size=8)
+    draw_box(ax, 6.55, 0.12, 2.95, 0.9, GROUND, GREY, 1.0)
+    draw_badge(ax, 6.76, 0.84, 7, "Scorecard")
+    add_text(ax, 6.68, 0.58, "each claim of the thesis gets a verdict:", size=8, ha="left")
+    add_text(
         ax,
         6.68,
         0.335,
@@ -230,15 +251,15 @@ def _below(ax: Axes) -> None:
         weight="bold",
         linespacing=1.3,
     )
-    arrow(ax, (7.1, 1.2), (7.1, 1.05), INK)
+    draw_arrow(ax, (7.1, 1.2), (7.1, 1.05), INK)
 
 
-def byol_diagram() -> Figure:
+def draw_byol() -> Figure:
     """BYOL: two views, an online network that predicts, and a target network that follows it (thesis 3.2)."""
-    fig, ax = sheet(9.6, 4.06)
+    fig, ax = create_sheet(9.6, 4.06)
     ink, up, low = ARM_COLOURS["byol"], 2.8, 1.24
     mid = (up + low) / 2
-    words(
+    add_text(
         ax,
         0.12,
         3.87,
@@ -247,9 +268,9 @@ def byol_diagram() -> Figure:
         ha="left",
         weight="bold",
     )
-    box(ax, 2.5, up - 0.6, 5.55, 1.36, tint(ink, 0.1), radius=0.1, zorder=0)
-    box(ax, 2.5, low - 0.76, 5.55, 1.26, GROUND, radius=0.1, zorder=0)
-    words(
+    draw_box(ax, 2.5, up - 0.6, 5.55, 1.36, mix_with_white(ink, 0.1), radius=0.1, zorder=0)
+    draw_box(ax, 2.5, low - 0.76, 5.55, 1.26, GROUND, radius=0.1, zorder=0)
+    add_text(
         ax,
         2.64,
         up + 0.58,
@@ -259,7 +280,7 @@ def byol_diagram() -> Figure:
         "left",
         weight="bold",
     )
-    words(
+    add_text(
         ax,
         2.64,
         low - 0.59,
@@ -269,19 +290,21 @@ def byol_diagram() -> Figure:
         "left",
         weight="bold",
     )
-    thumbnail(ax, 0.12, mid - 0.5, _scene(7), 1.0)
-    words(ax, 0.62, mid - 0.6, "a picture x,\nno label", va="top")
-    for y, view, name, side in zip((up, low), _views(_scene(7)), ("v", "v′"), (1, -1), strict=True):
-        arrow(ax, (1.15, mid + side * 0.2), (1.56, y - side * 0.2))
-        thumbnail(ax, 1.6, y - 0.33, view, 0.66, tint(ink, 0.6))
-        words(ax, 1.93, y + side * 0.45, f"view {name}")
-        arrow(ax, (2.3, y), (2.8, y))
-    words(ax, 1.42, mid, "random crop,\nflip, colours, blur", ha="left")
-    _networks(ax, up, r"\theta", ink, "white", ("$y$", "$z$", "$p$"))
-    _networks(ax, low, r"\xi", tint(ink, 0.22), INK, ("$y'$", "$z'$"))
+    draw_thumbnail(ax, 0.12, mid - 0.5, _make_scene(7), 1.0)
+    add_text(ax, 0.62, mid - 0.6, "a picture x,\nno label", va="top")
+    for y, view, name, side in zip(
+        (up, low), _make_views(_make_scene(7)), ("v", "v′"), (1, -1), strict=True
+    ):
+        draw_arrow(ax, (1.15, mid + side * 0.2), (1.56, y - side * 0.2))
+        draw_thumbnail(ax, 1.6, y - 0.33, view, 0.66, mix_with_white(ink, 0.6))
+        add_text(ax, 1.93, y + side * 0.45, f"view {name}")
+        draw_arrow(ax, (2.3, y), (2.8, y))
+    add_text(ax, 1.42, mid, "random crop,\nflip, colours, blur", ha="left")
+    _draw_networks(ax, up, r"\theta", ink, "white", ("$y$", "$z$", "$p$"))
+    _draw_networks(ax, low, r"\xi", mix_with_white(ink, 0.22), INK, ("$y'$", "$z'$"))
     for x in (3.3, 4.95):
-        arrow(ax, (x, up - 0.38), (x, low + 0.4), ink, 1.4)
-    words(
+        draw_arrow(ax, (x, up - 0.38), (x, low + 0.4), ink, 1.4)
+    add_text(
         ax,
         5.1,
         mid,
@@ -290,12 +313,12 @@ def byol_diagram() -> Figure:
         ha="left",
         linespacing=1.5,
     )
-    path(ax, [(7.1, up), (8.82, up), (8.82, mid + 0.42)], ink)
-    words(ax, 7.5, up + 0.11, "$p$", size=10)
-    words(ax, 7.5, up - 0.13, "256", size=7.5, ink=SOFT)
-    path(ax, [(5.41, low), (8.82, low), (8.82, mid - 0.42)])
-    words(ax, 5.82, low + 0.11, "$z'$", size=10)
-    words(ax, 5.82, low - 0.13, "256", size=7.5, ink=SOFT)
+    draw_path(ax, [(7.1, up), (8.82, up), (8.82, mid + 0.42)], ink)
+    add_text(ax, 7.5, up + 0.11, "$p$", size=10)
+    add_text(ax, 7.5, up - 0.13, "256", size=7.5, ink=SOFT)
+    draw_path(ax, [(5.41, low), (8.82, low), (8.82, mid - 0.42)])
+    add_text(ax, 5.82, low + 0.11, "$z'$", size=10)
+    add_text(ax, 5.82, low - 0.13, "256", size=7.5, ink=SOFT)
     for x in (6.72, 6.8):
         ax.plot(
             [x - 0.05, x + 0.05],
@@ -304,11 +327,13 @@ def byol_diagram() -> Figure:
             lw=2,
             zorder=4,
         )
-    words(ax, 6.76, low + 0.27, "stop-gradient", size=9, ink=ARM_COLOURS["imagenet"], weight="bold")
-    box(ax, 8.14, mid - 0.38, 1.36, 0.76, "white", INK, 1.4, zorder=2)
-    words(ax, 8.82, mid + 0.17, "Loss", size=10, weight="bold", zorder=4)
-    words(ax, 8.82, mid - 0.1, "$2-2\\,\\cos(p,\\,z')$", size=10.5, zorder=4)
-    words(
+    add_text(
+        ax, 6.76, low + 0.27, "stop-gradient", size=9, ink=ARM_COLOURS["imagenet"], weight="bold"
+    )
+    draw_box(ax, 8.14, mid - 0.38, 1.36, 0.76, "white", INK, 1.4, zorder=2)
+    add_text(ax, 8.82, mid + 0.17, "Loss", size=10, weight="bold", zorder=4)
+    add_text(ax, 8.82, mid - 0.1, "$2-2\\,\\cos(p,\\,z')$", size=10.5, zorder=4)
+    add_text(
         ax,
         0.12,
         0.21,
@@ -322,7 +347,7 @@ def byol_diagram() -> Figure:
     return fig
 
 
-def _networks(
+def _draw_networks(
     ax: Axes, y: float, weights: str, fill: str, on: str, outputs: tuple[str, ...]
 ) -> None:
     """Encoder, projector and, for three outputs, predictor, joined by arrows that name what flows."""
@@ -334,8 +359,8 @@ def _networks(
     for number, (output, (x, width, tall, small, name, letter, length)) in enumerate(
         zip(outputs, parts, strict=False)
     ):
-        funnel(ax, x, y, width, tall, small, fill, ARM_COLOURS["byol"])
-        words(
+        draw_funnel(ax, x, y, width, tall, small, fill, ARM_COLOURS["byol"])
+        add_text(
             ax,
             x + width / 2,
             y,
@@ -347,16 +372,16 @@ def _networks(
         )
         if number + 1 < len(outputs):
             end = parts[number + 1][0]
-            arrow(ax, (x + width + 0.05, y), (end - 0.04, y), ARM_COLOURS["byol"])
-            words(ax, (x + width + end) / 2, y + 0.11, output, size=10)
-            words(ax, (x + width + end) / 2, y - 0.13, length, size=7.5, ink=SOFT)
+            draw_arrow(ax, (x + width + 0.05, y), (end - 0.04, y), ARM_COLOURS["byol"])
+            add_text(ax, (x + width + end) / 2, y + 0.11, output, size=10)
+            add_text(ax, (x + width + end) / 2, y - 0.13, length, size=7.5, ink=SOFT)
 
 
-def _scene(index: int) -> np.ndarray:
+def _make_scene(index: int) -> np.ndarray:
     return scene(SEED, index, PIXELS, "test").image
 
 
-def _views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two views as BYOL makes them, but chosen by hand: crop, flip, colours and blur; crop and grey."""
     side = image.shape[0]
     picture = Image.fromarray(image)

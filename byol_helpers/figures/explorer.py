@@ -13,8 +13,8 @@ from byol_helpers.background.removal import choose_instances, merge_masks
 from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import decode_mask
-from byol_helpers.figures.pictures import draw_masks, enlarged
-from byol_helpers.figures.style import ARM_COLOURS, colour, label
+from byol_helpers.figures.pictures import draw_masks, enlarge_image
+from byol_helpers.figures.style import ARM_COLOURS, get_colour, get_label
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -26,11 +26,11 @@ FILLS = {
     "white": (255, 255, 255),
     "green screen": (0, 177, 64),
 }
-EVERY = 0  # in the menu of objects: all of them together
+EVERY_OBJECT = 0  # in the menu of objects: all of them together
 SQUARES = 20  # of the chequerboard that stands for transparency, along the longer side
 
 
-def live() -> bool:
+def is_live() -> bool:
     """Whether this notebook is open before a reader, in JupyterLab, Jupyter Notebook, Colab or VS Code.
 
     A notebook that is executed without one should not show widgets: they would be dead in the saved file.
@@ -40,7 +40,7 @@ def live() -> bool:
     return "JPY_SESSION_NAME" in os.environ or "google.colab" in sys.modules or in_editor
 
 
-def objects(
+def list_objects(
     detections: list[dict], score_threshold: float, categories: list[dict]
 ) -> dict[str, int]:
     """What can be chosen in one image: {"1: star 0.98": 1, ...} by score, and all together where there are several."""
@@ -49,10 +49,10 @@ def objects(
     listed = {
         f"{n}: {names[d['category_id']]} {d['score']:.2f}": n for n, d in enumerate(found, start=1)
     }
-    return listed | ({f"all {len(found)} together": EVERY} if len(found) > 1 else {})
+    return listed | ({f"all {len(found)} together": EVERY_OBJECT} if len(found) > 1 else {})
 
 
-def view(
+def draw_removal(
     image: np.ndarray,
     detections: list[dict],
     score_threshold: float = 0.5,
@@ -75,24 +75,24 @@ def view(
     """
     size = image.shape[:2]
     every = choose_instances(detections, "all", score_threshold)
-    kept = every if number == EVERY else every[number - 1 : number]
+    kept = every if number == EVERY_OBJECT else every[number - 1 : number]
     masks = [decode_mask(d, *size) for d in every]
-    large, masks = enlarged(image, [*masks, merge_masks(kept, size)])
+    large, masks = enlarge_image(image, [*masks, merge_masks(kept, size)])
     before = draw_masks(
         draw_masks(large, masks[:-1], ink, opacity=0), masks[-1:] if kept else [], ink, opacity=0.5
     )
     after = fill_background(large, soften_mask(masks[-1]), background)
-    return [before, on_chequers(after) if background == "transparent" else after]
+    return [before, lay_on_chequers(after) if background == "transparent" else after]
 
 
-def on_chequers(rgba: np.ndarray) -> np.ndarray:
+def lay_on_chequers(rgba: np.ndarray) -> np.ndarray:
     """A picture with opacity, uint8 [H, W, 4], laid on grey squares, uint8 [H, W, 3]."""
     y, x = np.indices(rgba.shape[:2]) // max(1, max(rgba.shape[:2]) // SQUARES)
     ground = np.where((x + y) % 2, 255, 205).astype(np.uint8)[..., None].repeat(3, axis=2)
     return fill_background(rgba[..., :3], rgba[..., 3].astype(np.float32) / 255, ground)
 
 
-def explorer(
+def build_explorer(
     split: Split,
     results: dict[str, list[dict]],
     image_ids: list[int],
@@ -119,7 +119,9 @@ def explorer(
         value=image_id or image_ids[0],
         **wide,
     )
-    arm = Dropdown(description="weights", options=[(label(name), name) for name in results], **wide)
+    arm = Dropdown(
+        description="weights", options=[(get_label(name), name) for name in results], **wide
+    )
     least = FloatSlider(
         description="least score", min=0, max=1, step=0.05, value=score_threshold, **wide
     )
@@ -132,29 +134,34 @@ def explorer(
 
     def draw(_=None) -> None:
         pixels = read_image(split.path(records[image.value]))
-        pair = view(
-            pixels, found(), least.value, chosen.value or EVERY, ground.value, colour(arm.value)
+        pair = draw_removal(
+            pixels,
+            found(),
+            least.value,
+            chosen.value or EVERY_OBJECT,
+            ground.value,
+            get_colour(arm.value),
         )
-        picture.value = _png(np.hstack(pair))
+        picture.value = _encode_png(np.hstack(pair))
 
-    def list_objects(_=None) -> None:
-        listed, before = objects(found(), least.value, split.categories), chosen.value
+    def update_objects(_=None) -> None:
+        listed, before = list_objects(found(), least.value, split.categories), chosen.value
         chosen.unobserve(draw, "value")  # drawn once, below
         chosen.options = list(listed.items())
         chosen.value = before if before in listed.values() else next(iter(listed.values()), None)
         chosen.observe(draw, "value")
-        said.value = f"{len(found())} detections, {len(set(listed.values()) - {EVERY})} with this score or more"
+        said.value = f"{len(found())} detections, {len(set(listed.values()) - {EVERY_OBJECT})} with this score or more"
         draw()
 
     for menu in (image, arm, least):
-        menu.observe(list_objects, "value")
+        menu.observe(update_objects, "value")
     for menu in (chosen, ground):
         menu.observe(draw, "value")
-    list_objects()
+    update_objects()
     return VBox([HBox([VBox([image, arm, chosen]), VBox([least, ground, said])]), picture])
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _encode_png(pixels: np.ndarray) -> bytes:
     content = io.BytesIO()
     Picture.fromarray(pixels).save(content, "PNG")
     return content.getvalue()

@@ -13,13 +13,21 @@ from PIL import Image
 from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import decode_mask
-from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, WIDTH, colour, frame, label
+from byol_helpers.figures.style import (
+    ARM_COLOURS,
+    INK,
+    SOFT,
+    WIDTH,
+    create_figure,
+    get_colour,
+    get_label,
+)
 
 # Masks of single objects, in turn: bright on any ground, and none of them an arm's.
 OBJECTS = ("#FFD92F", "#33E1ED", "#FF5DA2", "#A6FF4D", "#FF9E4A", "#C58BFF")
 CROWD = "#FFFFFF"
 SIDE = 360  # small pictures are enlarged to this many pixels before masks are drawn, so that outlines are fine
-CUT = {"max_lines": 3, "placeholder": " …"}  # of captions
+_WRAPPING = {"max_lines": 3, "placeholder": " …"}  # of captions
 LINE = 0.155  # height of a line of a caption, inches
 
 
@@ -46,16 +54,16 @@ def draw_masks(
     for mask, ink in zip(masks, colours, strict=True):
         rgb = np.array([int(ink[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
         out[mask] += opacity * (rgb - out[mask])
-        rim = mask & ~_shrunk(mask, width)
+        rim = mask & ~_erode(mask, width)
         dark = (
-            _grown(mask, max(1, width // 2)) & ~mask
+            _dilate(mask, max(1, width // 2)) & ~mask
         )  # keeps the outline visible on ground of its own colour
         out[dark] *= 0.55
         out[rim] = rgb
     return out.round().astype(np.uint8)
 
 
-def scene_grid(split: Split, count: int = 12, columns: int = 6, title: str = "") -> Figure:
+def draw_scenes(split: Split, count: int = 12, columns: int = 6, title: str = "") -> Figure:
     """The first ``count`` images of a split, each annotated object in a colour of its own, crowds in white.
 
     Below each picture stands what is annotated in it.
@@ -70,42 +78,43 @@ def scene_grid(split: Split, count: int = 12, columns: int = 6, title: str = "")
             CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)]
             for i, a in enumerate(annotations)
         ]
-        pictures.append(draw_masks(*enlarged(image, masks), inks))
+        pictures.append(draw_masks(*enlarge_image(image, masks), inks))
         captions.append(
-            _counted(
+            _count_names(
                 [
                     ("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]]
                     for a in annotations
                 ]
             )
         )
-    return gallery(pictures, captions, columns, title)
+    return draw_gallery(pictures, captions, columns, title)
 
 
-def gallery(
+def draw_gallery(
     images: list[np.ndarray], captions: list[str] | None = None, columns: int = 6, title: str = ""
 ) -> Figure:
     """Pictures in a grid, uint8 [H, W, 3] or grey [H, W], each with a caption below it."""
     columns = max(1, min(columns, len(images)))
     cell = WIDTH / columns
     broken = [
-        textwrap.wrap(c, max(8, int(cell * 15.5)), **CUT) for c in captions or [""] * len(images)
+        textwrap.wrap(c, max(8, int(cell * 15.5)), **_WRAPPING)
+        for c in captions or [""] * len(images)
     ]
     rows = math.ceil(len(images) / columns)
     room = LINE * max((len(lines) for lines in broken), default=0)
-    fig = frame(rows * ((cell - 0.08) * _tallest(images) + room + 0.09) + 0.1, title)
+    fig = create_figure(rows * ((cell - 0.08) * _find_tallest(images) + room + 0.09) + 0.1, title)
     fig.get_layout_engine().set(w_pad=0.035, h_pad=0.03, wspace=0, hspace=0)
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax in axes.flat[len(images) :]:
         ax.axis("off")
     for ax, image, lines in zip(axes.flat, images, broken, strict=False):
-        show_picture(ax, image)
+        show_image(ax, image)
         ax.set_anchor("S")
         ax.set_xlabel("\n".join(lines), size=8, color=SOFT, labelpad=3)
     return fig
 
 
-def detections_grid(
+def draw_detections(
     split: Split,
     results: dict[str, list[dict]],
     image_ids: list[int],
@@ -133,14 +142,17 @@ def detections_grid(
         image = read_image(split.path(records[image_id]))
         truth = [a for a in split.annotations.get(image_id, []) if not a.get("iscrowd")]
         found = {
-            arm: _confident(every, image_id, score_threshold) for arm, every in results.items()
+            arm: _select_confident(every, image_id, score_threshold)
+            for arm, every in results.items()
         }
         found = {"ground-truth": truth} | found
-        rows.append([_drawn(image, entries, colour(arm)) for arm, entries in found.items()])
+        rows.append(
+            [_draw_entries(image, entries, get_colour(arm)) for arm, entries in found.items()]
+        )
         heads = (notes or {}).get(image_id, {})
         captions.append(
             [
-                f"{heads.get(arm, '')} {_listed(entries, names)}".lstrip()
+                f"{heads.get(arm, '')} {_list_entries(entries, names)}".lstrip()
                 for arm, entries in found.items()
             ]
         )
@@ -148,10 +160,10 @@ def detections_grid(
     if beside:
         rows, captions, blocks = [sum(rows, [])], [sum(captions, [])], len(rows)
     said = f"Masks with a score of at least {score_threshold:g}; below, the classes given, with scores if few."
-    return _table(rows, names * blocks, captions, title, f"{subtitle} {said}".lstrip(), blocks)
+    return _draw_table(rows, names * blocks, captions, title, f"{subtitle} {said}".lstrip(), blocks)
 
 
-def cutout_columns(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
+def draw_cutouts(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
     """Cut-outs side by side (figures 4.11 to 4.14): one picture in each row, one treatment in each column.
 
     Args:
@@ -167,10 +179,10 @@ def cutout_columns(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
         second = pictures[half:] + [blank] * (2 * half - len(rows))
         pictures = [left + right for left, right in zip(pictures[:half], second, strict=True)]
         names = names * 2
-    return _table(pictures, names, None, title, "", blocks=len(names) // len(rows[0]))
+    return _draw_table(pictures, names, None, title, "", blocks=len(names) // len(rows[0]))
 
 
-def _table(
+def _draw_table(
     rows: list[list[np.ndarray]],
     names: list[str],
     captions: list[list[str]] | None,
@@ -184,20 +196,21 @@ def _table(
     if not captions:
         cell = min(cell, 1.9)
     broken = (
-        [[textwrap.wrap(c, max(8, int(cell * 16)), **CUT) for c in row] for row in captions]
+        [[textwrap.wrap(c, max(8, int(cell * 16)), **_WRAPPING) for c in row] for row in captions]
         if captions
         else []
     )
     rooms = [LINE * max(map(len, row)) + 0.04 for row in broken] or [0.0] * len(rows)
     heights = [
-        (cell - 0.06) * _tallest(row) + room + 0.06 for row, room in zip(rows, rooms, strict=True)
+        (cell - 0.06) * _find_tallest(row) + room + 0.06
+        for row, room in zip(rows, rooms, strict=True)
     ]
     heads = [
-        "\n".join(textwrap.wrap(label(name), max(6, int(cell * 11.5)), break_on_hyphens=False))
+        "\n".join(textwrap.wrap(get_label(name), max(6, int(cell * 11.5)), break_on_hyphens=False))
         for name in names
     ]
     body, head = sum(heights), 0.2 + LINE * max(text.count("\n") + 1 for text in heads)
-    fig = frame(body + head, title, subtitle)
+    fig = create_figure(body + head, title, subtitle)
     fig.set_layout_engine("none")
     width, whole = fig.get_size_inches()
     top = body + 0.02
@@ -207,44 +220,44 @@ def _table(
             side = cell - 0.06
             tall = heights[row] - rooms[row] - 0.06
             ax = fig.add_axes((left / width, (top - tall) / whole, side / width, tall / whole))
-            show_picture(ax, image)
+            show_image(ax, image)
             ax.set_anchor("N")
             if row == 0:
-                _column_head(ax, heads[column], names[column], tall)
+                _draw_column_head(ax, heads[column], names[column], tall)
             if captions:
                 ax.set_xlabel("\n".join(broken[row][column]), size=7.5, color=SOFT, labelpad=3)
         top -= heights[row]
     return fig
 
 
-def _column_head(ax: Axes, text: str, name: str, tall: float) -> None:
+def _draw_column_head(ax: Axes, text: str, name: str, tall: float) -> None:
     """Head of a column, and a bar in its colour if it is an arm's; ``tall``: height of the axes in inches."""
     ax.set_title(text, size=9, loc="center", pad=9, color=INK, linespacing=1.05)
     if name in ARM_COLOURS:
         bar = Rectangle((0, 1 + 0.035 / tall), 1, 0.05 / tall, transform=ax.transAxes)
         ax.add_patch(bar)
-        bar.set(color=colour(name), clip_on=False, lw=0)
+        bar.set(color=get_colour(name), clip_on=False, lw=0)
 
 
-def _drawn(image: np.ndarray, entries: list[dict], ink: str) -> np.ndarray:
+def _draw_entries(image: np.ndarray, entries: list[dict], ink: str) -> np.ndarray:
     masks = [decode_mask(entry, *image.shape[:2]) for entry in entries]
-    return draw_masks(*enlarged(image, masks), ink)
+    return draw_masks(*enlarge_image(image, masks), ink)
 
 
-def _confident(results: list[dict], image_id: int, threshold: float) -> list[dict]:
+def _select_confident(results: list[dict], image_id: int, threshold: float) -> list[dict]:
     found = [r for r in results if r["image_id"] == image_id and r["score"] >= threshold]
     return sorted(found, key=lambda r: -r["score"])
 
 
-def _listed(entries: list[dict], names: dict[int, str]) -> str:
+def _list_entries(entries: list[dict], names: dict[int, str]) -> str:
     if not entries:
         return "nothing"
     if "score" not in entries[0] or len(entries) > 6:
-        return _counted([names[e["category_id"]] for e in entries])
+        return _count_names([names[e["category_id"]] for e in entries])
     return ", ".join(f"{names[e['category_id']]}\u00a0{e['score']:.2f}" for e in entries)
 
 
-def _counted(names: list[str]) -> str:
+def _count_names(names: list[str]) -> str:
     return (
         ", ".join(
             name if n == 1 else f"{n}\u00a0×\u00a0{name}" for name, n in Counter(names).items()
@@ -253,7 +266,7 @@ def _counted(names: list[str]) -> str:
     )
 
 
-def show_picture(ax: Axes, image: np.ndarray) -> None:
+def show_image(ax: Axes, image: np.ndarray) -> None:
     """A picture, uint8 [H, W, 3] or grey [H, W], without ticks, grid and frame."""
     ax.imshow(
         image,
@@ -266,12 +279,14 @@ def show_picture(ax: Axes, image: np.ndarray) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _tallest(images: list[np.ndarray]) -> float:
+def _find_tallest(images: list[np.ndarray]) -> float:
     """Largest height over width, between a third and three."""
     return min(3.0, max((image.shape[0] / image.shape[1] for image in images), default=1.0))
 
 
-def enlarged(image: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+def enlarge_image(
+    image: np.ndarray, masks: list[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """A small picture and its masks, smoothly enlarged; a large one is returned as it is."""
     factor = SIDE / max(image.shape[:2])
     if factor <= 1:
@@ -284,7 +299,7 @@ def enlarged(image: np.ndarray, masks: list[np.ndarray]) -> tuple[np.ndarray, li
     return scaled(image), [scaled(mask.astype(np.uint8) * 255) > 127 for mask in masks]
 
 
-def _grown(mask: np.ndarray, by: int) -> np.ndarray:
+def _dilate(mask: np.ndarray, by: int) -> np.ndarray:
     """Dilation with a diamond: every pixel within ``by`` steps of the mask."""
     for _ in range(by):
         wide = np.pad(mask, 1)
@@ -294,6 +309,6 @@ def _grown(mask: np.ndarray, by: int) -> np.ndarray:
     return mask
 
 
-def _shrunk(mask: np.ndarray, by: int) -> np.ndarray:
+def _erode(mask: np.ndarray, by: int) -> np.ndarray:
     """Erosion with a diamond; what lies outside the picture counts as mask."""
-    return ~_grown(~mask, by)
+    return ~_dilate(~mask, by)

@@ -40,7 +40,7 @@ ARM_LINES = {
     "keep-everything": {"linestyle": "-", "marker": "X"},
 }
 BASELINE = "#A9ADB3"  # methods that have no weights, and so no colour of their own
-NAMES = ARM_LABELS | BASELINE_LABELS | {"ground-truth": "ground truth"}
+ARM_NAMES = ARM_LABELS | BASELINE_LABELS | {"ground-truth": "ground truth"}
 OTHERS = (
     "#CC79A7",
     "#444444",
@@ -88,25 +88,25 @@ def use_style() -> None:
     mpl.rcParams.update(STYLE)
 
 
-def colour(name: str) -> str:
+def get_colour(name: str) -> str:
     """Colour of an arm, by its id or its label; of ``ground-truth`` and ``keep-everything``; else a grey."""
-    ids = {label: arm for arm, label in NAMES.items()}
+    ids = {label: arm for arm, label in ARM_NAMES.items()}
     known = ids.get(name, name)
     return ARM_COLOURS.get(known, BASELINE if known in BASELINE_LABELS else "#444444")
 
 
-def line(name: str) -> dict:
+def get_line(name: str) -> dict:
     """Line style and marker of an arm, by its id or its label."""
-    ids = {label: arm for arm, label in NAMES.items()}
+    ids = {label: arm for arm, label in ARM_NAMES.items()}
     return ARM_LINES.get(ids.get(name, name), {"linestyle": "-", "marker": "P"})
 
 
-def label(name: str) -> str:
+def get_label(name: str) -> str:
     """What a reader calls an arm: ``supervised (stand-in)``."""
-    return NAMES.get(name, name)
+    return ARM_NAMES.get(name, name)
 
 
-def frame(
+def create_figure(
     height: float, title: str, subtitle: str = "", keys: list | None = None, width: float = WIDTH
 ) -> Figure:
     """An empty figure whose axes are laid out below a head: title, subtitle, legend, all from the left edge.
@@ -157,22 +157,27 @@ def frame(
     return fig
 
 
-def line_keys(names: list[str]) -> list[Line2D]:
+def make_line_keys(names: list[str]) -> list[Line2D]:
     """Legend handles of arms that are drawn as lines."""
     return [
         Line2D(
-            [], [], color=colour(name), lw=2, linestyle=line(name)["linestyle"], label=label(name)
+            [],
+            [],
+            color=get_colour(name),
+            lw=2,
+            linestyle=get_line(name)["linestyle"],
+            label=get_label(name),
         )
         for name in names
     ]
 
 
-def bar_keys(names: list[str]) -> list[Patch]:
+def make_bar_keys(names: list[str]) -> list[Patch]:
     """Legend handles of arms that are drawn as bars."""
-    return [Patch(color=colour(name), label=label(name)) for name in names]
+    return [Patch(color=get_colour(name), label=get_label(name)) for name in names]
 
 
-def png(fig: Figure, alt: str, colours: int = 256) -> bytes:
+def encode_png(fig: Figure, alt: str, colours: int = 256) -> bytes:
     """A figure as a PNG of 150 dots per inch on opaque white, with its description inside.
 
     256 colours, a third of the bytes of all of them, keep notebooks full of photographs small; fewer save more. The
@@ -195,7 +200,7 @@ def png(fig: Figure, alt: str, colours: int = 256) -> bytes:
     return small.getvalue()
 
 
-def svg(fig: Figure, alt: str) -> bytes:
+def encode_svg(fig: Figure, alt: str) -> bytes:
     """A figure as an SVG without a date, so that the same figure is the same file."""
     content = io.BytesIO()
     fig.savefig(
@@ -227,9 +232,9 @@ def show(fig: Figure, name: str, alt: str, run: Run | None = None, colours: int 
 
     if not alt.strip():
         raise UserError(f"figure {name}: no alt text; say in a sentence what the picture shows")
-    picture = png(fig, alt, colours)
+    picture = encode_png(fig, alt, colours)
     if run is not None:
         write_bytes(run.path / "figures" / f"{name}.png", picture)
-        write_bytes(run.path / "figures" / f"{name}.svg", svg(fig, alt))
+        write_bytes(run.path / "figures" / f"{name}.svg", encode_svg(fig, alt))
     plt.close(fig)
     return Image(data=picture, format="png", alt=alt)

@@ -11,20 +11,20 @@ from matplotlib.patches import Rectangle
 from byol_helpers.coco.dataset import Split
 from byol_helpers.evaluation.average_precision import RECALLS
 from byol_helpers.evaluation.tide import ERROR_TYPES, Errors
-from byol_helpers.figures.pictures import detections_grid
+from byol_helpers.figures.pictures import draw_detections
 from byol_helpers.figures.style import (
     FAINT,
     INK,
     SOFT,
-    bar_keys,
-    colour,
-    frame,
-    label,
-    line,
-    line_keys,
+    create_figure,
+    get_colour,
+    get_label,
+    get_line,
+    make_bar_keys,
+    make_line_keys,
 )
 
-NAMES = {
+ERROR_NAMES = {
     "classification": "class wrong",
     "localisation": "badly\nplaced",
     "both": "both\nwrong",
@@ -33,26 +33,26 @@ NAMES = {
     "missed": "missed",
 }
 CLASSES = 10  # at most this many rows and columns of a confusion matrix, the rest is one
-CUT = 15  # letters of a class name
+LETTERS = 15  # letters of a class name
 
 
-def error_types(errors: dict[str, Errors]) -> Figure:
+def plot_error_types(errors: dict[str, Errors]) -> Figure:
     """AP50 that each arm would gain if one type of error were put right (left), or all errors of one side (right)."""
-    now = "; ".join(f"{label(arm)} {_points(e.ap50)}" for arm, e in errors.items())
-    fig = frame(
+    now = "; ".join(f"{get_label(arm)} {_format_points(e.ap50)}" for arm, e in errors.items())
+    fig = create_figure(
         3.1,
         "What would AP50 gain if one kind of error were put right?",
         "Error types of TIDE (Bolya et al., 2020), mask IoU 0.5; each bar puts right one kind alone, so "
         f"bars do not add up. AP50 as it is: {now}.",
-        bar_keys(list(errors)),
+        make_bar_keys(list(errors)),
     )
     left, right = fig.subplots(1, 2, width_ratios=[6, 2.2])
-    _gains(
+    _draw_gains(
         left,
         {arm: [e.gains[name] for name in ERROR_TYPES] for arm, e in errors.items()},
-        list(NAMES.values()),
+        list(ERROR_NAMES.values()),
     )
-    _gains(
+    _draw_gains(
         right,
         {arm: [e.false_positives, e.false_negatives] for arm, e in errors.items()},
         ["no false\npositive", "no object\nnot found"],
@@ -66,19 +66,19 @@ def error_types(errors: dict[str, Errors]) -> Figure:
     return fig
 
 
-def precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
+def plot_precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
     """Mean envelope of precision over recall, one panel for each IoU threshold and one line for each arm.
 
     Args:
         curves: for each IoU, {arm: [101]} as ``evaluation.precision_recall`` gives them.
     """
     arms = list(next(iter(curves.values())))
-    fig = frame(
+    fig = create_figure(
         3.3,
         "Precision and recall on the test images, by initial weights",
         "Envelope at COCO's 101 recall points, mean over the classes. The area under a line is its AP, given "
         "in the panel.",
-        line_keys(arms),
+        make_line_keys(arms),
     )
     axes = fig.subplots(1, len(curves), sharey=True, squeeze=False)
     for ax, (iou, of_arm) in zip(axes.flat, curves.items(), strict=True):
@@ -86,15 +86,15 @@ def precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
             ax.plot(
                 RECALLS,
                 values,
-                color=colour(arm),
+                color=get_colour(arm),
                 lw=2,
-                linestyle=line(arm)["linestyle"],
+                linestyle=get_line(arm)["linestyle"],
                 clip_on=False,
             )
             ax.text(
                 0.945,
                 0.97 - 0.075 * number,
-                f"{label(arm)}  {_points(values.mean())}",
+                f"{get_label(arm)}  {_format_points(values.mean())}",
                 transform=ax.transAxes,
                 ha="right",
                 va="top",
@@ -106,7 +106,7 @@ def precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
             ax.plot(
                 [0.955, 0.985],
                 [0.943 - 0.075 * number] * 2,
-                color=colour(arm),
+                color=get_colour(arm),
                 lw=4,
                 transform=ax.transAxes,
                 clip_on=False,
@@ -125,7 +125,7 @@ def precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
     return fig
 
 
-def confusion(
+def plot_confusion(
     counts: dict[str, np.ndarray], classes: tuple[str, ...], score: float, most: int = CLASSES
 ) -> Figure:
     """True against predicted classes, one heat map for each arm.
@@ -136,17 +136,17 @@ def confusion(
         score: threshold that the counts were made with.
         most: with more classes than this, those that the arms confuse most are shown, the others are added up.
     """
-    chosen = most_confused(list(counts.values()), most)
+    chosen = find_most_confused(list(counts.values()), most)
     rest = len(classes) - len(chosen)
     few = (
         f"The {len(chosen)} of {len(classes)} classes that are confused most, the others added up. "
         if rest
         else ""
     )
-    names = [_short(classes[k]) for k in chosen] + ["other classes"] * bool(rest)
+    names = [_shorten(classes[k]) for k in chosen] + ["other classes"] * bool(rest)
     columns = min(3, len(counts))
     rows, size = math.ceil(len(counts) / columns), len(names) + 1
-    fig = frame(
+    fig = create_figure(
         rows * 4.15,
         "Which classes are taken for which?",
         f"{few}Detections with a score of at least {score:g} that share an IoU of 0.5 with an object, whatever "
@@ -156,8 +156,8 @@ def confusion(
     for ax in axes.flat[len(counts) :]:
         ax.set_visible(False)
     for ax, (arm, full) in zip(axes.flat, counts.items(), strict=False):
-        _heat(ax, _merged(full, chosen), colour(arm))
-        ax.set_title(label(arm))
+        _draw_heat_map(ax, _merge_classes(full, chosen), get_colour(arm))
+        ax.set_title(get_label(arm))
         ax.set_anchor("N")
         ax.set_xticks(range(size), [*names, "missed"], rotation=90, size=8, color=INK)
         ax.set_yticks(range(size), [*names, "background"], size=8, color=INK)
@@ -167,7 +167,7 @@ def confusion(
     return fig
 
 
-def most_confused(counts: list[np.ndarray], most: int = CLASSES) -> list[int]:
+def find_most_confused(counts: list[np.ndarray], most: int = CLASSES) -> list[int]:
     """Up to ``most`` classes with the most objects in wrong classes, given and taken, over all matrices.
 
     Ties go to the class with more objects; the result is in the order of the classes.
@@ -178,7 +178,7 @@ def most_confused(counts: list[np.ndarray], most: int = CLASSES) -> list[int]:
     return sorted(np.lexsort((-objects, -wrong))[:most].tolist())
 
 
-def extreme_images(
+def draw_extreme_images(
     split: Split,
     results: dict[str, list[dict]],
     images: dict[str, int],
@@ -201,9 +201,11 @@ def extreme_images(
     rule = "F1" if len(results) == 1 else "the mean F1 of the arms"
     names = " and ".join(filter(None, (", ".join([*images][:-1]), [*images][-1]))).capitalize()
     whose = (
-        f" of the arm {label(next(iter(results)))}" if len(results) == 1 else ", by initial weights"
+        f" of the arm {get_label(next(iter(results)))}"
+        if len(results) == 1
+        else ", by initial weights"
     )
-    return detections_grid(
+    return draw_detections(
         split,
         results,
         list(images.values()),
@@ -215,15 +217,15 @@ def extreme_images(
     )
 
 
-def _gains(ax: Axes, gains: dict[str, list[float]], names: list[str]) -> None:
+def _draw_gains(ax: Axes, gains: dict[str, list[float]], names: list[str]) -> None:
     """Bars of gains in AP points, grouped by name, the value above each."""
     width = 0.84 / len(gains)
     for number, (arm, values) in enumerate(gains.items()):
         x = np.arange(len(names)) + (number - (len(gains) - 1) / 2) * width
-        bars = ax.bar(x, [100 * value for value in values], 0.92 * width, color=colour(arm))
+        bars = ax.bar(x, [100 * value for value in values], 0.92 * width, color=get_colour(arm))
         ax.bar_label(
             bars,
-            [_points(value) for value in values],
+            [_format_points(value) for value in values],
             padding=1.5,
             color=INK,
             size={1: 8.5, 2: 8, 3: 6.8, 4: 5.8}.get(len(gains), 5),
@@ -235,7 +237,7 @@ def _gains(ax: Axes, gains: dict[str, list[float]], names: list[str]) -> None:
     ax.grid(axis="x", visible=False)
 
 
-def _heat(ax: Axes, counts: np.ndarray, ink: str) -> None:
+def _draw_heat_map(ax: Axes, counts: np.ndarray, ink: str) -> None:
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shades = LinearSegmentedColormap.from_list("share", ["white", ink])
     ax.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="equal")
@@ -245,7 +247,7 @@ def _heat(ax: Axes, counts: np.ndarray, ink: str) -> None:
             ax.text(
                 x,
                 y,
-                _count(counts[y, x]),
+                _format_count(counts[y, x]),
                 ha="center",
                 va="center",
                 size=7.5 if counts.max() < 100 else 6.3,
@@ -260,7 +262,7 @@ def _heat(ax: Axes, counts: np.ndarray, ink: str) -> None:
     ax.spines[:].set(visible=True, color=FAINT)
 
 
-def _merged(full: np.ndarray, chosen: list[int]) -> np.ndarray:
+def _merge_classes(full: np.ndarray, chosen: list[int]) -> np.ndarray:
     """The matrix of the chosen classes; all others, if there are any, as one before the last."""
     size = len(full) - 1
     if len(chosen) == size:
@@ -273,11 +275,11 @@ def _merged(full: np.ndarray, chosen: list[int]) -> np.ndarray:
     return out
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= CUT else name[: CUT - 1].rstrip() + "…"
+def _shorten(name: str) -> str:
+    return name if len(name) <= LETTERS else name[: LETTERS - 1].rstrip() + "…"
 
 
-def _count(number: int) -> str:
+def _format_count(number: int) -> str:
     return (
         str(number)
         if number < 1000
@@ -287,5 +289,5 @@ def _count(number: int) -> str:
     )
 
 
-def _points(value: float) -> str:
+def _format_points(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f}"

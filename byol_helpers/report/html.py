@@ -40,7 +40,7 @@ PICTURES = {
 }
 
 
-def notebook(path: Path) -> str:
+def render_notebook(path: Path) -> str:
     """An executed notebook as one HTML page."""
     from jinja2 import DictLoader, pass_context
     from nbconvert import HTMLExporter
@@ -51,7 +51,7 @@ def notebook(path: Path) -> str:
         template_file="with-alt.html.j2",
     )
     render = pass_context(
-        lambda context, source: with_mathml(exporter.markdown2html(context, source))
+        lambda context, source: convert_tex(exporter.markdown2html(context, source))
     )
     exporter.register_filter("markdown2html", render)
     page, _ = exporter.from_filename(str(path))
@@ -60,7 +60,7 @@ def notebook(path: Path) -> str:
     )  # between notebooks of the same run
 
 
-def with_mathml(text: str) -> str:
+def convert_tex(text: str) -> str:
     """HTML with its $TeX$ as MathML, which browsers draw without a connection or a script; code is left alone."""
     from latex2mathml.converter import convert
 
@@ -75,7 +75,7 @@ def with_mathml(text: str) -> str:
     return MATH.sub(drawn, text)
 
 
-def index(run: Run, stems: list[str]) -> str:
+def render_index(run: Run, stems: list[str]) -> str:
     """``index.html``: what ran, what came out, and where to read more. Links are relative to the run folder."""
     from nbconvert.filters import markdown2html
 
@@ -86,7 +86,7 @@ def index(run: Run, stems: list[str]) -> str:
         if (run.path / f"figures/{name}.png").is_file()
     ]
     links = [
-        f'<li><a href="notebooks/{stem}.html">{html.escape(_title(run, stem))}</a></li>'
+        f'<li><a href="notebooks/{stem}.html">{html.escape(_read_title(run, stem))}</a></li>'
         for stem in stems
     ]
     return "\n".join(
@@ -94,7 +94,7 @@ def index(run: Run, stems: list[str]) -> str:
             f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Run {run.path.name}</title>',
             f"<style>{STYLE}</style>",
             "<h1>BYOL for instance segmentation</h1>",
-            f'<p class="quiet">{html.escape(_provenance(run))}</p>',
+            f'<p class="quiet">{html.escape(_describe_run(run))}</p>',
             "<h2>Average precision on the test images</h2>",
             _precision(run),
             "<h2>The notebooks of this run</h2>",
@@ -114,7 +114,7 @@ def index(run: Run, stems: list[str]) -> str:
     )
 
 
-def _title(run: Run, stem: str) -> str:
+def _read_title(run: Run, stem: str) -> str:
     cells = json.loads((run.path / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))[
         "cells"
     ]
@@ -122,7 +122,7 @@ def _title(run: Run, stem: str) -> str:
     return f"{stem[:2]} · " + re.sub(r"^\d\d\W+", "", title)
 
 
-def _provenance(run: Run) -> str:
+def _describe_run(run: Run) -> str:
     tune = run.profile.finetune
     data = f"images of {run.data.name}" if run.data else f"{run.profile.data.source} images"
     return (
@@ -172,7 +172,7 @@ def _costs(run: Run) -> str:
     )
 
 
-def readme(path: Path, text: str) -> str:
+def fill_readme(path: Path, text: str) -> str:
     """The README with the tables of the run at ``path`` between ``<!-- scorecard -->`` and ``<!-- end -->``."""
     before, mark, rest = text.partition("<!-- scorecard -->\n")
     _, end, after = rest.partition("<!-- end -->")
@@ -195,7 +195,7 @@ def readme(path: Path, text: str) -> str:
     ]
     lines += [
         f"| {arm['label']} | "
-        + " | ".join(_words(arm["mask"][name]) for name in ("AP", "AP50", "AP75"))
+        + " | ".join(_format_interval(arm["mask"][name]) for name in ("AP", "AP50", "AP75"))
         + " |"
         for arm in (compared["arms"][name] for name in ARM_LABELS if name in compared["arms"])
     ]
@@ -207,7 +207,7 @@ def readme(path: Path, text: str) -> str:
     return before + mark + "\n".join(lines) + "\n" + end + after
 
 
-def _words(entry: dict) -> str:
+def _format_interval(entry: dict) -> str:
     if entry["value"] is None:
         return "none"
     return f"{100 * entry['value']:.1f} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
@@ -215,4 +215,4 @@ def _words(entry: dict) -> str:
 
 if __name__ == "__main__":
     target = Path(sys.argv[2])
-    write_text(target, readme(Path(sys.argv[1]), target.read_text(encoding="utf-8")))
+    write_text(target, fill_readme(Path(sys.argv[1]), target.read_text(encoding="utf-8")))

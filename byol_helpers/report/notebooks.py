@@ -29,13 +29,13 @@ SHARES = {
 }
 
 
-def report(run: Run, overrides: list[str]) -> Path:
+def write_report(run: Run, overrides: list[str]) -> Path:
     """Execute the notebooks in their order for one run and return ``index.html``.
 
     Stages that are up to date are not run again, and neither are notebooks whose source, package, profile and stages
     are what they were. The executed notebooks lie in ``runs/<run>/notebooks``, as .ipynb and as .html.
     """
-    values = _values(run, overrides)
+    values = _list_parameters(run, overrides)
     if (run.path / "data" / "stage.json").is_file():
         pipeline.prepare(run)  # notices pictures that changed since
     missing = [stem for stem in SHARES if not (NOTEBOOKS / f"{stem}.ipynb").is_file()]
@@ -50,8 +50,8 @@ def report(run: Run, overrides: list[str]) -> Path:
             print(f"[{number}/{len(SHARES)}] {stem}: up to date", flush=True)
             continue
         print(f"[{number}/{len(SHARES)}] {stem}", flush=True)
-        _execute(stem, folder, values)
-        write_json(folder / f"{stem}.json", _inputs(run, stem))
+        _execute_notebook(stem, folder, values)
+        write_json(folder / f"{stem}.json", _collect_inputs(run, stem))
         done += SHARES[stem]
         spent = time.monotonic() - begin
         left = spent * (sum(SHARES[name] for name in todo) - done) / done
@@ -61,10 +61,10 @@ def report(run: Run, overrides: list[str]) -> Path:
             flush=True,
         )
     pipeline.scorecard(run)
-    return write_text(run.path / "index.html", html.index(run, list(SHARES)))
+    return write_text(run.path / "index.html", html.render_index(run, list(SHARES)))
 
 
-def _values(run: Run, overrides: list[str]) -> dict:
+def _list_parameters(run: Run, overrides: list[str]) -> dict:
     """Parameters of the notebooks that differ from what stands in them: none for a plain quick run."""
     given = {
         "PROFILE": run.profile.name,
@@ -83,7 +83,7 @@ def _values(run: Run, overrides: list[str]) -> dict:
     return {name: value for name, value in given.items() if value != written[name]}
 
 
-def publish(run_path: Path) -> None:
+def publish_notebooks(run_path: Path) -> None:
     """Bring the executed notebooks of a run back to ``notebooks``, without papermill's clock."""
     for stem in SHARES:
         notebook = json.loads(
@@ -98,7 +98,7 @@ def publish(run_path: Path) -> None:
         )
 
 
-def _inputs(run: Run, stem: str) -> dict:
+def _collect_inputs(run: Run, stem: str) -> dict:
     """What a notebook's page depends on: its source, the package, the profile, and the stages done so far."""
     package = sorted(
         path for path in (ROOT / "byol_helpers").rglob("*") if path.suffix in (".py", ".yaml")
@@ -118,12 +118,12 @@ def _is_fresh(run: Run, stem: str) -> bool:
     folder = run.path / "notebooks"
     if not all((folder / f"{stem}.{kind}").is_file() for kind in ("json", "ipynb", "html")):
         return False
-    then, now = read_json(folder / f"{stem}.json"), _inputs(run, stem)
+    then, now = read_json(folder / f"{stem}.json"), _collect_inputs(run, stem)
     same_stages = all(now["stages"].get(path) == digest for path, digest in then["stages"].items())
     return same_stages and all(then[key] == now[key] for key in ("source", "profile", "package"))
 
 
-def _execute(stem: str, folder: Path, values: dict) -> None:
+def _execute_notebook(stem: str, folder: Path, values: dict) -> None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -153,7 +153,7 @@ def _execute(stem: str, folder: Path, values: dict) -> None:
             f"the notebook as far as it came: {kept}"
         ) from None
     os.replace(part, folder / f"{stem}.ipynb")
-    write_text(folder / f"{stem}.html", html.notebook(folder / f"{stem}.ipynb"))
+    write_text(folder / f"{stem}.html", html.render_notebook(folder / f"{stem}.ipynb"))
 
 
 class _Terminal:
@@ -176,4 +176,4 @@ class _Terminal:
 if (
     __name__ == "__main__"
 ):  # python -m byol_helpers.report.notebooks runs/quick: the outputs of a plain run into notebooks/
-    publish(Path(sys.argv[1]))
+    publish_notebooks(Path(sys.argv[1]))

@@ -5,7 +5,7 @@ import pytest
 
 from byol_helpers.background.removal import choose_instances, find_category_id
 from byol_helpers.core.errors import UserError
-from filmed import result
+from tests.helpers.videos import result
 
 CATEGORIES = [
     {"id": 1, "name": "person"},

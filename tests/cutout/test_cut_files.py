@@ -11,7 +11,7 @@ from pycocotools import mask as rle
 from byol_helpers.coco.images import list_images, read_image
 from byol_helpers.core.errors import UserError
 from byol_helpers.cutout import cut_files as module
-from byol_helpers.cutout.cut_files import cutout
+from byol_helpers.cutout.cut_files import cut_out
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
@@ -50,7 +50,7 @@ def names(folder: Path) -> list[str]:
 
 def test_one_file(tmp_path):
     pixels = photo(tmp_path / "dog.jpg")
-    summary = cutout(tmp_path / "dog.jpg", predict, tmp_path / "out")
+    summary = cut_out(tmp_path / "dog.jpg", predict, tmp_path / "out")
     assert (summary.done, summary.empty, summary.skipped, summary.failed) == (1, 0, 0, [])
     assert str(summary) == "1 cut out, 0 there already, 0 failed"
     cut = np.array(Image.open(tmp_path / "out" / "dog.png"))
@@ -58,7 +58,7 @@ def test_one_file(tmp_path):
     np.testing.assert_array_equal(cut[:, :5, :3], pixels[:, :5])
     assert (cut[:, :5, 3] == 255).all() and not cut[:, 5:].any()
     # Read back, the transparent cut-out is the one on black.
-    cutout(tmp_path / "dog.jpg", predict, tmp_path / "black", background="black")
+    cut_out(tmp_path / "dog.jpg", predict, tmp_path / "black", background="black")
     assert Image.open(tmp_path / "black" / "dog.png").mode == "RGB"
     np.testing.assert_array_equal(read_image(tmp_path / "black" / "dog.png"), cut[..., :3])
 
@@ -66,16 +66,16 @@ def test_one_file(tmp_path):
 def test_rules_and_threshold_reach_the_choice(tmp_path):
     photo(tmp_path / "a.png")
     for rule, columns in {"confident": 5, "largest": 10, "all": 10}.items():
-        cutout(tmp_path / "a.png", predict, tmp_path / rule, rule=rule)
+        cut_out(tmp_path / "a.png", predict, tmp_path / rule, rule=rule)
         assert np.count_nonzero(read_image(tmp_path / rule / "a.png")[0].any(axis=1)) == columns
-    assert cutout(tmp_path / "a.png", predict, tmp_path / "sure", score_threshold=0.95).empty == 1
+    assert cut_out(tmp_path / "a.png", predict, tmp_path / "sure", score_threshold=0.95).empty == 1
 
 
 def test_the_cut_out_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.full((6, 10, 3), 99, np.uint8)).save(tmp_path / "a.jpg", exif=exif)
-    cutout(tmp_path / "a.jpg", predict, tmp_path / "out")
+    cut_out(tmp_path / "a.jpg", predict, tmp_path / "out")
     assert Image.open(tmp_path / "out" / "a.png").size == (6, 10)
 
 
@@ -86,7 +86,7 @@ def test_a_folder_is_mirrored_and_bad_files_cost_one_line(tmp_path, capsys):
     (tmp_path / "in" / "broken.png").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:90])
     (tmp_path / "in" / "text.jpg").write_text("no picture")
     (tmp_path / "in" / "notes.txt").write_text("not looked at")
-    summary = cutout(tmp_path / "in", predict, tmp_path / "out")
+    summary = cut_out(tmp_path / "in", predict, tmp_path / "out")
     assert str(summary) == "3 cut out (1 empty: no object found), 0 there already, 2 failed"
     assert names(tmp_path / "out") == ["a.png", "dark.png", "deep/er/b.png"]
     assert not np.array(Image.open(tmp_path / "out" / "dark.png")).any()
@@ -100,7 +100,7 @@ def test_a_folder_is_mirrored_and_bad_files_cost_one_line(tmp_path, capsys):
 def test_a_second_call_does_only_what_is_missing(tmp_path):
     for n in range(4):
         photo(tmp_path / "in" / f"{n}.png", n)
-    cutout(tmp_path / "in", predict, tmp_path / "out")
+    cut_out(tmp_path / "in", predict, tmp_path / "out")
     (tmp_path / "out" / "2.png").unlink()
     (tmp_path / "out" / "3.png").write_bytes(b"mine")
     asked = []
@@ -109,7 +109,7 @@ def test_a_second_call_does_only_what_is_missing(tmp_path):
         asked.append(image)
         return predict(image)
 
-    summary = cutout(tmp_path / "in", count, tmp_path / "out")
+    summary = cut_out(tmp_path / "in", count, tmp_path / "out")
     assert (summary.done, summary.skipped, len(asked)) == (1, 3, 1)
     assert (tmp_path / "out" / "3.png").read_bytes() == b"mine"
 
@@ -117,14 +117,14 @@ def test_a_second_call_does_only_what_is_missing(tmp_path):
 def test_outputs_below_the_inputs_are_not_inputs(tmp_path):
     photo(tmp_path / "a.png")
     for skipped in (0, 1):
-        assert cutout(tmp_path, predict, tmp_path / "out").skipped == skipped
+        assert cut_out(tmp_path, predict, tmp_path / "out").skipped == skipped
     assert names(tmp_path / "out") == ["a.png"]
 
 
 def test_pictures_that_would_share_a_name_keep_their_extension(tmp_path):
     for n, name in enumerate(["a.jpg", "a.png", "A.tif", "b.jpg", "a.jpg.webp"]):
         photo(tmp_path / "in" / name, n)
-    cutout(tmp_path / "in", predict, tmp_path / "out")
+    cut_out(tmp_path / "in", predict, tmp_path / "out")
     assert names(tmp_path / "out") == [
         "A.tif.png",
         "a.jpg.png",
@@ -146,7 +146,7 @@ def test_a_failing_prediction_costs_that_picture_only(tmp_path, capsys):
             return [result(np.ones((4, 4), bool), 0.9)]
         return predict(image)
 
-    summary = cutout(tmp_path / "in", fail, tmp_path / "out")
+    summary = cut_out(tmp_path / "in", fail, tmp_path / "out")
     assert summary.done == 1 and [path.name for path, _ in summary.failed] == ["b.png", "c.png"]
     assert summary.failed[0][1] == "CUDA out of memory. Tried to allocate"
     assert "a mask of 4 x 4" in summary.failed[1][1]
@@ -167,7 +167,7 @@ def test_a_full_disk_stops_at_once_and_leaves_what_is_done(tmp_path, monkeypatch
     with pytest.raises(
         UserError, match=r"01\.png: the disk is full \(1 cut out.*free some and call again"
     ):
-        cutout(
+        cut_out(
             tmp_path / "in", lambda image: asked.append(image) or predict(image), tmp_path / "out"
         )
     assert names(tmp_path / "out") == ["00.png"] and len(asked) < 15
@@ -184,7 +184,7 @@ def test_what_cannot_work_is_refused_before_anything_is_done(tmp_path):
         ("in", "in/a.png", "a file; give a folder"),
     ]:
         with pytest.raises(UserError, match=said):
-            cutout(tmp_path / inputs, predict, tmp_path / out)
+            cut_out(tmp_path / inputs, predict, tmp_path / out)
     assert names(tmp_path) == ["in/a.png"]
 
 
@@ -195,7 +195,7 @@ def test_real_images(tmp_path, folder):
     (tmp_path / "in").mkdir()
     for path in paths:
         (tmp_path / "in" / path.name).symlink_to(path)
-    summary = cutout(tmp_path / "in", predict, tmp_path / "out")
+    summary = cut_out(tmp_path / "in", predict, tmp_path / "out")
     assert summary.done + len(summary.failed) == 12 and not summary.failed
     for path in paths:
         with Image.open(tmp_path / "out" / f"{path.stem}.png") as cut, Image.open(path) as original:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from byol_helpers.coco.images import EXTENSIONS
 from byol_helpers.core.errors import UserError
-from byol_helpers.cutout.cut_files import cutout
-from filmed import film, left_half
+from byol_helpers.cutout.cut_files import cut_out
+from tests.helpers.videos import film, left_half
 
 SIZE = (12, 9)
 LATIN = os.fsdecode(
@@ -205,7 +205,7 @@ def test_every_good_file_is_done_and_every_bad_one_costs_a_line(folder, tmp_path
     whole = {*good(), "film.mp4", "inside.png", "folder.jpg.png", "link.png", LATIN}
     never = {*broken(), "cut-film.mp4", "nowhere.png", "circle.png", "pipe.png"}
     start = time.monotonic()
-    summary = cutout(folder, left_half, tmp_path / "out")
+    summary = cut_out(folder, left_half, tmp_path / "out")
     assert time.monotonic() - start < 60
     failed = {path.name for path, _ in summary.failed}
     assert never <= failed and not whole & failed
@@ -236,7 +236,7 @@ def test_every_good_file_is_done_and_every_bad_one_costs_a_line(folder, tmp_path
             assert cut.size == (original.size[::-1] if name == "exif-6.jpg" else original.size), (
                 name
             )
-    assert cutout(folder, left_half, tmp_path / "out").done == 0
+    assert cut_out(folder, left_half, tmp_path / "out").done == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -246,7 +246,7 @@ def test_what_may_not_be_read_costs_a_line(tmp_path, capsys):
         (tmp_path / "in" / name).write_bytes(packed("PNG"))
     (tmp_path / "in" / "a.png").chmod(0)
     (tmp_path / "in" / "shut").chmod(0)
-    summary = cutout(tmp_path / "in", left_half, tmp_path / "out")
+    summary = cut_out(tmp_path / "in", left_half, tmp_path / "out")
     (tmp_path / "in" / "shut").chmod(0o700)
     assert summary.done == 1 and [path.name for path, _ in summary.failed] == ["shut", "a.png"]
 
@@ -258,5 +258,5 @@ def test_a_cut_out_never_takes_the_place_of_a_picture(tmp_path):
     (tmp_path / "in" / "a.jpg").symlink_to(tmp_path / "out" / "a.png")
     for overwrite in (False, True):
         with pytest.raises(UserError, match="would take the place of"):
-            cutout(tmp_path / "in", left_half, tmp_path / "out", overwrite=overwrite)
+            cut_out(tmp_path / "in", left_half, tmp_path / "out", overwrite=overwrite)
     assert (tmp_path / "out" / "a.png").read_bytes() == packed("PNG")

@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from byol_helpers.cli import main, parser
+from byol_helpers.cli import main, make_parser
 from byol_helpers.coco.images import read_image
 from byol_helpers.core.config import load_profile
 from byol_helpers.cutout import options as cutout_options
 from byol_helpers.cutout.cut_files import Summary
 from byol_helpers.segmentation.engine import categories_of, predictor, save_model
 from byol_helpers.segmentation.torchvision_engine import build
-from filmed import film, picture, watched
+from tests.helpers.videos import film, picture, watched
 
 CATEGORIES = [{"id": 3, "name": "cup"}, {"id": 8, "name": "bowl"}]
 
@@ -49,8 +49,8 @@ def call(weights):
             "0",
             *options,
         ]
-        return cutout_options.run(
-            parser().parse_args(arguments), categories_of(weights), lambda: predict
+        return cutout_options.run_cutout(
+            make_parser().parse_args(arguments), categories_of(weights), lambda: predict
         )
 
     return call

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from byol_helpers.cutout.ordered_threads import AHEAD, in_step
+from byol_helpers.cutout.ordered_threads import AHEAD, map_in_threads
 
 
 def test_results_come_in_order_whatever_takes_long():
@@ -19,7 +19,7 @@ def test_results_come_in_order_whatever_takes_long():
 
     found = [
         (item, result())
-        for item, result in in_step(range(20), read, lambda value: value + 1, write)
+        for item, result in map_in_threads(range(20), read, lambda value: value + 1, write)
     ]
     assert found == [(n, (n, 10 * n + 1)) for n in range(20)]
 
@@ -46,7 +46,7 @@ def test_no_more_than_so_many_are_in_memory():
         time.sleep(0.006)  # slower than the work: it has to wait
         change(worked=-1)
 
-    for _, result in in_step(range(60), read, work, write):
+    for _, result in map_in_threads(range(60), read, work, write):
         result()
     assert counts == {"read": 0, "worked": 0}
     assert most["read"] <= AHEAD + 1 and most["worked"] <= AHEAD + 2
@@ -63,7 +63,7 @@ def test_a_failure_is_that_of_its_item(where):
         return do
 
     outcomes = []
-    for item, result in in_step(range(6), step("read"), step("work"), step("write")):
+    for item, result in map_in_threads(range(6), step("read"), step("work"), step("write")):
         try:
             outcomes.append(result())
         except ValueError as error:
@@ -73,7 +73,7 @@ def test_a_failure_is_that_of_its_item(where):
 
 def test_what_has_not_begun_is_dropped_when_the_loop_ends():
     begun = []
-    steps = in_step(range(1000), begun.append, lambda value: value, lambda item, value: item)
+    steps = map_in_threads(range(1000), begun.append, lambda value: value, lambda item, value: item)
     next(steps)
     steps.close()
     assert len(begun) <= 2 * AHEAD + 2 and not [

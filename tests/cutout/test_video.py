@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.cutout.cut_files import cutout
+from byol_helpers.cutout.cut_files import cut_out
 from byol_helpers.cutout.cutter import Cutter
 from byol_helpers.cutout.video import cut_video
-from filmed import NTSC, film, heard, left_half, picture, watched
+from tests.helpers.videos import NTSC, film, heard, left_half, picture, watched
 
 
 def cut(path: Path, background: object = "transparent") -> Path:
     """The cut-out of a video beside it."""
     out = path.parent / "out"
-    summary = cutout(path, left_half, out, background=background, overwrite=True)
+    summary = cut_out(path, left_half, out, background=background, overwrite=True)
     assert (summary.done, summary.failed) == (1, [])
     return (
         out
@@ -130,7 +130,7 @@ def test_what_is_left_out_and_what_is_empty_is_said(tmp_path, capsys):
         f"{source}: no object scores 0.5 or more in 3 of 12 frames; these are empty",
     ]
     assert heard(cut(source, "black")) == heard(source)
-    assert cutout(film(tmp_path / "dark.mp4", dark=12), left_half, tmp_path / "out").empty == 1
+    assert cut_out(film(tmp_path / "dark.mp4", dark=12), left_half, tmp_path / "out").empty == 1
 
 
 def test_a_choice_holds_in_every_frame(tmp_path):
@@ -145,7 +145,7 @@ def test_videos_in_folders_are_done_once(tmp_path):
     film(tmp_path / "in" / "deep" / "a.mp4")
     film(tmp_path / "in" / "deep" / "a.webm", codec="libvpx-vp9")
     Image.fromarray(picture(0, 20, 20)).save(tmp_path / "in" / "a.png")
-    assert str(cutout(tmp_path / "in", left_half, tmp_path / "out")).startswith(
+    assert str(cut_out(tmp_path / "in", left_half, tmp_path / "out")).startswith(
         "3 cut out, 0 there"
     )
     made = sorted(
@@ -153,15 +153,15 @@ def test_videos_in_folders_are_done_once(tmp_path):
     )
     assert made == ["a.png", "deep/a.mp4.mov", "deep/a.webm.mov"]
     before = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made}
-    assert cutout(tmp_path / "in", left_half, tmp_path / "out").skipped == 3
+    assert cut_out(tmp_path / "in", left_half, tmp_path / "out").skipped == 3
     assert before == {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in made}
-    assert cutout(tmp_path / "in", left_half, tmp_path / "out", overwrite=True).done == 3
+    assert cut_out(tmp_path / "in", left_half, tmp_path / "out", overwrite=True).done == 3
 
 
 def test_a_cut_off_video_is_done_and_said(tmp_path, capsys):
     whole = film(tmp_path / "whole.avi", frames=60, codec="mjpeg", pixels="yuvj420p").read_bytes()
     (tmp_path / "half.avi").write_bytes(whole[: len(whole) // 2])
-    summary = cutout(tmp_path / "half.avi", left_half, tmp_path / "out")
+    summary = cut_out(tmp_path / "half.avi", left_half, tmp_path / "out")
     said = capsys.readouterr().err
     assert (
         summary.done == 1
@@ -184,14 +184,13 @@ def test_frames_of_two_sizes_are_refused(tmp_path):
 def test_an_interrupted_video_leaves_nothing_and_is_done_again(tmp_path):
     source = film(tmp_path / "a.mp4", frames=200)
     script = (
-        "import sys, time; from pathlib import Path; from filmed import left_half\n"
-        "from byol_helpers.cutout.cut_files import cutout\n"
-        "cutout(Path(sys.argv[1]), lambda image: time.sleep(0.05) or left_half(image), Path(sys.argv[2]))"
+        "import sys, time; from pathlib import Path; from tests.helpers.videos import left_half\n"
+        "from byol_helpers.cutout.cut_files import cut_out\n"
+        "cut_out(Path(sys.argv[1]), lambda image: time.sleep(0.05) or left_half(image), Path(sys.argv[2]))"
     )
-    here = Path(__file__).parents[1]
     process = subprocess.Popen(
         [sys.executable, "-c", script, source, tmp_path / "out"],
-        env=os.environ | {"PYTHONPATH": f"{here.parent}{os.pathsep}{here}"},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
     deadline = time.monotonic() + 30
     while not list(tmp_path.glob("out/.*.part")) and time.monotonic() < deadline:
@@ -199,5 +198,5 @@ def test_an_interrupted_video_leaves_nothing_and_is_done_again(tmp_path):
     process.kill()
     process.wait()
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".a.mov.part"]
-    assert cutout(tmp_path, left_half, tmp_path / "out").done == 1
+    assert cut_out(tmp_path, left_half, tmp_path / "out").done == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.mov"]

@@ -19,7 +19,7 @@ from byol_helpers.download import disk
 from byol_helpers.download.archives import bring, unpack
 from byol_helpers.download.http import Patience
 from byol_helpers.download.manifest import Manifest
-from loopback import CUT, DROP, STALL, Server, serving, status
+from tests.helpers.http_server import CUT, DROP, STALL, Server, serving, status
 
 HASTY = Patience(retries=4, first=0.02, longest=0.1, asked=0.2, connect=2.0, read=0.4)
 MEMBERS = {f"train/{k}.bin": random.Random(k).randbytes(20_000 + k) for k in range(20)}

@@ -18,7 +18,7 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.download import coco as download_coco
 from byol_helpers.download.coco import ANNOTATIONS_URL, IMAGES_URL, annotations, fetch, wanted
 from byol_helpers.download.http import Patience
-from loopback import Server, serving
+from tests.helpers.http_server import Server, serving
 
 HASTY = Patience(retries=2, first=0.02, longest=0.1, connect=2.0, read=0.5)
 COUNTS = ["data.train=8", "data.val=3", "data.test=2", "data.unlabelled=6", "data.fraction=1"]

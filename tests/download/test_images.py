@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import random
 import re
 import signal
@@ -13,7 +12,6 @@ from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,27 +20,8 @@ from byol_helpers.download import disk
 from byol_helpers.download.http import Patience, retry_after
 from byol_helpers.download.images import Wanted, images
 from byol_helpers.download.manifest import Manifest
-from loopback import CUT, DROP, STALL, Server, serving, status
-
-HASTY = Patience(retries=8, first=0.02, longest=0.2, asked=0.2, connect=2.0, read=0.5)
-SIZE = (64, 48)
-
-
-def picture(seed: int) -> bytes:
-    """A JPEG of a few kB."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=80)
-    return file.getvalue()
-
-
-def served(count: int) -> dict[str, bytes]:
-    different = [picture(seed) for seed in range(min(count, 16))]
-    return {f"/train/{k:06}.jpg": different[k % len(different)] for k in range(count)}
-
-
-def wanted(files: dict[str, bytes], address: str) -> list[Wanted]:
-    return [Wanted(path[1:], address + path, *SIZE) for path in files]
+from tests.helpers.http_server import CUT, DROP, STALL, Server, serving, status
+from tests.helpers.served_images import HASTY, picture, served, wanted
 
 
 def lying(folder: Path) -> dict[str, bytes]:
@@ -74,19 +53,17 @@ CALL = """
 import sys
 from pathlib import Path
 from byol_helpers.download.images import images
-from test_images import HASTY, served, wanted
+from tests.helpers.served_images import HASTY, served, wanted
 images(wanted(served(int(sys.argv[3])), sys.argv[1]), Path(sys.argv[2]), 16, HASTY)
 """
 
 
 def called(address: str, folder: Path, count: int, **options) -> subprocess.Popen:
     """A download in a process of its own."""
-    here = Path(__file__).parent
-    paths = os.pathsep.join(map(str, (here.parents[1], here.parent, here)))
     return subprocess.Popen(
         [sys.executable, "-c", CALL, address, str(folder), str(count)],
         text=True,
-        env={"PYTHONPATH": paths},
+        env={"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.DEVNULL,
         **options,
     )
@@ -342,7 +319,9 @@ def test_a_server_without_head_and_ranges_does_too(tmp_path, capsys):
 
 
 def test_progress_shows_rate_and_time_left(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("byol_helpers.core.progress.Progress.__init__.__defaults__", ("steps", 0, 0.0))
+    monkeypatch.setattr(
+        "byol_helpers.core.progress.Progress.__init__.__defaults__", ("steps", 0, 0.0)
+    )
     fetched(served(3), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(

@@ -5,7 +5,6 @@ import copy
 import io
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from byol_helpers.core.errors import UserError
 from byol_helpers.evaluation.average_precision import COCO_METRICS, evaluate_detections
-from made_up import LIMITS, guesses, rle, world
-
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco-real" / "annotations"
+from tests.helpers.detections import LIMITS, from_one, guesses, rle, world
 
 
 def summary(truth: dict, results: list[dict], iou_type: str) -> np.ndarray:
@@ -33,13 +30,6 @@ def summary(truth: dict, results: list[dict], iou_type: str) -> np.ndarray:
         evaluation.accumulate()
         evaluation.summarize()
     return evaluation.stats[[0, 1, 2, 3, 4, 5, 8]]
-
-
-def from_one(truth: dict) -> dict:
-    """The same annotations with ids from 1, which pycocotools needs."""
-    return truth | {
-        "annotations": [a | {"id": i} for i, a in enumerate(truth["annotations"], start=1)]
-    }
 
 
 def perfect(truth: dict) -> list[dict]:
@@ -182,11 +172,9 @@ def test_wrong_files_are_named(tmp_path):
         evaluate_detections(truth, tmp_path / "broken.json")
 
 
-def test_real_coco_annotations_moved_a_little():
+def test_real_coco_annotations_moved_a_little(photographs):
     """Shifted copies of real annotations: crowds, polygons of several parts, images without objects."""
-    if not REAL.is_dir():
-        pytest.skip("no real COCO annotations at ../shared/data/coco-real")
-    truth = json.loads((REAL / "instances_train2017.json").read_text())
+    truth = json.loads((photographs / "annotations" / "instances_train2017.json").read_text())
     coco = COCO()
     coco.dataset = copy.deepcopy(truth)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -11,7 +11,7 @@ from byol_helpers.evaluation.average_precision import (
     evaluate_detections,
 )
 from byol_helpers.evaluation.bootstrap import _count_points_reached, replicate_metrics
-from made_up import LIMITS, guesses, world
+from tests.helpers.detections import LIMITS, guesses, world
 
 
 def of_image(entries: list[dict], image: dict) -> list[dict]:

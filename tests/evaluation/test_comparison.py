@@ -14,7 +14,7 @@ from byol_helpers.evaluation.comparison import (
     load_results,
     save_result,
 )
-from made_up import LIMITS, guesses, world
+from tests.helpers.detections import LIMITS, guesses, world
 
 TRUTH, SHAPES = world(0)
 SETTINGS = {

@@ -12,7 +12,7 @@ from byol_helpers.coco.masks import whole
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.evaluation.comparison import compare_arms, evaluate_model
 from byol_helpers.evaluation.external_results import evaluate_results_files
-from made_up import guesses, world
+from tests.helpers.detections import guesses, world
 
 TRUTH, SHAPES = world(0)
 SHORT = {"size": [64, 64], "counts": "0123"}  # run lengths that do not cover the image

@@ -12,8 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from byol_helpers.evaluation.average_precision import COCO_LIMITS, COCO_METRICS, evaluate_detections
-from made_up import LIMITS, SIDE, guesses, rle, world
-from tests.evaluation.test_average_precision import REAL, from_one
+from tests.helpers.detections import LIMITS, SIDE, from_one, guesses, rle, world
 
 
 def reference(
@@ -133,10 +132,8 @@ def test_the_matches_are_in_order_and_know_their_images():
 
 
 @pytest.mark.parametrize("iou_type", ["segm", "bbox"])
-def test_real_annotations_worn_moved_dropped_and_invented(iou_type):
-    if not REAL.is_dir():
-        pytest.skip("no real COCO annotations at ../shared/data/coco-real")
-    truth = json.loads((REAL / "instances_train2017.json").read_text())
+def test_real_annotations_worn_moved_dropped_and_invented(iou_type, photographs):
+    truth = json.loads((photographs / "annotations" / "instances_train2017.json").read_text())
     coco = COCO()
     coco.dataset = copy.deepcopy(truth)
     with contextlib.redirect_stdout(io.StringIO()):

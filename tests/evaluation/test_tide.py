@@ -23,7 +23,7 @@ from byol_helpers.evaluation.tide import (
     score_images,
     weigh_errors,
 )
-from made_up import guesses, world
+from tests.helpers.detections import guesses, world
 
 A, B = 1, 2  # two classes
 OBJECT = (0, 0, 10, 10)

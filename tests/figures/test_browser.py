@@ -4,7 +4,7 @@ import pytest
 
 from byol_helpers import pipeline
 from byol_helpers.coco.dataset import load_split
-from byol_helpers.figures.browser import annotated, browser, holding
+from byol_helpers.figures.browser import build_browser, draw_annotated, find_images_with
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +24,18 @@ def test_pictures_are_found_by_category(splits):
             for r in split.images
             if category["id"] in {a["category_id"] for a in split.annotations.get(r["id"], [])}
         ]
-        assert [record["id"] for record in holding(split, category["name"])] == by_hand
-    assert holding(split) == split.images
+        assert [record["id"] for record in find_images_with(split, category["name"])] == by_hand
+    assert find_images_with(split) == split.images
 
 
 def test_a_picture_without_annotations_is_drawn_too(splits):
     split = splits["train"]
     empty = next((r for r in split.images if not split.annotations.get(r["id"])), split.images[0])
-    assert annotated(split, empty).axes
+    assert draw_annotated(split, empty).axes
 
 
 def test_the_picture_follows_the_menus(splits):
-    widget = browser(splits)
+    widget = build_browser(splits)
     (split, category, number), picture = widget.children[0].children, widget.children[1]
     seen = [bytes(picture.value)]
     assert seen[0].startswith(b"\x89PNG") and number.max == len(splits["train"].images) - 1
@@ -44,6 +44,8 @@ def test_the_picture_follows_the_menus(splits):
     split.value = "val"
     seen.append(bytes(picture.value))
     category.value = category.options[3]
-    assert number.max == len(holding(splits["val"], category.value)) - 1 and number.value == 0
+    assert (
+        number.max == len(find_images_with(splits["val"], category.value)) - 1 and number.value == 0
+    )
     seen.append(bytes(picture.value))
     assert len(set(seen)) == 4

@@ -21,8 +21,8 @@ from byol_helpers.core.stage import Run
 from byol_helpers.evaluation.average_precision import COCO_METRICS
 from byol_helpers.evaluation.tide import ERROR_TYPES, Errors
 from byol_helpers.figures.__main__ import COURSE_FIGURES, course_figures, main
-from byol_helpers.figures.style import frame, png
-from byol_helpers.figures.tide import most_confused
+from byol_helpers.figures.style import create_figure, encode_png
+from byol_helpers.figures.tide import find_most_confused
 from byol_helpers.reproduction.thesis import load_thesis
 
 ARMS = ("byol", "supervised", "random")
@@ -154,19 +154,19 @@ def check_plot(fig):
     shown = [ax for ax in fig.axes if ax.get_visible()]
     assert shown and all(ax.get_xlabel() for ax in shown)
     assert shown[0].get_ylabel()
-    assert png(fig, "x").startswith(b"\x89PNG")
+    assert encode_png(fig, "x").startswith(b"\x89PNG")
 
 
 def test_pretraining_curves(tmp_path):
     csv = write_csv(tmp_path / "p.csv", ("step", "loss", "lr", "tau", "feature_std", "seconds"))
-    fig = figures.pretraining({"byol": csv, "byol-random": csv}, "Pretraining")
+    fig = figures.plot_pretraining({"byol": csv, "byol-random": csv}, "Pretraining")
     check_plot(fig)
     assert "BYOL from random" in words_in(fig)
     assert [ax.get_xlabel() for ax in fig.axes] == ["iteration"] * 4
 
 
 def test_losses_show_actual_and_smoothed_values_of_each_panel(csvs):
-    fig = figures.losses(csvs["random"], "random", beta=0.5)
+    fig = figures.plot_losses(csvs["random"], "random", beta=0.5)
     check_plot(fig)
     for ax in fig.axes:
         actual, smooth = (line.get_ydata() for line in ax.lines)
@@ -177,13 +177,13 @@ def test_losses_show_actual_and_smoothed_values_of_each_panel(csvs):
 
 
 def test_compared_losses_name_the_stand_in(csvs):
-    fig = figures.losses_compared(csvs)
+    fig = figures.plot_compared_losses(csvs)
     check_plot(fig)
     assert "supervised (stand-in)" in words_in(fig)
 
 
 def test_rates_say_what_they_are_not(csvs):
-    fig = figures.rates(csvs)
+    fig = figures.plot_rates(csvs)
     check_plot(fig)
     assert "not detection errors" in words_in(fig) and all(
         "%" in ax.get_ylabel() for ax in fig.axes
@@ -191,7 +191,7 @@ def test_rates_say_what_they_are_not(csvs):
 
 
 def test_average_precision_shows_values_intervals_and_the_thesis(evaluated):
-    fig = figures.average_precision(evaluated, load_thesis().tables["4.3"])
+    fig = figures.plot_average_precision(evaluated, load_thesis().tables["4.3"])
     check_plot(fig)
     text = words_in(fig)
     assert "AP points" in text and "8 test images" in text and "1 seed" in text
@@ -203,10 +203,10 @@ def test_average_precision_shows_values_intervals_and_the_thesis(evaluated):
 
 
 def test_class_ap_chooses_by_a_stated_rule(evaluated):
-    check_plot(figures.class_ap(evaluated, 4))
-    by_mean = [t.get_text() for t in figures.class_ap(evaluated, 4).axes[0].get_yticklabels()]
+    check_plot(figures.plot_class_ap(evaluated, 4))
+    by_mean = [t.get_text() for t in figures.plot_class_ap(evaluated, 4).axes[0].get_yticklabels()]
     assert by_mean == ["class 11", "class 10", "class 9", "class 8"]
-    fig = figures.class_ap(evaluated, 2, {name: 100 - k for k, name in enumerate(CLASSES)})
+    fig = figures.plot_class_ap(evaluated, 2, {name: 100 - k for k, name in enumerate(CLASSES)})
     assert [t.get_text() for t in fig.axes[0].get_yticklabels()] == [
         "class 0 (100)",
         "class 1 (99)",
@@ -216,7 +216,7 @@ def test_class_ap_chooses_by_a_stated_rule(evaluated):
 
 @pytest.mark.parametrize("seeds", [False, True])
 def test_differences_have_a_zero_line_and_a_panel_for_each_pair(evaluated, seeds):
-    fig = figures.differences(comparison(evaluated, seeds))
+    fig = figures.plot_differences(comparison(evaluated, seeds))
     check_plot(fig)
     assert len(fig.axes) == 3 and fig.axes[1].get_title(loc="left") == "BYOL − random"
     assert all(any(list(line.get_xdata()) == [0, 0] for line in ax.lines) for ax in fig.axes)
@@ -224,7 +224,7 @@ def test_differences_have_a_zero_line_and_a_panel_for_each_pair(evaluated, seeds
 
 def test_differences_of_one_arm_are_refused():
     with pytest.raises(UserError, match="two arms"):
-        figures.differences({"images": 8, "differences": []})
+        figures.plot_differences({"images": 8, "differences": []})
 
 
 def test_a_model_that_finds_nothing_is_drawn():
@@ -232,21 +232,21 @@ def test_a_model_that_finds_nothing_is_drawn():
         arm: json.loads(json.dumps(metrics(0)).replace("-0.05", "0").replace("0.05", "0"))
         for arm in ARMS
     }
-    check_plot(figures.average_precision(nothing))
-    check_plot(figures.class_ap(nothing))
-    png(figures.pipeline_diagram(nothing), "x")
+    check_plot(figures.plot_average_precision(nothing))
+    check_plot(figures.plot_class_ap(nothing))
+    encode_png(figures.draw_pipeline(nothing), "x")
 
 
 def test_statistics():
-    check_plot(figures.category_counts(statistics()))
-    fig = figures.size_shares(statistics())
+    check_plot(figures.plot_category_counts(statistics()))
+    fig = figures.plot_size_shares(statistics())
     check_plot(fig)
     assert "50 %" in words_in(fig) and "COCO" in words_in(fig)
 
 
 def test_removal_scores(evaluated):
     scored = {"images": 7, "scores": {name: entry(0.5) for name in REMOVAL_SCORES}}
-    fig = figures.removal_scores(
+    fig = figures.plot_removal_scores(
         dict.fromkeys((*BASELINE_LABELS, *ARMS), scored), "pictures with one object"
     )
     check_plot(fig)
@@ -266,10 +266,10 @@ def test_removal_scores(evaluated):
 def test_three_pictures_and_how_they_are_judged():
     image, mask = np.full((40, 40, 3), 90, np.uint8), np.eye(40, dtype=bool)
     judged = dict.fromkeys(("a", "b", "c"), {"iou": 0.5, "cosine": 0.25})
-    fig = figures.flattery(dict.fromkeys(judged, (image, mask)), judged, "Three pictures")
+    fig = figures.plot_treatments(dict.fromkeys(judged, (image, mask)), judged, "Three pictures")
     text = words_in(fig)
     assert text.index("Cosine") < text.index("Overlap") and "25 %" in text and "50 %" in text
-    assert len(fig.axes) == 6 and png(fig, "x").startswith(b"\x89PNG")
+    assert len(fig.axes) == 6 and encode_png(fig, "x").startswith(b"\x89PNG")
 
 
 def test_drawn_masks_leave_the_rest_of_the_picture_alone():
@@ -284,9 +284,9 @@ def test_drawn_masks_leave_the_rest_of_the_picture_alone():
 
 
 def test_scene_grid_and_gallery(split):
-    assert "leaf, crowd of leaf" in words_in(figures.scene_grid(split, 2, 2, "Scenes"))
-    assert "no object" in words_in(figures.scene_grid(split, 2, 2, "Scenes"))
-    fig = figures.gallery(
+    assert "leaf, crowd of leaf" in words_in(figures.draw_scenes(split, 2, 2, "Scenes"))
+    assert "no object" in words_in(figures.draw_scenes(split, 2, 2, "Scenes"))
+    fig = figures.draw_gallery(
         [np.zeros((8, 8), np.uint8)] * 3, ["a", "b", "c"], columns=2, title="Pictures"
     )
     assert len(fig.axes) == 4 and "Pictures" in words_in(fig)
@@ -302,7 +302,7 @@ def test_detections_below_the_threshold_are_not_shown(split):
         }
         for score in (0.9, 0.4)
     ]
-    text = words_in(figures.detections_grid(split, {"byol": found, "supervised": []}, [1, 2]))
+    text = words_in(figures.draw_detections(split, {"byol": found, "supervised": []}, [1, 2]))
     assert "0.90" in text and "0.40" not in text and "nothing" in text
     assert "supervised (stand-in)" in text and "ground truth" in text
 
@@ -319,7 +319,7 @@ def test_error_types_say_what_ap50_would_gain(scale):
         )
         for arm in ARMS
     }
-    fig = figures.error_types(made)
+    fig = figures.plot_error_types(made)
     check_plot(fig)
     text = words_in(fig)
     assert "supervised (stand-in)" in text and "AP points" in text and "duplicate" in text
@@ -330,37 +330,37 @@ def test_error_types_say_what_ap50_would_gain(scale):
 
 def test_precision_recall_has_a_panel_for_each_iou_and_a_line_for_each_arm():
     curves = {iou: {arm: np.linspace(1, 0, 101) for arm in ARMS} for iou in (0.5, 0.75)}
-    fig = figures.precision_recall(curves)
+    fig = figures.plot_precision_recall(curves)
     check_plot(fig)
     assert len(fig.axes) == 2 and "AP75" in words_in(fig) and "50.0" in words_in(fig)
     drawn = [line for line in fig.axes[0].lines if len(line.get_xdata()) == 101]
     assert [line.get_color() for line in drawn] == [figures.ARM_COLOURS[arm] for arm in ARMS]
-    check_plot(figures.precision_recall({0.5: {"byol": np.zeros(101)}}))
+    check_plot(figures.plot_precision_recall({0.5: {"byol": np.zeros(101)}}))
 
 
 @pytest.mark.parametrize("classes", [3, 80])
 def test_confusion_shows_at_most_ten_classes_and_loses_nothing(classes):
     counts = np.arange((classes + 1) ** 2).reshape(classes + 1, classes + 1)
-    fig = figures.confusion(
+    fig = figures.plot_confusion(
         dict.fromkeys(ARMS, counts), tuple(f"class {k}" for k in range(classes)), 0.5
     )
     check_plot(fig)
     text = words_in(fig)
     assert ("10 of 80 classes" in text) == ("other classes" in text) == (classes == 80)
     assert "background" in text and "missed" in text and "0.5" in text
-    check_plot(figures.confusion({"byol": np.zeros((4, 4), int)}, ("a", "b", "c"), 0.5))
+    check_plot(figures.plot_confusion({"byol": np.zeros((4, 4), int)}, ("a", "b", "c"), 0.5))
 
 
 def test_the_most_confused_classes():
     counts = np.diag([9, 9, 9, 9, 0])
     counts[1, 3] = 2
-    assert most_confused([counts], 2) == [1, 3]
-    assert most_confused([counts, counts], 3) == [0, 1, 3]
+    assert find_most_confused([counts], 2) == [1, 3]
+    assert find_most_confused([counts, counts], 3) == [0, 1, 3]
 
 
 def test_extreme_images_of_one_arm_stand_beside_each_other(split):
     one = {"byol": {1: 0.5, 2: 0.0}}
-    fig = figures.extreme_images(split, {"byol": []}, {"best": 1, "median": 2}, one)
+    fig = figures.draw_extreme_images(split, {"byol": []}, {"best": 1, "median": 2}, one)
     assert len(fig.axes) == 4 and len({round(ax.get_position().y1, 6) for ax in fig.axes}) == 1
     text = words_in(fig)
     assert (
@@ -368,7 +368,7 @@ def test_extreme_images_of_one_arm_stand_beside_each_other(split):
         and "F1 0.50: nothing" in text
         and "(image 2)" in text
     )
-    fig = figures.extreme_images(
+    fig = figures.draw_extreme_images(
         split, dict.fromkeys(ARMS, []), {"best": 1}, dict.fromkeys(ARMS, one["byol"])
     )
     assert len(fig.axes) == 4 and "mean F1 of the arms" in words_in(fig)
@@ -377,34 +377,36 @@ def test_extreme_images_of_one_arm_stand_beside_each_other(split):
 @pytest.mark.parametrize("count, axes", [(2, 6), (5, 18)])
 def test_cutouts_fold_into_two_blocks(count, axes):
     row = {name: np.zeros((9, 9, 3), np.uint8) for name in ("original", "byol", "ground-truth")}
-    assert len(figures.cutout_columns([row] * count, "Cut-outs").axes) == axes
+    assert len(figures.draw_cutouts([row] * count, "Cut-outs").axes) == axes
 
 
 def test_diagrams(evaluated):
-    assert "AP50 ± interval" in words_in(figures.pipeline_diagram())
-    assert "AP50  20.0" in words_in(figures.pipeline_diagram(evaluated))
-    assert "stop-gradient" in words_in(figures.byol_diagram())
+    assert "AP50 ± interval" in words_in(figures.draw_pipeline())
+    assert "AP50  20.0" in words_in(figures.draw_pipeline(evaluated))
+    assert "stop-gradient" in words_in(figures.draw_byol())
 
 
 def test_show_keeps_the_files_and_the_alt_text(tmp_path):
-    image = figures.show(frame(1, "Title"), "name", "What is to be seen.", Run(tmp_path, None))
+    image = figures.show(
+        create_figure(1, "Title"), "name", "What is to be seen.", Run(tmp_path, None)
+    )
     assert image._repr_mimebundle_()[1]["image/png"]["alt"] == "What is to be seen."
     with Image.open(tmp_path / "figures/name.png") as kept:
         assert kept.width == 1380 and kept.info["Description"] == "What is to be seen."
         assert np.asarray(kept.convert("RGBA"))[..., 3].min() == 255
     first = (tmp_path / "figures/name.svg").read_bytes()
     assert b"<svg" in first and b"What is to be seen." in first
-    figures.show(frame(1, "Title"), "name", "What is to be seen.", Run(tmp_path, None))
+    figures.show(create_figure(1, "Title"), "name", "What is to be seen.", Run(tmp_path, None))
     assert (tmp_path / "figures/name.svg").read_bytes() == first
 
 
 def test_fewer_colours_make_a_smaller_png_and_keep_those_of_the_arms():
-    fig = figures.gallery(
+    fig = figures.draw_gallery(
         [np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)], title="Noise"
     )
-    assert len(png(fig, "x", 64)) < 0.9 * len(png(fig, "x"))
-    bars = figures.precision_recall({0.5: {"byol": np.zeros(101)}})
-    with Image.open(io.BytesIO(png(bars, "x", 64))) as picture:
+    assert len(encode_png(fig, "x", 64)) < 0.9 * len(encode_png(fig, "x"))
+    bars = figures.plot_precision_recall({0.5: {"byol": np.zeros(101)}})
+    with Image.open(io.BytesIO(encode_png(bars, "x", 64))) as picture:
         assert (0x00, 0x72, 0xB2) in {
             colour for _, colour in picture.convert("RGB").getcolors(4096)
         }
@@ -412,7 +414,7 @@ def test_fewer_colours_make_a_smaller_png_and_keep_those_of_the_arms():
 
 def test_show_refuses_an_empty_alt_text():
     with pytest.raises(UserError, match="alt text"):
-        figures.show(frame(1, "Title"), "name", " ")
+        figures.show(create_figure(1, "Title"), "name", " ")
 
 
 # Machado, Oliveira and Fernandes (2009), severity 1, in linear RGB.

@@ -54,7 +54,7 @@ def test_a_notebook_ran_to_its_end_and_its_pictures_have_words(run, stem):
 
 @pytest.mark.parametrize("stem", SHARES)
 def test_equations_are_drawn_without_a_connection(stem):
-    text = CODE.sub("", html.notebook(NOTEBOOKS / f"{stem}.ipynb"))
+    text = CODE.sub("", html.render_notebook(NOTEBOOKS / f"{stem}.ipynb"))
     source = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     written = any(
         "$" in "".join(cell["source"]) for cell in source if cell["cell_type"] == "markdown"
@@ -63,7 +63,7 @@ def test_equations_are_drawn_without_a_connection(stem):
 
 
 def test_an_equation_becomes_mathml_and_code_stays():
-    drawn = html.with_mathml("<p>$a &lt; b$, <code>$HOME</code> and $$\\tau$$</p>")
+    drawn = html.convert_tex("<p>$a &lt; b$, <code>$HOME</code> and $$\\tau$$</p>")
     assert drawn.count("<math") == 2 and "<mi>a</mi><mo>&#x0003C;</mo><mi>b</mi>" in drawn
     assert "<code>$HOME</code>" in drawn and 'display="block"' in drawn
 

@@ -18,7 +18,7 @@ from byol_helpers.reproduction.verdicts import (
     decide_verdict,
     write_markdown,
 )
-from made_up import LIMITS, guesses, world
+from tests.helpers.detections import LIMITS, guesses, world
 
 THESIS = load_thesis()
 TRUTH, SHAPES = world(0, images=30)

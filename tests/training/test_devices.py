@@ -17,7 +17,7 @@ from byol_helpers.segmentation.shared_settings import plan_of
 from byol_helpers.segmentation.torchvision_engine import build
 from byol_helpers.training.loop import Plan, fit
 from byol_helpers.training.sampler import StepBatches
-from two_processes import BYOLWitness, Witness
+from tests.helpers.recording_modules import BYOLWitness, Witness
 
 SMALL = [
     "data.train=8",

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from nbval_copies import copy_notebook, with_profile
-from notebook_lint import text
+from tests.helpers.notebook_copies import copy_notebook, with_profile
+from tests.helpers.notebook_rules import text
 
 
 def test_only_the_profile_changes():

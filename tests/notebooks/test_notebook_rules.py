@@ -1,4 +1,4 @@
-"""The committed notebooks keep the rules of ``notebook_lint``, and each rule catches what it is there for."""
+"""The committed notebooks keep the rules of ``notebook_rules``, and each rule catches what it is there for."""
 
 import copy
 import json
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from notebook_lint import CELLS, MAX_BYTES, MAX_CODE_LINES, RULES, Notebook
+from tests.helpers.notebook_rules import CELLS, MAX_BYTES, MAX_CODE_LINES, RULES, Notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -1,6 +1,6 @@
 """A web server on the loopback interface that behaves as badly as a test asks: drops, cuts, stalls, refusals, lies.
 
-Also a program for the benchmark: ``python loopback.py FOLDER --latency 0.05`` serves a folder, prints its address and
+Also a program for the benchmark: ``python -m tests.helpers.http_server FOLDER --latency 0.05`` serves a folder, prints its address and
 ends with its standard input.
 """
 

@@ -4,7 +4,7 @@ A committed notebook holds the outputs of a quick run. Its cells marked ``# NBVA
 value that holds at every scale. The promise is tested by executing a copy whose only change is the profile,
 which takes minutes. Copies stand in a folder beside ``notebooks/``, so that relative paths stay true.
 
-    python tests/nbval_copies.py --profile smoke --out .nbval
+    python -m tests.helpers.notebook_copies --profile smoke --out .nbval
 """
 
 import argparse
@@ -14,9 +14,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from notebook_lint import Notebook, tags, text
+from tests.helpers.notebook_rules import Notebook, tags, text
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def with_profile(source: str, profile: str) -> str:

@@ -82,3 +82,10 @@ def guesses(
                 }
             )
     return results
+
+
+def from_one(truth: dict) -> dict:
+    """The same annotations with ids from 1, which pycocotools needs."""
+    return truth | {
+        "annotations": [a | {"id": i} for i, a in enumerate(truth["annotations"], start=1)]
+    }

@@ -1,0 +1,23 @@
+"""What the tests of several rooms share."""
+
+from pathlib import Path
+
+import pytest
+
+from byol_helpers.synthetic.scenes import write_split
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco-real"
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in COCO's layout: the photographs of ``REAL`` where they are, else generated scenes.
+
+    Its images lie in ``train2017/``, their annotations in ``annotations/instances_train2017.json``.
+    """
+    if REAL.is_dir():
+        return REAL
+    folder = tmp_path_factory.mktemp("photographs")
+    annotations = folder / "annotations" / "instances_train2017.json"
+    write_split(folder / "train2017", annotations, 0, "train", 24, 320)
+    return folder
