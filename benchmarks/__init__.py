@@ -1,24 +1,18 @@
-"""Measurements beside a named peer: ``python -m benchmarks [NAME ...] [--json FILE]``.
+"""Measurements beside a named peer: ``python -m benchmarks [NAME ...] [--images DIR] [--json
+FILE]``.
 
-Each benchmark is a function without arguments, registered here, that measures us and the peer in one run and returns
+Each benchmark is a function of the folder given with ``--images`` (or None) that measures us and
+the peer in one run and returns
 
     {"ours": x, "peer": y, "peer_name": "...", "unit": "...", "ratio": r, "settings": {...}}
 
-A ratio above 1 means that we are better.
+A ratio above 1 means that we are better. Benchmarks that read photographs take those of the folder,
+or generate some; ``settings["photographs"]`` says which. The others make their own data and ignore
+the folder.
 """
 
-from collections.abc import Callable
 
-REGISTRY: dict[str, Callable[[], dict]] = {}
-
-
-def benchmark(function: Callable[[], dict]) -> Callable[[], dict]:
-    """Register a benchmark under its function's name, ``_`` read as ``-`` and left out at the end."""
-    REGISTRY[function.__name__.rstrip("_").replace("_", "-")] = function
-    return function
-
-
-def result(
+def compare(
     ours: float, peer: float, peer_name: str, unit: str, smaller_is_better: bool, settings: dict
 ) -> dict:
     """One entry of the output; the ratio is above 1 where we are better."""

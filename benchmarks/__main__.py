@@ -1,48 +1,90 @@
 """Run the benchmarks that are named, or all."""
 
 import argparse
+import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import (  # noqa: F401  importing a module registers its benchmarks
-    REGISTRY,
-    annotations,
-    cutout,
-    download,
-    evaluation,
-    finetuning,
-    pretraining,
-    report,
-)
+from byol_helpers.core.errors import UserError
+
+# The module and the function of each. A module is imported when its benchmark runs, so that a
+# library that is missing stops that one alone.
+BENCHMARKS = {
+    "annotations": ("benchmarks.annotations", "measure_subset"),
+    "augment": ("benchmarks.pretraining", "measure_augmentations"),
+    "bootstrap": ("benchmarks.evaluation", "measure_bootstrap"),
+    "byol-step": ("benchmarks.pretraining", "measure_byol_step"),
+    "cutout": ("benchmarks.cutout", "measure_cutout"),
+    "download": ("benchmarks.download", "measure_download"),
+    "evaluate": ("benchmarks.evaluation", "measure_evaluation"),
+    "finetune-step": ("benchmarks.finetuning", "measure_finetune_step"),
+    "input": ("benchmarks.pretraining", "measure_input"),
+    "report": ("benchmarks.report", "measure_report"),
+}
 
 
-def main() -> int:
-    """Print a line for each benchmark; ``--json`` also writes what is described in ``benchmarks``."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print the result of each benchmark; ``--json`` also writes what is described in
+    ``benchmarks``.
+
+    Returns 0, 1 where a benchmark could not run (the others did), 2 for a name that does not exist.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(sorted(REGISTRY))}; default: all"
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="photographs to measure on; default: generated"
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    unknown = sorted(set(options.names) - REGISTRY.keys())
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - BENCHMARKS.keys())
     if unknown:
         print(
-            f"error: no benchmark {', '.join(unknown)}; there are {', '.join(sorted(REGISTRY))}",
+            f"error: no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}",
             file=sys.stderr,
         )
         return 2
+    names = options.names or list(BENCHMARKS)
     results = {}
-    for name in options.names or sorted(REGISTRY):
-        results[name] = found = REGISTRY[name]()
-        print(
-            f"{name}: ours {found['ours']} {found['unit']}, {found['peer_name']} {found['peer']} {found['unit']}, "
-            f"ratio {found['ratio']}\n{json.dumps(found['settings'], indent=1)}",
-            flush=True,
-        )
+    for name in names:
+        try:
+            results[name] = run_benchmark(name, options.images)
+        except (ModuleNotFoundError, OSError, RuntimeError, UserError) as error:
+            print(f"{name}: left out: {first_line(error)}", file=sys.stderr, flush=True)
+        except subprocess.CalledProcessError as error:
+            print(f"{name}: left out: {last_line(error)}", file=sys.stderr, flush=True)
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
-    return 0
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 0 if len(results) == len(names) else 1
 
 
-sys.exit(main())
+def run_benchmark(name: str, images: Path | None) -> dict:
+    """Run one benchmark, print what it found and return it."""
+    module, function = BENCHMARKS[name]
+    found = getattr(importlib.import_module(module), function)(images)
+    unit = found["unit"]
+    print(
+        f"{name}: ours {found['ours']} {unit}, {found['peer_name']} {found['peer']} {unit}, "
+        f"ratio {found['ratio']}\n{json.dumps(found['settings'], indent=1)}",
+        flush=True,
+    )
+    return found
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that follow."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def last_line(error: subprocess.CalledProcessError) -> str:
+    """The last thing that a process said before it failed, which is what it failed of."""
+    lines = (error.stderr or "").splitlines()
+    return lines[-1] if lines else f"a process of its own failed with status {error.returncode}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

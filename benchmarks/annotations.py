@@ -1,4 +1,6 @@
-"""A file of train2017's shape: a subset of it, and the start of the fine-tuning's loader, beside pycocotools."""
+"""A file of train2017's shape: a subset of it, and the start of the fine-tuning's loader, beside
+pycocotools.
+"""
 
 import json
 import subprocess
@@ -8,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import benchmark, result
+from benchmarks import compare
 from byol_helpers.core.environment import installed_versions
 
-IMAGES, ANNOTATIONS, CLASSES = 118_287, 860_001, 80  # COCO's instances_train2017.json, 449 MB
+# Those of COCO's instances_train2017.json, 449 MB.
+IMAGES = 118_287
+ANNOTATIONS = 860_001
+CLASSES = 80
 PART = 20_000
 
 OURS = """
@@ -29,22 +34,25 @@ from pathlib import Path
 from byol_helpers.coco.annotations import AnnotationsByImage, Labels
 from byol_helpers.coco.dataset import Split
 labels = Labels(sys.argv[1])
-split = Split("train", Path("."), labels.images, AnnotationsByImage(labels), labels.categories, Path(sys.argv[1]))
+file = Path(sys.argv[1])
+by_image = AnnotationsByImage(labels)
+split = Split("train", Path("."), labels.images, by_image, labels.categories, file)
 for record in split.images[:64]:
     split.annotations.get(record["id"], [])
 """
 MEASURED = """
-import json, re, sys, time
+import json, sys, time
 start = time.perf_counter()
 {}
-peak = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())  # Linux: of this process, without its parent
-print(json.dumps([time.perf_counter() - start, int(peak[1]) / 1000]))
+seconds = time.perf_counter() - start
+from benchmarks.memory import own_peak_memory_mb
+print(json.dumps([seconds, own_peak_memory_mb()]))
 """
 
 
-@benchmark
-def annotations() -> dict:
-    """Seconds to write the annotations of 20,000 images out of 118,287; the peer is ``COCO(file)``, which only reads.
+def measure_subset(images: Path | None) -> dict:
+    """Seconds to write the annotations of 20,000 images out of 118,287; the peer is ``COCO(file)``,
+    which only reads.
 
     Each in a process of its own, whose peak memory is read at its end; imports are counted.
     """
@@ -73,7 +81,7 @@ def annotations() -> dict:
             "imports alone, MB": nothing,
             "versions": installed_versions(),
         }
-    return result(ours, peer, "pycocotools' COCO(file) alone", "s", True, about)
+    return compare(ours, peer, "pycocotools' COCO(file) alone", "s", True, about)
 
 
 def measured(code: str, *arguments: Path) -> tuple[float, float]:
@@ -83,8 +91,10 @@ def measured(code: str, *arguments: Path) -> tuple[float, float]:
         check=True,
         capture_output=True,
         text=True,
+        cwd=Path(__file__).resolve().parents[1],
     ).stdout
-    return tuple(json.loads(output.splitlines()[-1]))
+    seconds, megabytes = json.loads(output.splitlines()[-1])
+    return seconds, megabytes
 
 
 def write_file(path: Path) -> list[int]:

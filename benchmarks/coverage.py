@@ -2,14 +2,16 @@
 
 Run it as ``python -m benchmarks.coverage [--experiments N]``.
 
-Two detectors look at the same simulated images; what they find is drawn from a model, no pixels needed:
+Two detectors look at the same simulated images; what they find is drawn from a model, no pixels
+needed. The quality of an instance is
 
-    quality of instance j in image i, detector m:  q = logistic(skill_m - image_i - instance_j + noise_mij)
+    q = logistic(skill_m - image_i - instance_j + noise_mij)    instance j, image i, detector m
 
-``image`` and ``instance`` are shared by both detectors, which is what pairing uses. q is the IoU of the best detection,
-a hit at every threshold up to it. Scores follow q with noise; false positives score lower on average. Their number in
-an image also grows with ``image``. The true difference of AP is that on a test set of ``MANY`` images. Each experiment
-draws a test set of ``IMAGES`` images and asks whether its interval holds the truth. 95 % of the intervals should.
+``image`` and ``instance`` are shared by both detectors, which is what pairing uses. q is the IoU of
+the best detection, a hit at every threshold up to it. Scores follow q with noise; false positives
+score lower on average. Their number in an image also grows with ``image``. The true difference of
+AP is that on a test set of ``MANY`` images. Each experiment draws a test set of ``IMAGES`` images
+and asks whether its interval holds the truth. 95 % of the intervals should.
 """
 
 import argparse
@@ -27,8 +29,10 @@ from byol_helpers.evaluation.average_precision import (
 from byol_helpers.evaluation.bootstrap import replicate_metrics
 from byol_helpers.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matches
 
-IMAGES, MANY = 200, 100_000
-REPLICATES, CONFIDENCE = 1000, 0.95
+IMAGES = 200
+MANY = 100_000
+REPLICATES = 1000
+CONFIDENCE = 0.95
 INSTANCES = (1.5, 1.0, 0.5)  # of each class, on average in an image
 FALSE_POSITIVES = 2.0  # of each class, on average in an image
 SKILLS = (1.5, 1.2)  # of the two detectors
@@ -52,7 +56,10 @@ def one_class(rng: np.random.Generator, image: np.ndarray, instances: float) -> 
 def one_detector(
     rng: np.random.Generator, ease: np.ndarray, of: np.ndarray, many: np.ndarray, image: np.ndarray
 ) -> Matches:
-    """Matches of one detector; its J instances lie in the images ``of`` [J], ``many`` [I] in each."""
+    """Matches of one detector.
+
+    Its J instances lie in the images ``of`` [J], ``many`` [I] in each.
+    """
     quality = 1 / (1 + np.exp(-(ease + rng.normal(0, 0.5, len(ease)))))
     wrong = np.repeat(np.arange(len(image)), rng.poisson(FALSE_POSITIVES * np.exp(0.3 * image)))
     scores = np.concatenate(
@@ -95,32 +102,35 @@ def experiment(seed: int) -> tuple[float, float, float]:
 
 def share_interval(held: int, of: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
-    z, share = 1.959964, held / of
-    centre, half = (
-        share + z**2 / (2 * of),
-        z * np.sqrt(share * (1 - share) / of + z**2 / (4 * of**2)),
-    )
+    z = 1.959964
+    share = held / of
+    centre = share + z**2 / (2 * of)
+    half = z * np.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
     return (centre - half) / (1 + z**2 / of), (centre + half) / (1 + z**2 / of)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0]
+        prog="python -m benchmarks.coverage", description="How often the interval holds the truth."
     )
     parser.add_argument("--experiments", type=int, default=200)
     experiments = parser.parse_args().experiments
     start = time.perf_counter()
-    aps = [average_precision(matches) for matches in simulated(np.random.default_rng(0), MANY)]
-    truth = aps[0] - aps[1]
+    first, second = [
+        average_precision(matches) for matches in simulated(np.random.default_rng(0), MANY)
+    ]
+    truth = first - second
     values, low, high = np.array([experiment(seed) for seed in range(experiments)]).T
     held = int(np.count_nonzero((low <= truth) & (truth <= high)))
     least, most = share_interval(held, experiments)
     print(
-        f"true AP {aps[0]:.4f} and {aps[1]:.4f}, difference {truth:.4f} ({MANY} images, {len(INSTANCES)} classes)\n"
-        f"{experiments} test sets of {IMAGES} images, {REPLICATES} replicates: the {CONFIDENCE:.0%} interval "
-        f"holds the true difference in {held}, {held / experiments:.1%} (95 % binomial interval {least:.1%} "
-        f"to {most:.1%})\n"
-        f"truth below the interval {np.mean(truth < low):.1%}, above it {np.mean(truth > high):.1%}; mean difference "
+        f"true AP {first:.4f} and {second:.4f}, difference {truth:.4f} "
+        f"({MANY} images, {len(INSTANCES)} classes)\n"
+        f"{experiments} test sets of {IMAGES} images, {REPLICATES} replicates: "
+        f"the {CONFIDENCE:.0%} interval holds the true difference in {held}, "
+        f"{held / experiments:.1%} (95 % binomial interval {least:.1%} to {most:.1%})\n"
+        f"truth below the interval {np.mean(truth < low):.1%}, "
+        f"above it {np.mean(truth > high):.1%}; mean difference "
         f"{values.mean():.4f}, its deviation {values.std(ddof=1):.4f}, mean width of the intervals "
         f"{np.mean(high - low):.4f}; {time.perf_counter() - start:.0f} s"
     )

@@ -15,20 +15,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks import benchmark, result
-from byol_helpers.download.images import CONNECTIONS, Wanted, images
+from benchmarks import compare
+from byol_helpers.download.images import CONNECTIONS, Wanted
+from byol_helpers.download.images import images as download_images
 
-IMAGES, LATENCY, SIDE = 400, 0.05, 64
+IMAGES = 400
+LATENCY = 0.05  # seconds
+SIDE = 64  # pixels
 PACKAGES = ("anyio", "httpcore", "httpx", "sniffio")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@benchmark
-def download() -> dict:
-    """Seconds until 400 JPEGs of a few kB lie on the disk, from a process that answers each request after 50 ms.
+def measure_download(images: Path | None) -> dict:
+    """Seconds until 400 JPEGs of a few kB lie on the disk, from a process that answers each request
+    after 50 ms.
 
-    The peer is a ``for`` loop over ``urllib.request.urlopen`` that writes each body to its file. Ours also decodes
-    every image, compares its size in pixels, and keeps the manifest.
+    The peer is a ``for`` loop over ``urllib.request.urlopen`` that writes each body to its file.
+    Ours also decodes every image, compares its size in pixels, and keeps the manifest.
     """
     with tempfile.TemporaryDirectory() as folder:
         source, root = Path(folder) / "source", Path(folder)
@@ -50,7 +53,8 @@ def download() -> dict:
         try:
             address = server.stdout.readline().strip()
             start = time.perf_counter()
-            images([Wanted(name, f"{address}/{name}", SIDE, SIDE) for name in names], root / "ours")
+            wanted = [Wanted(name, f"{address}/{name}", SIDE, SIDE) for name in names]
+            download_images(wanted, root / "ours")
             ours = time.perf_counter() - start
             start = time.perf_counter()
             one_by_one(address, names, root / "peer")
@@ -68,7 +72,7 @@ def download() -> dict:
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in PACKAGES if find_spec(name)},
     }
-    return result(ours, peer, "a loop over urllib", "s", True, settings)
+    return compare(ours, peer, "a loop over urllib", "s", True, settings)
 
 
 def make_images(folder: Path) -> list[str]:

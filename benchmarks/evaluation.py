@@ -1,10 +1,11 @@
-"""What the evaluation costs at the size of COCO's val2017, beside pycocotools: average precision, and its bootstrap."""
+"""What the evaluation costs at the size of COCO's val2017, beside pycocotools: average precision,
+and its bootstrap.
+"""
 
 import contextlib
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,26 +17,31 @@ from pycocotools import mask as masks
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from benchmarks import benchmark, result
+from benchmarks import compare
+from benchmarks.memory import own_peak_memory_mb
 from byol_helpers.core.environment import installed_versions
 from byol_helpers.core.intervals import draw_weights
 from byol_helpers.evaluation import average_precision
 from byol_helpers.evaluation.average_precision import COCO_METRICS
 from byol_helpers.evaluation.bootstrap import replicate_metrics
 
-IMAGES, CLASSES = 5000, 80
-WIDTH, HEIGHT = 640, 480
+IMAGES = 5000
+CLASSES = 80
+WIDTH = 640
+HEIGHT = 480
 CORNERS = 24  # of the polygon that stands for an ellipse
-INSTANCES, INVENTED = (
-    7.0,
-    10.0,
-)  # an image on average; 0.9 of the instances are found, so that about 80,000 detections
-MODELS, REPLICATES, PEER_REPLICATES = 3, 1000, 2
+INSTANCES = 7.0  # in an image on average, of which 0.9 are found
+INVENTED = 10.0  # in an image on average; about 80,000 detections together
+MODELS = 3
+REPLICATES = 1000
+PEER_REPLICATES = 2
 STATS = [0, 1, 2, 3, 4, 5, 8]  # of COCOeval.stats, our METRICS
 
 
 def ellipses(centres: np.ndarray, axes: np.ndarray) -> list[dict]:
-    """Compressed RLE, counts as text, of ellipses with centres and half axes [N, 2], cut off at the border."""
+    """Compressed RLE, counts as text, of ellipses with centres and half axes [N, 2], cut off at the
+    border.
+    """
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     corners = np.clip(centres[:, None] + axes[:, None] * circle, 0, [WIDTH, HEIGHT])
@@ -51,7 +57,10 @@ def shapes(rng: np.random.Generator, many: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def made_truth(images: int, seed: int = 0) -> tuple[dict, dict]:
-    """COCO annotations and the arrays behind them. A few classes are frequent, as in COCO; 1 % are crowds."""
+    """COCO annotations and the arrays behind them.
+
+    A few classes are frequent, as in COCO; 1 % are crowds.
+    """
     rng = np.random.default_rng(seed)
     frequency = 1 / np.arange(1, CLASSES + 1)
     image = np.repeat(np.arange(images), rng.poisson(INSTANCES, images))
@@ -81,7 +90,9 @@ def made_truth(images: int, seed: int = 0) -> tuple[dict, dict]:
 
 
 def made_detections(made: dict, images: int, seed: int) -> list[dict]:
-    """COCO results: nine of ten instances moved and stretched a little, and inventions with lower scores."""
+    """COCO results: nine of ten instances moved and stretched a little, and inventions with lower
+    scores.
+    """
     rng = np.random.default_rng([1, seed])
     seen = np.flatnonzero(rng.random(len(made["image"])) < 0.9)
     image = rng.integers(0, images, int(INVENTED * images))
@@ -109,7 +120,10 @@ def made_detections(made: dict, images: int, seed: int) -> list[dict]:
 
 
 def pycocotools(truth: COCO, found: list[dict]) -> list[float]:
-    """pycocotools' metrics, in the order of METRICS, and AP of each class; from ``loadRes`` to the summary."""
+    """pycocotools' metrics, in the order of METRICS, and AP of each class.
+
+    From ``loadRes`` to the summary.
+    """
     evaluation = COCOeval(truth, truth.loadRes(found), "segm")
     evaluation.evaluate()
     evaluation.accumulate()
@@ -119,7 +133,11 @@ def pycocotools(truth: COCO, found: list[dict]) -> list[float]:
 
 
 def difference(ours: list[float], peer: list[float]) -> float:
-    """The largest one; an error above rounding, or where a class is defined for one of both alone."""
+    """The largest one.
+
+    Raises:
+        RuntimeError: it is above rounding, or a class is defined for one of both alone.
+    """
     largest = float(np.max(np.abs(np.subtract(ours, peer))))
     if not largest <= 1e-12:
         raise RuntimeError(f"our numbers {ours} and pycocotools' {peer} differ by {largest}")
@@ -137,7 +155,7 @@ def size(truth: dict, found: list[dict]) -> dict:
 
 
 def duplicated(entries: list[dict], weights: np.ndarray) -> list[dict]:
-    """All entries of image i ``weights[i]`` times, copies of an image with ids next to each other."""
+    """All entries of image i ``weights[i]`` times, ids of copies next to each other."""
     return [
         entry | {"image_id": entry["image_id"] * 1000 + copy}
         for entry in entries
@@ -146,7 +164,7 @@ def duplicated(entries: list[dict], weights: np.ndarray) -> list[dict]:
 
 
 def by_brute_force(truth: dict, found: list[dict], weights: np.ndarray) -> list[float]:
-    """One replicate as pycocotools would do it: the drawn images written out, and evaluated again."""
+    """One replicate as pycocotools would do it: the drawn images written out and evaluated."""
     images = [{"image_id": image["id"], **image} for image in truth["images"]]
     coco = COCO()
     coco.dataset = {
@@ -160,8 +178,7 @@ def by_brute_force(truth: dict, found: list[dict], weights: np.ndarray) -> list[
     return pycocotools(coco, duplicated(found, weights))
 
 
-@benchmark
-def evaluate() -> dict:
+def measure_evaluation(images: Path | None) -> dict:
     """From two JSON files on disk to all metrics of the masks of one model."""
     truth, made = made_truth(IMAGES)
     found = made_detections(made, IMAGES, 0)
@@ -183,11 +200,10 @@ def evaluate() -> dict:
         "largest_difference": difference(numbers, theirs),
         "versions": installed_versions(),
     }
-    return result(seconds, peer, "pycocotools (COCO, loadRes, COCOeval)", "s", True, settings)
+    return compare(seconds, peer, "pycocotools (COCO, loadRes, COCOeval)", "s", True, settings)
 
 
-@benchmark
-def bootstrap() -> dict:
+def measure_bootstrap(images: Path | None) -> dict:
     """Replicates of all mask metrics of three models on the same draws, in a process of its own."""
     truth, made = made_truth(IMAGES)
     models = [made_detections(made, IMAGES, seed) for seed in range(MODELS)]
@@ -220,7 +236,7 @@ def bootstrap() -> dict:
         **measured,
         "versions": installed_versions(),
     }
-    return result(
+    return compare(
         measured["seconds"],
         peer,
         f"pycocotools on the drawn images, {PEER_REPLICATES} replicates timed "
@@ -232,7 +248,9 @@ def bootstrap() -> dict:
 
 
 def measure(folder: Path) -> dict:
-    """Seconds of the bootstrap of all models, its numbers in the peer's replicates, and this process' peak memory."""
+    """Seconds of the bootstrap of all models, its numbers in the peer's replicates, and this
+    process' peak memory.
+    """
     start = time.perf_counter()
     models = [
         average_precision.evaluate_detections(folder / "gt.json", folder / f"dt{seed}.json")
@@ -243,10 +261,7 @@ def measure(folder: Path) -> dict:
     weights = draw_weights(IMAGES, REPLICATES)
     first, *_ = [replicate_metrics(model, weights) for model in models]
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1024 if sys.platform == "linux" else 1024**2
-    )
-
+    peak = own_peak_memory_mb()
     every = json.loads((folder / "dt0.json").read_text())
     scaling = {}
     for found in (every[::2], every):
@@ -258,7 +273,7 @@ def measure(folder: Path) -> dict:
     return {
         "seconds": round(seconds, 2),
         "evaluation_seconds": round(evaluated, 2),
-        "peak_memory_mb": round(peak),
+        "peak_memory_mb": peak,
         "seconds_by_detections_of_one_model": scaling,
         "drawn": drawn.tolist(),
     }

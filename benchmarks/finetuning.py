@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import benchmark, result
+from benchmarks import compare
 from byol_helpers import pipeline
 from byol_helpers.core.environment import installed_versions
 
-STEPS, ROUNDS = 40, 4
+STEPS = 40
+ROUNDS = 4
 SETTINGS = [
     f"finetune.steps={STEPS}",
     f"finetune.checkpoint_every={STEPS}",
@@ -25,12 +26,12 @@ SETTINGS = [
 ]
 
 
-@benchmark
-def finetune_step() -> dict:
+def measure_finetune_step(images: Path | None) -> dict:
     """Seconds of a training step at quick scale, from picture files to updated weights.
 
-    The peer is a ``for`` loop over the same network, batches, optimiser, schedule and clipped gradients: no Lightning,
-    no signals, no metrics.csv, no checkpoint. Both take turns; the median over all steps of all rounds counts.
+    The peer is a ``for`` loop over the same network, batches, optimiser, schedule and clipped
+    gradients: no Lightning, no signals, no metrics.csv, no checkpoint. Both take turns; the median
+    over all steps of all rounds counts.
     """
     import torch
 
@@ -90,6 +91,6 @@ def finetune_step() -> dict:
         who: [round(float(np.median(steps)), 4) for steps in of] for who, of in rounds.items()
     }
     ours, peer = (float(np.median(rounds[who])) for who in ("ours", "peer"))
-    return result(
+    return compare(
         ours, peer, "bare PyTorch loop over the same network and batches", "s", True, about
     )

@@ -3,43 +3,52 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks import benchmark, result
+from benchmarks import compare
+from benchmarks.photographs import open_photographs, repeat_paths
 from byol_helpers.core.environment import installed_versions
 from byol_helpers.core.errors import UserError
 
-PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco-real"
-SIZE, BATCH, SIDE = 224, 16, 256
+SIZE = 224  # pixels of a view
+BATCH = 16
+SIDE = 256  # pixels of the short side of a shrunk copy
+AUGMENTED = 64  # images
+READ = 96  # images
+ROUNDS = 3
+STEPS = 4
 
 
-def photographs() -> list[Path]:
-    """JPEG files of COCO."""
-    from byol_helpers.coco.images import list_images
-
-    if not PHOTOS.is_dir():
-        raise UserError(f"{PHOTOS}: not here; this benchmark needs COCO photographs there")
-    return [path for path in list_images(PHOTOS) if path.suffix == ".jpg"]
+def seconds(work: Callable[[], object]) -> float:
+    """How long some work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
-def seconds(work: Callable[[], object], rounds: int) -> float:
-    """Of the fastest round."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-@benchmark
-def augment() -> dict:
-    """Two 224-pixel views of decoded photographs on one core, images per second; the peer is lightly's transform."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes in one thread inside the block."""
     import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def measure_augmentations(images: Path | None) -> dict:
+    """Two 224-pixel views of decoded photographs on one core, images per second.
+
+    The peer is lightly's transform.
+    """
     from lightly.transforms.byol_transform import BYOLTransform
 
     from byol_helpers.coco.images import read_image
@@ -47,49 +56,53 @@ def augment() -> dict:
     from byol_helpers.pretraining.torch_augmentations import view_of
     from byol_helpers.training.sampler import rng
 
-    torch.set_num_threads(1)
-    pixels = [read_image(path) for path in photographs()[:64]]
-    pictures, views, theirs = [Image.fromarray(p) for p in pixels], two_views(SIZE), BYOLTransform()
+    with open_photographs(images) as photographs:
+        pixels = [read_image(path) for path in repeat_paths(photographs.paths, AUGMENTED)]
+    opened = [Image.fromarray(image) for image in pixels]
+    views = two_views(SIZE)
+    transform = BYOLTransform()
 
-    def ours() -> None:
+    def render_with_torch() -> None:
         for k, image in enumerate(pixels):
             draw = rng(0, k)
             for view in views:
                 view_of(image, view, draw)
 
-    def pillow() -> None:
-        for k, image in enumerate(pictures):
+    def render_with_pillow() -> None:
+        for k, image in enumerate(opened):
             draw = rng(0, k)
             for view in views:
                 view(image, draw)
 
-    times = {name: [] for name in ("ours", "pillow", "lightly")}
-    for _ in range(3):
-        times["ours"].append(seconds(ours, 1))
-        times["lightly"].append(seconds(lambda: [theirs(picture) for picture in pictures], 1))
-        times["pillow"].append(seconds(pillow, 1))
+    def render_with_lightly() -> None:
+        for image in opened:
+            transform(image)
+
+    times = {"torch": [], "pillow": [], "lightly": []}
+    with one_thread():
+        for _ in range(ROUNDS):
+            times["torch"].append(seconds(render_with_torch))
+            times["lightly"].append(seconds(render_with_lightly))
+            times["pillow"].append(seconds(render_with_pillow))
     rates = {name: len(pixels) / min(of) for name, of in times.items()}
-    about = {
+    settings = {
+        "photographs": photographs.source,
         "images": len(pixels),
         "view_size": SIZE,
         "threads": 1,
         "our Pillow renderer": round(rates["pillow"], 1),
         "versions": installed_versions(),
     }
-    return result(
-        rates["ours"],
-        rates["lightly"],
-        "lightly's BYOLTransform",
-        "images/s and core",
-        False,
-        about,
+    peer_name = "lightly's BYOLTransform"
+    return compare(
+        rates["torch"], rates["lightly"], peer_name, "images/s and core", False, settings
     )
 
 
-@benchmark
-def input_() -> dict:
-    """From files to a normalised two-view batch on one core: shrunk copies and fast views, raw JPEG and lightly."""
-    import torch
+def measure_input(images: Path | None) -> dict:
+    """From files to a normalised two-view batch on one core: shrunk copies and fast views, raw
+    files and lightly.
+    """
     from lightly.transforms.byol_transform import BYOLTransform
     from torch.utils.data import default_collate
 
@@ -97,81 +110,84 @@ def input_() -> dict:
     from byol_helpers.pretraining.stages import ViewsDataset
     from byol_helpers.training.sampler import Item
 
-    torch.set_num_threads(1)
-    files, theirs = photographs()[:96], BYOLTransform()
-    with tempfile.TemporaryDirectory() as folder:
+    transform = BYOLTransform()
+    times = {"ours": [], "peer": []}
+    with open_photographs(images) as photographs, tempfile.TemporaryDirectory() as folder:
+        files = repeat_paths(photographs.paths, READ)
         copies = resize_images(files, Path(folder), SIDE, "shrink")
         dataset = ViewsDataset(copies, SIZE, 0, fast=True, copies=True)
-        whole, small = (sum(path.stat().st_size for path in of) for of in (files, copies))
+        bytes_of_files = sum(path.stat().st_size for path in files)
+        bytes_of_copies = sum(path.stat().st_size for path in copies)
 
-        def ours() -> None:
+        def read_ours() -> None:
             for start in range(0, len(files), BATCH):
-                default_collate([dataset[Item(k, k)] for k in range(start, start + BATCH)])
+                numbers = range(start, min(start + BATCH, len(files)))
+                default_collate([dataset[Item(k, k)] for k in numbers])
 
-        def peer() -> None:
+        def read_peer() -> None:
             for start in range(0, len(files), BATCH):
-                default_collate(
-                    [
-                        theirs(Image.open(path).convert("RGB"))
-                        for path in files[start : start + BATCH]
-                    ]
-                )
+                batch = files[start : start + BATCH]
+                default_collate([transform(Image.open(path).convert("RGB")) for path in batch])
 
-        times = {"ours": [], "peer": []}
-        for _ in range(3):
-            times["ours"].append(seconds(ours, 1))
-            times["peer"].append(seconds(peer, 1))
+        with one_thread():
+            for _ in range(ROUNDS):
+                times["ours"].append(seconds(read_ours))
+                times["peer"].append(seconds(read_peer))
     rates = {name: len(files) / min(of) for name, of in times.items()}
-    about = {
+    settings = {
+        "photographs": photographs.source,
         "images": len(files),
         "view_size": SIZE,
         "short_side": SIDE,
         "threads": 1,
-        "megabytes": whole / 1e6,
-        "megabytes of the copies": small / 1e6,
-        "bytes, copies to originals": round(small / whole, 3),
+        "megabytes": bytes_of_files / 1e6,
+        "megabytes of the copies": bytes_of_copies / 1e6,
+        "bytes, copies to originals": round(bytes_of_copies / bytes_of_files, 3),
         "versions": installed_versions(),
     }
-    name = "raw JPEG and lightly's BYOLTransform"
-    return result(rates["ours"], rates["peer"], name, "images/s and core", False, about)
+    peer_name = "raw files and lightly's BYOLTransform"
+    return compare(rates["ours"], rates["peer"], peer_name, "images/s and core", False, settings)
 
 
-@benchmark
-def byol_step() -> dict:
-    """A training step of BYOL, ResNet-50, 224 pixels, batch 16, fp32; the peer is a plain loop over lightly's modules.
+def measure_byol_step(images: Path | None) -> dict:
+    """A training step of BYOL, ResNet-50, 224 pixels, batch 16, fp32.
 
-    The heads have lightly's biases taken out of the comparison by their start at zero; both losses must agree at the
+    The peer is a plain loop over lightly's modules.
+
+    The biases of lightly's heads start at zero, as ours have none; both losses must agree at the
     first step.
     """
     import torch
 
-    ours, peer, agreed = our_step(), lightly_step(), None
+    ours = our_step()
+    peer = lightly_step()
     torch.manual_seed(0)
     batch = [torch.randn(BATCH, 3, SIZE, SIZE) for _ in range(2)]
-    agreed = ours(batch), peer(batch)
-    if abs(agreed[0] - agreed[1]) > 1e-4:
+    first_losses = ours(batch), peer(batch)
+    if abs(first_losses[0] - first_losses[1]) > 1e-4:
         raise UserError(
-            f"byol-step: the losses are {agreed[0]} and {agreed[1]}; they must be the same mathematics"
+            f"byol-step: the losses are {first_losses[0]} and {first_losses[1]}; they must be the "
+            "same mathematics"
         )
     times = {"ours": [], "peer": []}
-    for _ in range(4):
-        times["ours"].append(seconds(lambda: ours(batch), 1))
-        times["peer"].append(seconds(lambda: peer(batch), 1))
-    about = {
+    for _ in range(STEPS):
+        times["ours"].append(seconds(lambda: ours(batch)))
+        times["peer"].append(seconds(lambda: peer(batch)))
+    settings = {
         "batch": BATCH,
         "view_size": SIZE,
         "threads": torch.get_num_threads(),
-        "first losses": agreed,
+        "first losses": first_losses,
         "rounds": {name: np.round(of, 2).tolist() for name, of in times.items()},
         "versions": installed_versions(),
     }
-    return result(
+    return compare(
         statistics.median(times["ours"]),
         statistics.median(times["peer"]),
         "plain loop over lightly's modules",
         "s",
         True,
-        about,
+        settings,
     )
 
 
@@ -207,14 +223,16 @@ def lightly_step() -> Callable[[list], float]:
 
     torch.manual_seed(0)
     same = BYOL(encoder(50), 2048, 256)  # the same start
-    projector, predictor = BYOLProjectionHead(2048, 2048, 256), BYOLPredictionHead(256, 2048, 256)
+    projector = BYOLProjectionHead(2048, 2048, 256)
+    predictor = BYOLPredictionHead(256, 2048, 256)
     with torch.no_grad():
         for theirs, ours in ((projector, same.projector), (predictor, same.predictor)):
             theirs.layers[0].weight.copy_(ours[0].weight)
             theirs.layers[3].weight.copy_(ours[3].weight)
             theirs.layers[3].bias.zero_()
     online = torch.nn.ModuleList([same.encoder, projector, predictor]).train()
-    backbone, head = copy.deepcopy(same.encoder), copy.deepcopy(projector)
+    backbone = copy.deepcopy(same.encoder)
+    head = copy.deepcopy(projector)
     for module in (backbone, head):
         deactivate_requires_grad(module.train())
     criterion = NegativeCosineSimilarity()

@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import benchmark, result
+from benchmarks import compare
 from byol_helpers import pipeline
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.environment import installed_versions
@@ -15,12 +15,13 @@ from byol_helpers.core.files import read_json
 FINETUNE = "finetune/random-seed0"
 
 
-@benchmark
-def report() -> dict:
-    """Every stage of a smoke run in a process of its own; the fine-tuning of one arm beside a bare loop.
+def measure_report(images: Path | None) -> dict:
+    """Every stage of a smoke run in a process of its own; the fine-tuning of one arm beside a bare
+    loop.
 
-    The peer trains the same network on the same batches in a ``for`` loop: no Lightning, no checkpoint, no metrics.csv.
-    Both times hold the building of the network and all steps, and no import.
+    The peer trains the same network on the same batches in a ``for`` loop: no Lightning, no
+    checkpoint, no metrics.csv. Both times hold the building of the network and all steps, and no
+    import.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -56,7 +57,7 @@ def report() -> dict:
         "stages": stages,
         "versions": installed_versions(),
     }
-    return result(
+    return compare(
         ours, peer, "bare PyTorch loop over the same model and batches", "s", True, settings
     )
 
