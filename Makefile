@@ -24,13 +24,14 @@ OPTIONS = --profile "$(PROFILE)" \
 COPIES := .nbval
 
 .DELETE_ON_ERROR:
-.PHONY: help setup report test lint figures studies clean
+.PHONY: help setup report test test-fast lint figures studies clean
 
 help:
 	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
 	@echo "               PROFILE=smoke|quick|colab|thesis  DATA=folder in COCO layout  ENGINE=torchvision|detectron2"
 	@echo "               SEEDS=0,1,2  RUN=name of the run  SET=\"finetune.steps=100 evaluate.bootstrap=50\""
 	@echo "make test      unit tests, a smoke run of every notebook, and the notebooks' checked outputs"
+	@echo "make test-fast the unit tests that take no training, in less than two minutes"
 	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
 	@echo "make lint      ruff over code and notebooks, pyright over the package"
 	@echo "make figures   bring what runs/quick shows to figures/, README.md and notebooks/"
@@ -55,6 +56,12 @@ test: $(VENV)/.installed-dev
 	@$(PY) -m tests.helpers.notebook_copies --profile smoke --out $(COPIES)
 	@$(PY) -m pytest --nbval-lax --nbval-current-env $(COPIES)/*.ipynb
 
+test-fast: export TQDM_DISABLE = 1
+test-fast: STEP = [1/2]
+test-fast: $(VENV)/.installed-dev
+	@echo "[2/2] Unit tests that take no training"
+	@$(PY) -m pytest -m "not slow and not detectron2"
+
 lint: STEP = [1/2]
 lint: $(VENV)/.installed-dev
 	@echo "[2/2] Linting code and notebooks, checking types"
@@ -65,9 +72,7 @@ lint: $(VENV)/.installed-dev
 figures: STEP = [1/2]
 figures: $(VENV)/.installed
 	@echo "[2/2] Bringing figures, tables and outputs of runs/quick to figures/, README.md and notebooks/"
-	@$(PY) -m byol_helpers.figures --run runs/quick --out figures
-	@$(PY) -m byol_helpers.report.html runs/quick README.md
-	@$(PY) -m byol_helpers.report.notebooks runs/quick
+	@$(PY) -m byol_helpers publish-outputs --run runs/quick
 
 studies: STEP = [1/2]
 studies: $(VENV)/.installed

@@ -47,7 +47,8 @@ SIZE = (480, 640)
 
 def quiet(work: Callable[[], object]) -> tuple[float, float]:
     """Seconds by the clock and of the processors for some work, its output kept off the screen."""
-    start, processors = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
+    processors = time.process_time()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         work()
     return time.perf_counter() - start, time.process_time() - processors

@@ -34,7 +34,8 @@ def measure_download(images: Path | None) -> dict:
     Ours also decodes every image, compares its size in pixels, and keeps the manifest.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source, root = Path(folder) / "source", Path(folder)
+        root = Path(folder)
+        source = root / "source"
         names = make_images(source)
         server = subprocess.Popen(
             [

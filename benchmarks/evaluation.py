@@ -221,7 +221,8 @@ def measure_bootstrap(images: Path | None) -> dict:
         )
     measured = json.loads(done.stdout)
     weights = draw_weights(IMAGES, REPLICATES)
-    largest, start = 0.0, time.perf_counter()
+    largest = 0.0
+    start = time.perf_counter()
     for ours, drawn in zip(measured.pop("drawn"), weights, strict=False):
         with contextlib.redirect_stdout(io.StringIO()):
             largest = max(largest, difference(ours, by_brute_force(truth, models[0], drawn)))

@@ -27,7 +27,7 @@ SETTINGS = [
 
 
 def measure_finetune_step(images: Path | None) -> dict:
-    """Seconds of a training step at quick scale, from picture files to updated weights.
+    """Seconds of a training step at quick scale, from image files to updated weights.
 
     The peer is a ``for`` loop over the same network, batches, optimiser, schedule and clipped
     gradients: no Lightning, no signals, no metrics.csv, no checkpoint. Both take turns; the median
@@ -58,8 +58,11 @@ def measure_finetune_step(images: Path | None) -> dict:
         )
 
     def loop(module: Timed) -> list[float]:
-        network, ends, made = module.network.train(), [], module.configure_optimizers()
-        optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+        network = module.network.train()
+        made = module.configure_optimizers()
+        optimizer = made["optimizer"]
+        schedule = made["lr_scheduler"]["scheduler"]
+        ends = []
         for batch in StepBatches(len(split.images), settings.batch_size, 0, 0, STEPS):
             loss = sum(network(*collate([module.dataset[item] for item in batch])).values())
             optimizer.zero_grad()
@@ -74,7 +77,8 @@ def measure_finetune_step(images: Path | None) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         run = pipeline.open_run("quick", Path(folder) / "run", overrides=SETTINGS)
         pipeline.prepare(run)
-        settings, split = run.profile.finetune, load_split(run, "train")
+        settings = run.profile.finetune
+        split = load_split(run, "train")
         for turn in range(ROUNDS):
             for who in ("ours", "peer") if turn % 2 else ("peer", "ours"):
                 module = prepared(Path(folder) / str(turn))

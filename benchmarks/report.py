@@ -73,7 +73,8 @@ def bare_loop(path: Path) -> float:
     from byol_helpers.training.sampler import StepBatches
 
     profile = load_profile("smoke")
-    settings, split = profile.finetune, load_split(Run(path, profile), "train")
+    settings = profile.finetune
+    split = load_split(Run(path, profile), "train")
     start = time.perf_counter()
     network = build(profile.depth, len(split.categories), settings, seed=0).train()
     dataset = InstanceDataset(split, settings, seed=0)

@@ -107,6 +107,16 @@ def make_parser() -> argparse.ArgumentParser:
     cutout_options.add_options(
         commands.add_parser("cutout", help="cut objects out of pictures and videos")
     )
+    publish = commands.add_parser(
+        "publish-outputs",
+        help="for maintainers: a run's figures, tables and notebooks into this repository",
+    )
+    publish.add_argument(
+        "--run",
+        type=Path,
+        default=Path("runs/quick"),
+        help="a run whose report is finished (default: %(default)s)",
+    )
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
 
@@ -129,6 +139,8 @@ def run_command(options: argparse.Namespace) -> int:
         return _evaluate_files(options)
     if options.command == "prepare" and options.check:
         return _check_data(options.data)
+    if options.command == "publish-outputs":
+        return _publish_outputs(options.run)
     settings = collect_overrides(options)
     if options.command == "download":
         return _download(options, settings)
@@ -148,11 +160,11 @@ def run_command(options: argparse.Namespace) -> int:
 
 def _check_data(data: Path | None) -> int:
     """The command ``prepare --check``: one line on the standard error for each kind of problem, the worst first."""
-    from byol_helpers.coco.preparation import check
+    from byol_helpers.coco.preparation import check_data
 
     if data is None:
         raise UserError("prepare --check needs --data FOLDER, the folder to check")
-    errors = check(data)
+    errors = check_data(data)
     for line in errors:
         print(f"error: {line}", file=sys.stderr)
     if not errors:
@@ -199,6 +211,15 @@ def _evaluate_files(options: argparse.Namespace) -> int:
             options.ground_truth, options.detections, options.out
         )
     )
+    return 0
+
+
+def _publish_outputs(run: Path) -> int:
+    """The command ``publish-outputs``: figures, README and notebooks of this repository."""
+    from byol_helpers.report.publish import publish_outputs
+
+    for path in publish_outputs(run):
+        print(path)
     return 0
 
 

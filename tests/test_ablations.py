@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from byol_helpers import figures, pipeline
+from byol_helpers.ablations import _mirror
 from byol_helpers.cli import main
 from byol_helpers.core.files import read_json
 
@@ -35,6 +36,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_study_adds_up(done):
     rows = rows_of(done / "studies/norm-policy.csv")
     assert len(rows) == 3 * (
@@ -62,6 +64,7 @@ def test_a_study_adds_up(done):
     )
 
 
+@pytest.mark.slow
 def test_the_differences_are_those_of_the_comparison(done):
     rows = {
         row["what"]: row
@@ -75,6 +78,7 @@ def test_the_differences_are_those_of_the_comparison(done):
             assert float(row[f"AP{end}"]) == pytest.approx(100 * entry[name], abs=0.006)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsys):
     before = (done / "studies/norm-policy.csv").read_text()
     assert main(["study", "norm-policy", "--run", str(done), *OPTIONS]) == 0
@@ -84,6 +88,7 @@ def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsy
     assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["fair", "frozen"]
 
 
+@pytest.mark.slow
 def test_the_study_of_pretraining_reaches_figure_and_scorecard(done):
     assert (
         main(
@@ -116,6 +121,48 @@ def test_the_study_of_pretraining_reaches_figure_and_scorecard(done):
         claims["C10"]["verdict"] != "reproduced"
         and "segmentation is not tested" in claims["C10"]["reason"]
     )
+
+
+def test_a_variant_has_the_files_of_the_run_without_symbolic_links(done, capsys):
+    folder = done / "studies/norm-policy-frozen"
+    assert not any(path.is_symlink() for path in folder.rglob("*"))
+    for name in ("splits.json", "weights/byol.pth"):
+        assert (folder / name).read_bytes() == (done / name).read_bytes()
+    (folder / "weights/byol.pth").unlink()
+    (folder / "weights/left-over.pth").write_bytes(b"")
+    _mirror(done / "weights", folder / "weights")
+    assert (folder / "weights/byol.pth").read_bytes() == (done / "weights/byol.pth").read_bytes()
+    assert not (folder / "weights/left-over.pth").exists()
+
+
+def test_files_are_copied_where_there_are_no_links(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "below").mkdir(parents=True)
+    (source / "below/a.txt").write_text("first")
+    _mirror(source, target)
+    assert (target / "below/a.txt").read_text() == "first"
+    copied = (target / "below/a.txt").stat()
+    _mirror(source, target)
+    assert (target / "below/a.txt").stat() == copied
+    (source / "below/a.txt").write_text("another")
+    _mirror(source, target)
+    assert (target / "below/a.txt").read_text() == "another"
+
+
+def test_the_symbolic_links_of_an_old_study_are_kept(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "study").mkdir()
+    link = tmp_path / "study/data"
+    try:
+        link.symlink_to(tmp_path / "data")
+    except OSError:
+        pytest.skip("no symbolic links here")
+    _mirror(tmp_path / "data", link)
+    assert link.is_symlink()
 
 
 def test_a_study_that_does_not_exist_is_one_line(tmp_path, capsys):

@@ -67,6 +67,7 @@ def numbers(path):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_every_stage_leaves_its_files(done):
     for arm in ("byol", "supervised", "random"):
         assert (done / f"finetune/{arm}-seed0/model.pth").is_file()
@@ -87,6 +88,7 @@ def test_every_stage_leaves_its_files(done):
     assert not list(done.rglob("*.part")) and not list(done.rglob("started.json"))
 
 
+@pytest.mark.slow
 def test_nothing_is_run_twice(done, capsys):
     before = {path: path.stat().st_mtime_ns for path in done.rglob("stage.json")}
     for stage in pipeline.STAGES:
@@ -95,6 +97,7 @@ def test_nothing_is_run_twice(done, capsys):
     assert "runs afresh" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "folder"),
     [
@@ -126,6 +129,7 @@ def test_killed_and_called_again_ends_like_an_uninterrupted_run(done, tmp_path, 
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+@pytest.mark.slow
 def test_evaluation_after_a_kill_gives_the_same_detections(done, tmp_path):
     run = tmp_path / "killed"
     shutil.copytree(done, run)
@@ -137,6 +141,7 @@ def test_evaluation_after_a_kill_gives_the_same_detections(done, tmp_path):
         assert sha256(folder / name) == sha256(done / "evaluate/byol-seed0" / name)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_costs_nothing_finished(done, tmp_path, monkeypatch, capsys):
     run = tmp_path / "full"
     shutil.copytree(done, run)
@@ -194,6 +199,7 @@ def test_an_engine_that_is_not_installed_is_said_at_once(tmp_path, monkeypatch, 
     assert "detectron2, which is not installed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_arm_from_somebody_elses_checkpoint(done, tmp_path):
     """A checkpoint in MoCo's form becomes an arm beside the others, under its own name."""
     run = tmp_path / "own"
@@ -217,6 +223,7 @@ def test_an_arm_from_somebody_elses_checkpoint(done, tmp_path):
     assert read_json(run / "evaluate/comparison.json")["arms"]["file"]["label"] == "weights file"
 
 
+@pytest.mark.slow
 def test_pretraining_from_shrunk_copies_with_every_option(done, tmp_path, capsys):
     run = tmp_path / "options"
     shutil.copytree(done, run)
@@ -246,6 +253,7 @@ def test_pretraining_from_shrunk_copies_with_every_option(done, tmp_path, capsys
     assert main(call_it) == 0 and "up to date" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_with_step_rate_and_remedy(done, tmp_path, capsys):
     run = tmp_path / "nan"
     shutil.copytree(done, run)
@@ -255,6 +263,7 @@ def test_a_loss_that_is_not_a_number_stops_with_step_rate_and_remedy(done, tmp_p
     assert "the loss is" in said and "at step" in said and "lower learning rate" in said
 
 
+@pytest.mark.slow
 def test_cutout_of_a_folder_with_one_bad_file(done, tmp_path, capsys):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -286,6 +295,7 @@ def test_doctor_names_device_versions_engines_and_room(capsys):
     )
 
 
+@pytest.mark.slow
 def test_evaluating_needs_no_model_and_no_torch(done):
     code = (
         "import sys; from byol_helpers import pipeline; from pathlib import Path; "

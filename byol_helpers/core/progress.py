@@ -1,6 +1,19 @@
 """How far a long piece of work is, in plain lines."""
 
+import os
 import time
+
+# Names the file that ``announce`` adds its lines to, where another process wants to follow the work.
+EVENTS_FILE = "BYOL_HELPERS_EVENTS"
+
+
+def announce(line: str) -> None:
+    """Print how far the work is, and add the line to the file that ``EVENTS_FILE`` names, if any."""
+    print(line, flush=True)
+    events = os.environ.get(EVENTS_FILE)
+    if events:
+        with open(events, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
 
 class Progress:
@@ -16,7 +29,7 @@ class Progress:
         self.done = self.first = done
         self.start = self.last = time.monotonic()
         if done:
-            print(f"{title}: goes on from {done} of {total} {unit}", flush=True)
+            announce(f"{title}: goes on from {done} of {total} {unit}")
 
     def update(self, n: int = 1, note: str = "") -> None:
         """Count ``n`` more units; print, with the note, when the last line is old enough."""
@@ -26,12 +39,12 @@ class Progress:
             self.last = now
             left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
             said = f"{self.title}: {self.done} of {self.total} {self.unit}, {note + ', ' if note else ''}"
-            print(f"{said}{duration(left)} left", flush=True)
+            announce(f"{said}{duration(left)} left")
 
     def close(self) -> None:
         """Print the last line, with the whole time."""
         taken = duration(time.monotonic() - self.start)
-        print(f"{self.title}: {self.done} of {self.total} {self.unit} in {taken}", flush=True)
+        announce(f"{self.title}: {self.done} of {self.total} {self.unit} in {taken}")
 
 
 def duration(seconds: float) -> str:

@@ -22,6 +22,7 @@ from byol_helpers.core.config import Profile
 from byol_helpers.core.environment import device_name, installed_versions, peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
+from byol_helpers.core.progress import announce
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,16 @@ def run_stage(
         )
         lost = [str(path) for path in outputs if not Path(path).exists()]
         if done == wanted and not lost:
-            print(f"{name}: up to date", flush=True)
+            announce(f"{name}: up to date")
             return folder
         if started != wanted:
             reason = (
                 f"{lost[0]} is gone" if done == wanted else _difference(done or started, wanted)
             )
-            print(f"{name}: runs afresh, because {reason}", flush=True)
+            announce(f"{name}: runs afresh, because {reason}")
             shutil.rmtree(folder)
         elif started:
-            print(f"{name}: was interrupted, goes on", flush=True)
+            announce(f"{name}: was interrupted, goes on")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stage.json").unlink(missing_ok=True)
     write_json(folder / "started.json", wanted)

@@ -1,4 +1,4 @@
-"""One setting changed: AP of each arm under both values, differences between the arms, curves of pretraining."""
+"""One setting changed: AP of each arm and their differences under both values; pretraining."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,26 +12,27 @@ from byol_helpers.figures.style import (
     SOFT,
     create_figure,
     get_colour,
-    get_label,
     get_line,
+    make_point_keys,
 )
 
 
 def plot_setting(rows: list[dict], title: str, metric: str = "AP") -> Figure:
-    """Left, AP of each arm under both values of the setting; right, the differences between arms under both.
+    """Left, AP of each arm under both values of the setting; right, the arms' differences.
 
     Args:
-        rows: of the CSV that a study writes, as ``csv.DictReader`` reads them; numbers are AP points.
+        rows: of the CSV that a study writes, as ``csv.DictReader`` reads them, in AP points.
         title: of the figure.
         metric: AP, AP50 or AP75.
     """
     values = list(dict.fromkeys(row["value"] for row in rows if " - " not in row["value"]))
-    of = {
-        (row["value"], row["what"]): [float(row[f"{metric}{end}"]) for end in ("", "_low", "_high")]
-        for row in rows
-    }
+    of = {}
+    for row in rows:
+        columns = (metric, f"{metric}_low", f"{metric}_high")
+        of[row["value"], row["what"]] = [float(row[column]) for column in columns]
     whats = list(dict.fromkeys(row["what"] for row in rows))
-    arms, pairs = ([what for what in whats if (" - " in what) is pair] for pair in (False, True))
+    arms = [what for what in whats if " - " not in what]
+    pairs = [what for what in whats if " - " in what]
     first = rows[0]
     engine = f"{first['engine']}, " if first["engine"] else ""
     fig = create_figure(
@@ -40,18 +41,7 @@ def plot_setting(rows: list[dict], title: str, metric: str = "AP") -> Figure:
         f"Profile {first['profile']}, {engine}{first['iterations']} iterations, "
         f"{first['test_images']} test images, seeds {first['seeds']}. Whiskers: "
         f"{100 * float(first['confidence']):.0f} % intervals over the test images, drawn in pairs.",
-        [
-            Line2D(
-                [],
-                [],
-                color=get_colour(arm),
-                marker=get_line(arm)["marker"],
-                ms=5,
-                lw=1.6,
-                label=get_label(arm),
-            )
-            for arm in arms
-        ],
+        make_point_keys(arms),
     )
     left, right = fig.subplots(1, 2, width_ratios=[1, 1.35])
     _draw_arms(left, of, values, arms)
@@ -65,7 +55,7 @@ def plot_setting(rows: list[dict], title: str, metric: str = "AP") -> Figure:
 
 
 def plot_pretraining_variants(rows: list[dict], names: dict[str, str]) -> Figure:
-    """BYOL's loss and the spread of its features against the iteration, mean over seeds with their whole range.
+    """BYOL's loss and the spread of its features against the iteration: mean and range over seeds.
 
     Args:
         rows: of ``pretraining.csv``, as ``csv.DictReader`` reads them.
@@ -74,10 +64,9 @@ def plot_pretraining_variants(rows: list[dict], names: dict[str, str]) -> Figure
     inks = {"2048": ARM_COLOURS["byol"], "4096": OTHERS[0], "random": ARM_COLOURS["byol-random"]}
     dashes = {"2048": "-", "4096": (0, (5, 1.4)), "random": (0, (4, 1.2, 1, 1.2, 1, 1.2))}
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
-    keys = [
-        Line2D([], [], color=inks[key], lw=2, linestyle=dashes[key], label=name)
-        for key, name in names.items()
-    ]
+    keys = []
+    for key, name in names.items():
+        keys.append(Line2D([], [], color=inks[key], lw=2, linestyle=dashes[key], label=name))
     fig = create_figure(
         2.9,
         "BYOL's objective (figure 4.2): width of the hidden layer, and what it starts from",
@@ -91,20 +80,12 @@ def plot_pretraining_variants(rows: list[dict], names: dict[str, str]) -> Figure
     }
     for ax, (column, (heading, axis)) in zip(fig.subplots(1, 2), panels.items(), strict=True):
         for variant in names:
-            of = [
-                [
-                    (int(row["step"]), float(row[column]))
-                    for row in rows
-                    if (row["variant"], row["seed"]) == (variant, seed)
-                ]
-                for seed in seeds
-            ]
-            steps, values = np.array(of).transpose(2, 0, 1)
+            steps, values = _read_variant(rows, variant, seeds, column)
             ax.plot(
-                steps[0], values.mean(axis=0), color=inks[variant], lw=2, linestyle=dashes[variant]
+                steps, values.mean(axis=0), color=inks[variant], lw=2, linestyle=dashes[variant]
             )
             ax.fill_between(
-                steps[0],
+                steps,
                 values.min(axis=0),
                 values.max(axis=0),
                 color=inks[variant],
@@ -115,14 +96,24 @@ def plot_pretraining_variants(rows: list[dict], names: dict[str, str]) -> Figure
     return fig
 
 
+def _read_variant(
+    rows: list[dict], variant: str, seeds: list[str], column: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations [N] of a variant's pretraining, and the values of a column by seed [seeds, N]."""
+    values = []
+    steps = []
+    for seed in seeds:
+        own = [row for row in rows if (row["variant"], row["seed"]) == (variant, seed)]
+        steps = [int(row["step"]) for row in own]
+        values.append([float(row[column]) for row in own])
+    return np.array(steps), np.array(values)
+
+
 def _draw_arms(ax: Axes, of: dict, values: list[str], arms: list[str]) -> None:
     for number, arm in enumerate(arms):
         at = [k + 0.09 * (number - (len(arms) - 1) / 2) for k in range(len(values))]
         middle, low, high = zip(*(of[value, arm] for value in values), strict=True)
-        spread = [
-            [max(0, m - end) for m, end in zip(middle, low, strict=True)],
-            [max(0, end - m) for m, end in zip(middle, high, strict=True)],
-        ]
+        spread = np.maximum(0, [np.subtract(middle, low), np.subtract(high, middle)])
         ax.errorbar(
             at,
             middle,

@@ -1,9 +1,9 @@
-"""Results as bars and points with intervals: average precision, its differences, classes, counts."""
+"""Results as bars and points with intervals: AP, its differences, classes, counts."""
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,6 +20,7 @@ from byol_helpers.figures.style import (
     get_label,
     get_line,
     make_bar_keys,
+    make_point_keys,
 )
 from byol_helpers.reproduction.thesis import Table
 
@@ -41,15 +42,16 @@ _WHISKER = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5, "capthick": 1.2}
 
 
 def plot_average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> Figure:
-    """Six mask metrics of each arm in AP points, with 95 % intervals over the test images (table 4.3).
+    """Six mask metrics of each arm in AP points, with 95 % intervals over test images (table 4.3).
 
     Args:
-        metrics: for each arm, the content of an evaluation's ``metrics.json``, or an entry of ``arms`` in
-            ``comparison.json``. A null is a metric that the test images do not define.
-        thesis: table 4.3; its values become hollow diamonds, those of its arm ImageNet also at the stand-in.
+        metrics: for each arm, the content of an evaluation's ``metrics.json``, or an entry of
+            ``arms`` in ``comparison.json``. A null is a metric that the test images do not define.
+        thesis: table 4.3; its values become hollow diamonds, those of its arm ImageNet also at the
+            stand-in.
     """
     arms = list(metrics)
-    keys = make_bar_keys(arms)
+    keys: list[Artist] = [*make_bar_keys(arms)]
     if thesis:
         keys.append(
             Line2D(
@@ -68,7 +70,8 @@ def plot_average_precision(metrics: dict[str, dict], thesis: Table | None = None
         describe_provenance(metrics),
         keys,
     )
-    ax, width = fig.subplots(), 0.8 / len(arms)
+    ax = fig.subplots()
+    width = 0.8 / len(arms)
     for number, arm in enumerate(arms):
         entries = [metrics[arm]["mask"][name] for name in METRIC_LABELS]
         x = np.arange(len(METRIC_LABELS)) + (number - (len(arms) - 1) / 2) * width
@@ -90,7 +93,7 @@ def plot_average_precision(metrics: dict[str, dict], thesis: Table | None = None
         if thesis and row in thesis.rows:
             ax.plot(
                 x,
-                [thesis.value(row, name) for name in METRIC_LABELS],
+                np.array([thesis.value(row, name) for name in METRIC_LABELS], dtype=float),
                 linestyle="",
                 marker="D",
                 ms=5.5,
@@ -115,16 +118,16 @@ def plot_class_ap(
     """Mask AP of single classes, in AP points (figure 4.7).
 
     Args:
-        metrics: as in ``average_precision``.
+        metrics: as in ``plot_average_precision``.
         classes: how many to show, at most.
-        counts: test instances of each class, to choose the most frequent ones by. Without them the classes with
-            the highest mean over the arms are chosen. Both rules look at all arms alike.
+        counts: test instances of each class, to choose the most frequent ones by. Without them the
+            classes with the highest mean over the arms are chosen. Both rules look at all arms
+            alike.
     """
     arms = list(metrics)
-    mean = {
-        name: _compute_mean(metrics[arm]["per_class"][name]["value"] for arm in arms)
-        for name in metrics[arms[0]]["per_class"]
-    }
+    mean = {}
+    for name in metrics[arms[0]]["per_class"]:
+        mean[name] = _compute_mean([metrics[arm]["per_class"][name]["value"] for arm in arms])
     weight = mean if counts is None else {name: counts.get(name, 0) for name in mean}
     chosen = sorted(mean, key=lambda name: -weight[name])[:classes]
     rule = (
@@ -137,7 +140,7 @@ def plot_class_ap(
         0.5 + 0.36 * len(chosen),
         "Mask average precision of single classes, by initial weights",
         few + describe_provenance(metrics),
-        [_make_point_key(arm) for arm in arms],
+        make_point_keys(arms),
     )
     ax = fig.subplots()
     for number, arm in enumerate(arms):
@@ -162,8 +165,8 @@ def plot_differences(comparison: dict) -> Figure:
     """Paired differences between arms in AP points, with intervals and a zero line.
 
     Args:
-        comparison: content of ``comparison.json``, from ``evaluation.arms.compare``. Strong lines are intervals over
-            test images; thin ones, where there are at least three seeds, intervals over seeds.
+        comparison: content of ``comparison.json``. Strong lines are intervals over test images;
+            thin ones, where there are at least three seeds, intervals over seeds.
 
     Raises:
         UserError: fewer than two arms.
@@ -178,8 +181,9 @@ def plot_differences(comparison: dict) -> Figure:
     fig = create_figure(
         2.75 * rows,
         "Which initial weights are better? Differences in mask AP between two arms",
-        f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, if any: over "
-        "training seeds. Colour: the arm that is ahead. Hollow: the interval holds zero, undecided.",
+        f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, "
+        "if any: over training seeds. Colour: the arm that is ahead. Hollow: the interval holds "
+        "zero, undecided.",
     )
     axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for ax in axes.flat[len(pairs) :]:
@@ -194,7 +198,9 @@ def plot_differences(comparison: dict) -> Figure:
 
 
 def plot_category_counts(statistics: dict) -> Figure:
-    """Labelled instances of each category in each split (table 4.1), the most frequent in the test split first.
+    """Labelled instances of each category in each split (table 4.1).
+
+    The category that is most frequent in the test split comes first.
 
     Args:
         statistics: content of ``statistics.json``; crowds are in none of its counts.
@@ -204,14 +210,14 @@ def plot_category_counts(statistics: dict) -> Figure:
         splits["test"]["categories"], key=lambda name: (-splits["test"]["categories"][name], name)
     )
     step, size = (0.2, 8.5) if len(names) <= 30 else (0.135, 6.5)
-    said = "; ".join(
-        f"{split}: {s['instances']:,} objects in {s['images']:,} images"
-        for split, s in splits.items()
-    )
+    said = []
+    for split, counted in splits.items():
+        said.append(f"{split}: {counted['instances']:,} objects in {counted['images']:,} images")
     fig = create_figure(
         0.85 + step * len(names),
         "How many objects of each category the splits hold",
-        f"{said}. For pretraining: {statistics['pretrain']['images']:,} images without labels.",
+        f"{'; '.join(said)}. For pretraining: {statistics['pretrain']['images']:,} images without "
+        "labels.",
     )
     axes = np.atleast_1d(fig.subplots(1, len(splits), sharey=True))
     for ax, (split, counted) in zip(axes, splits.items(), strict=True):
@@ -232,7 +238,7 @@ def plot_category_counts(statistics: dict) -> Figure:
 
 
 def plot_size_shares(statistics: dict) -> Figure:
-    """Shares of small, medium and large objects in each split, beside those that COCO states for itself."""
+    """Shares of small, medium and large objects in each split, beside those that COCO states."""
     small, large = statistics["area_limits"]
     rows = {split: statistics["splits"][split]["sizes"] for split in ("train", "val", "test")} | {
         "COCO": COCO_SIZES
@@ -240,13 +246,14 @@ def plot_size_shares(statistics: dict) -> Figure:
     fig = create_figure(
         0.62 + 0.36 * len(rows),
         "How large the objects are",
-        f"Small: below {small:,.0f} square pixels; large: above {large:,.0f}. COCO's own limits are 1,024 and "
-        "9,216, for images of about 640 x 480.",
+        f"Small: below {small:,.0f} square pixels; large: above {large:,.0f}. COCO's own limits "
+        "are 1,024 and 9,216, for images of about 640 x 480.",
         [Patch(color=c, label=size) for size, c in SIZES.items()],
     )
     ax = fig.subplots()
     for number, counted in enumerate(rows.values()):
-        left, total = 0.0, max(1, sum(counted.values()))
+        left = 0.0
+        total = max(1, sum(counted.values()))
         for size, shade in SIZES.items():
             share = 100 * counted[size] / total
             ax.barh(number, share, left=left, height=0.74, color=shade, edgecolor="white")
@@ -271,7 +278,7 @@ def plot_size_shares(statistics: dict) -> Figure:
 
 
 def describe_provenance(metrics: dict[str, dict]) -> str:
-    """What a table of numbers rests on, as far as the metrics say: profile, engine, seeds, images, iterations."""
+    """What numbers rest on, as far as the metrics say: profile, engine, seeds, iterations."""
     parts = []
     for key, text in (
         ("profile", "Profile {}"),
@@ -281,16 +288,14 @@ def describe_provenance(metrics: dict[str, dict]) -> str:
     ):
         found = sorted({str(m[key]) for m in metrics.values() if key in m})
         parts += [text.format(" / ".join(found))] if found else []
-    seeds = {
-        seed
-        for m in metrics.values()
-        for seed in m.get("seeds", [m["seed"]] if "seed" in m else [])
-    }
+    seeds = set()
+    for m in metrics.values():
+        seeds |= set(m.get("seeds", [m["seed"]] if "seed" in m else []))
     parts += [f"{len(seeds)} seed{'s' * (len(seeds) != 1)}"] if seeds else []
     return "; ".join(parts) + ". Whiskers: 95 % intervals over the test images." if parts else ""
 
 
-def _draw_bars(ax: Axes, at: Iterable[float], entries: list[dict], width: float, ink: str) -> None:
+def _draw_bars(ax: Axes, at: np.ndarray, entries: list[dict], width: float, ink: str) -> None:
     values, spread = _get_percent(entries)
     ax.bar(at, values, width, color=ink, yerr=spread, error_kw=_WHISKER)
 
@@ -309,10 +314,10 @@ def _draw_points(ax: Axes, entries: list[dict], at: np.ndarray, arm: str) -> Non
 
 
 def _get_percent(entries: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Values [N] and distances to the ends of their intervals [2, N], in per cent; nan where undefined."""
-    value, low, high = (
-        100 * np.array([e[k] for e in entries], dtype=float) for k in ("value", "low", "high")
-    )
+    """Values [N] and distances to the ends of their intervals [2, N], in per cent, or nan."""
+    value = 100 * np.array([entry["value"] for entry in entries], dtype=float)
+    low = 100 * np.array([entry["low"] for entry in entries], dtype=float)
+    high = 100 * np.array([entry["high"] for entry in entries], dtype=float)
     return value, np.maximum(0, [value - low, high - value])
 
 
@@ -356,23 +361,11 @@ def _draw_stripes(ax: Axes, rows: int) -> None:
         ax.axhspan(row - 0.5, row + 0.5, color=FAINT, alpha=0.3, lw=0, zorder=0)
 
 
-def _make_point_key(arm: str) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        color=get_colour(arm),
-        marker=get_line(arm)["marker"],
-        ms=5,
-        lw=1.6,
-        label=get_label(arm),
-    )
-
-
 def _format_number(value: float | None) -> str:
     return "–" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
-def _compute_mean(values: Iterable[float | None]) -> float:
+def _compute_mean(values: list[float | None]) -> float:
     """Mean of the defined values; -1 if there are none, which sorts last."""
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else -1.0

@@ -1,7 +1,7 @@
 """Browsing annotated pictures: one of them as a figure, and menus around it for a live notebook."""
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import decode_mask
-from byol_helpers.figures.pictures import CROWD, OBJECTS, draw_gallery, draw_masks, enlarge_image
+from byol_helpers.figures.pictures import (
+    choose_inks,
+    draw_gallery,
+    draw_masks,
+    enlarge_image,
+    name_annotations,
+)
 
 if TYPE_CHECKING:
     from ipywidgets import VBox
@@ -18,54 +24,50 @@ EVERY_CATEGORY = "every category"
 
 
 def find_images_with(split: Split, category: str = EVERY_CATEGORY) -> list[dict]:
-    """Image records of a split that hold an object of a category, by its name; all records for ``EVERY``."""
+    """Image records that hold an object of a category, by its name; all for ``EVERY_CATEGORY``."""
     if category == EVERY_CATEGORY:
         return split.images
     key = next(c["id"] for c in split.categories if c["name"] == category)
-    return [
-        record
-        for record in split.images
-        if any(a["category_id"] == key for a in split.annotations.get(record["id"], []))
-    ]
+    found = []
+    for record in split.images:
+        annotations = split.annotations.get(record["id"], [])
+        if any(annotation["category_id"] == key for annotation in annotations):
+            found.append(record)
+    return found
 
 
 def draw_annotated(split: Split, record: dict, category: str = EVERY_CATEGORY) -> Figure:
-    """A picture, its masks drawn over it, and alone: objects of the category in turn colours, crowds in white."""
+    """An image, the masks of a category drawn over it, and the masks alone; crowds in white."""
     names = {c["id"]: c["name"] for c in split.categories}
     image = read_image(split.path(record))
-    shown = [
-        a
-        for a in split.annotations.get(record["id"], [])
-        if category in (EVERY_CATEGORY, names[a["category_id"]])
-    ]
-    masks = [decode_mask(a, *image.shape[:2]) for a in shown]
-    inks = [CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)] for i, a in enumerate(shown)]
+    shown = []
+    for annotation in split.annotations.get(record["id"], []):
+        if category in (EVERY_CATEGORY, names[annotation["category_id"]]):
+            shown.append(annotation)
+    masks = [decode_mask(annotation, *image.shape[:2]) for annotation in shown]
+    inks = choose_inks(shown)
     image, masks = enlarge_image(image, masks)
     alone = draw_masks(np.zeros_like(image), masks, inks, opacity=1)
-    found = ", ".join(
-        ("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]] for a in shown
-    )
-    said = [
+    captions = [
         f"image {record['id']}, {record['width']} x {record['height']}",
-        found or "nothing annotated",
+        ", ".join(name_annotations(shown, names)) or "nothing annotated",
+        "the masks alone",
     ]
     title = f"Split {split.name}: {record['file_name']}"
-    return draw_gallery(
-        [image, draw_masks(image, masks, inks), alone], [*said, "the masks alone"], 3, title
-    )
+    return draw_gallery([image, draw_masks(image, masks, inks), alone], captions, 3, title)
 
 
 def build_browser(splits: dict[str, Split]) -> "VBox":
-    """Menus for split and category and a slider over the pictures that hold it; the picture follows them."""
+    """Menus for split and category, a slider over the images that hold it, and the image."""
     import ipywidgets as widgets
 
     first = next(iter(splits))
-    split = widgets.Dropdown(options=list(splits), value=first, description="split")
-    category = widgets.Dropdown(
+    split: Any = widgets.Dropdown(options=list(splits), value=first, description="split")
+    category: Any = widgets.Dropdown(
         options=[EVERY_CATEGORY], value=EVERY_CATEGORY, description="category"
     )
-    number = widgets.IntSlider(0, 0, 0, description="picture", continuous_update=False)
-    picture = widgets.Image(format="png")
+    number: Any = widgets.IntSlider(0, 0, 0, description="picture", continuous_update=False)
+    picture: Any = widgets.Image(format="png")
     found: list[dict] = []
 
     def draw(*_) -> None:

@@ -1,7 +1,10 @@
-"""What the diagrams are drawn with: a sheet measured in inches, and boxes, arrows, words and thumbnails on it."""
+"""What the diagrams are drawn with: a sheet measured in inches, boxes, arrows, text, thumbnails."""
+
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
 
@@ -9,7 +12,7 @@ from byol_helpers.figures.style import INK, SOFT, use_style
 
 
 def create_sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure with one invisible axes over all of it, whose unit is the inch, from the lower left corner."""
+    """A figure under one invisible axes, whose unit is the inch, from the lower left corner."""
     use_style()
     fig = Figure(figsize=(width, height))
     ax = fig.add_axes((0, 0, 1, 1))
@@ -27,10 +30,11 @@ def add_text(
     ink: str = INK,
     ha: str = "center",
     va: str = "center",
-    **more,
+    linespacing: float = 1.25,
+    **more: Any,
 ) -> None:
-    """Text at a point."""
-    ax.text(x, y, text, size=size, color=ink, ha=ha, va=va, **({"linespacing": 1.25} | more))
+    """Text at a point; ``more``: properties of matplotlib's ``Text``."""
+    ax.text(x, y, text, size=size, color=ink, ha=ha, va=va, linespacing=linespacing, **more)
 
 
 def draw_box(
@@ -70,7 +74,7 @@ def draw_arrow(
     ink: str = SOFT,
     lw: float = 1.6,
     bend: float = 0.0,
-    **more,
+    **more: Any,
 ) -> None:
     """An arrow between two points; ``bend`` curves it."""
     ax.add_patch(
@@ -92,7 +96,7 @@ def draw_arrow(
 
 
 def draw_path(
-    ax: Axes, points: list[tuple[float, float]], ink: str = SOFT, lw: float = 1.6, **more
+    ax: Axes, points: list[tuple[float, float]], ink: str = SOFT, lw: float = 1.6, **more: Any
 ) -> None:
     """A line with corners through points, and an arrow head at its end."""
     ax.plot(
@@ -104,7 +108,7 @@ def draw_path(
 def draw_funnel(
     ax: Axes, x: float, y: float, width: float, tall: float, low: float, fill: str, edge: str
 ) -> None:
-    """A network that makes much into little: a trapezoid from ``tall`` on the left to ``low`` on the right.
+    """A network that makes much into little: a trapezoid from ``tall`` to ``low``, left to right.
 
     ``x`` is its left side, ``y`` its middle.
     """
@@ -120,7 +124,10 @@ def draw_funnel(
 
 
 def draw_backbone(ax: Axes, x: float, y: float, ink: str, scale: float = 1.0) -> None:
-    """The sign for a backbone: feature maps that get smaller and deeper; 0.62 by 0.56 inches, ``y`` its middle."""
+    """The sign for a backbone: feature maps that get smaller and deeper.
+
+    It takes 0.62 by 0.56 inches; ``x`` is its left side, ``y`` its middle.
+    """
     for tall, thick in ((0.56, 0.06), (0.43, 0.09), (0.31, 0.13), (0.2, 0.19)):
         draw_box(
             ax, x, y - scale * tall / 2, scale * thick, scale * tall, ink, radius=0.02, zorder=3
@@ -172,5 +179,5 @@ def draw_badge(ax: Axes, x: float, y: float, number: int | str, text: str, ink: 
 
 def mix_with_white(ink: str, share: float) -> str:
     """A colour mixed with white; ``share`` 0 is white, 1 the colour."""
-    rgb = [int(ink[i : i + 2], 16) for i in (1, 3, 5)]
-    return "#" + "".join(f"{round(255 - share * (255 - value)):02X}" for value in rgb)
+    red, green, blue = to_rgb(ink)
+    return to_hex((1 - share * (1 - red), 1 - share * (1 - green), 1 - share * (1 - blue)))

@@ -1,4 +1,4 @@
-"""The two drawings that explain the work: the pipeline, and BYOL. Their pictures are scenes of the generated world."""
+"""The two drawings that explain the work, the pipeline and BYOL, with generated scenes in them."""
 
 import math
 
@@ -23,18 +23,21 @@ from byol_helpers.figures.pictures import OBJECTS, draw_masks
 from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, get_label
 from byol_helpers.synthetic.scenes import crop, scene
 
-SEED, PIXELS = 7, 224  # of the scenes in the drawings
+SEED = 7  # of the scenes in the drawings
+PIXELS = 224  # their side
 ARMS = ("byol", "supervised", "random")
 MIDDLES = {"byol": 4.12, "supervised": 2.76, "random": 1.7}  # middle of each arm's lane, inches
-GROUND, GREY = "#F3F4F6", "#C9CDD4"
+GROUND = "#F3F4F6"
+GREY = "#C9CDD4"
 
 
 def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
-    """The whole work in one picture: pictures, three sets of weights, Mask R-CNN, scores, cut-outs, scorecard.
+    """The whole work: images, three sets of weights, Mask R-CNN, scores, cut-outs, scorecard.
 
     Args:
-        metrics: evaluations of the arms byol, supervised and random, as ``bars.average_precision`` takes them; their
-            mask AP50 with its interval is drawn then. Without it the place of the numbers is marked.
+        metrics: evaluations of the arms byol, supervised and random, as
+            ``bars.plot_average_precision`` takes them; their mask AP50 with its interval is drawn
+            then. Without them the place of the numbers is marked.
     """
     fig, ax = create_sheet(9.6, 5.66)
     add_text(
@@ -152,7 +155,8 @@ def _draw_random_lane(ax: Axes, y: float) -> None:
 
 def _draw_from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, top: float) -> None:
     """The part that is the same in every lane: backbone, Mask R-CNN, score, cut-out."""
-    ink, on = ARM_COLOURS[arm], INK if arm == "supervised" else "white"
+    ink = ARM_COLOURS[arm]
+    on = INK if arm == "supervised" else "white"
     if arm == "byol":
         draw_arrow(ax, (3.73, y + 0.05), (3.9, y + 0.05), ink)
     draw_backbone(ax, 3.95, y + 0.05, ink)
@@ -183,7 +187,9 @@ def _draw_from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, to
 def _draw_score(ax: Axes, x: float, y: float, ink: str, metrics: dict | None, top: float) -> None:
     """A mask AP50 with its interval on an axis from 0 to ``top``, or the sign of one."""
     draw_box(ax, x, y - 0.29, 1.1, 0.58, "white", mix_with_white(ink, 0.6), zorder=2)
-    left, width, line = x + 0.12, 0.86, y - 0.08
+    left = x + 0.12
+    width = 0.86
+    line = y - 0.08
     entry = metrics["mask"]["AP50"] if metrics else {"value": 0.5, "low": 0.34, "high": 0.66}
     low, value, high = (left + width * entry[key] / top for key in ("low", "value", "high"))
     said = f"AP50  {100 * entry['value']:.1f}" if metrics else "AP50 ± interval"
@@ -255,9 +261,11 @@ def _draw_last_row(ax: Axes) -> None:
 
 
 def draw_byol() -> Figure:
-    """BYOL: two views, an online network that predicts, and a target network that follows it (thesis 3.2)."""
+    """BYOL: two views, an online network that predicts, a target that follows (thesis 3.2)."""
     fig, ax = create_sheet(9.6, 4.06)
-    ink, up, low = ARM_COLOURS["byol"], 2.8, 1.24
+    ink = ARM_COLOURS["byol"]
+    up = 2.8
+    low = 1.24
     mid = (up + low) / 2
     add_text(
         ax,
@@ -337,9 +345,9 @@ def draw_byol() -> Figure:
         ax,
         0.12,
         0.21,
-        "Small numbers: lengths of the vectors with ResNet-50 (ResNet-18: 512 features). The loss is "
-        "also taken with the views exchanged.\nAfterwards only the online encoder is kept, the backbone of "
-        "Mask R-CNN.",
+        "Small numbers: lengths of the vectors with ResNet-50 (ResNet-18: 512 features). The loss "
+        "is also taken with the views exchanged.\nAfterwards only the online encoder is kept, the "
+        "backbone of Mask R-CNN.",
         size=8.5,
         ha="left",
         ink=SOFT,
@@ -350,7 +358,7 @@ def draw_byol() -> Figure:
 def _draw_networks(
     ax: Axes, y: float, weights: str, fill: str, on: str, outputs: tuple[str, ...]
 ) -> None:
-    """Encoder, projector and, for three outputs, predictor, joined by arrows that name what flows."""
+    """Encoder, projector and, for three outputs, predictor; arrows name what flows."""
     parts = (
         (2.84, 0.92, 0.8, 0.46, "encoder", "f", "2048"),
         (4.56, 0.8, 0.56, 0.38, "projector", "g", "256"),
@@ -382,7 +390,7 @@ def _make_scene(index: int) -> np.ndarray:
 
 
 def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two views as BYOL makes them, but chosen by hand: crop, flip, colours and blur; crop and grey."""
+    """Two views as BYOL makes them, chosen by hand: crop, flip, colours, blur; crop and grey."""
     side = image.shape[0]
     picture = Image.fromarray(image)
 

@@ -1,9 +1,9 @@
-"""Trying background removal by hand: image, arm, object, threshold and background, in menus beside the picture."""
+"""Trying background removal by hand: menus for image, arm, object, threshold and background."""
 
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image as Picture
@@ -31,9 +31,9 @@ SQUARES = 20  # of the chequerboard that stands for transparency, along the long
 
 
 def is_live() -> bool:
-    """Whether this notebook is open before a reader, in JupyterLab, Jupyter Notebook, Colab or VS Code.
+    """Whether a reader has this notebook open, in JupyterLab, Jupyter Notebook, Colab or VS Code.
 
-    A notebook that is executed without one should not show widgets: they would be dead in the saved file.
+    A notebook that is executed without one should not show widgets: they would be dead in the file.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     in_editor = shell is not None and "__vsc_ipynb_file__" in shell.user_ns
@@ -43,13 +43,16 @@ def is_live() -> bool:
 def list_objects(
     detections: list[dict], score_threshold: float, categories: list[dict]
 ) -> dict[str, int]:
-    """What can be chosen in one image: {"1: star 0.98": 1, ...} by score, and all together where there are several."""
+    """What can be chosen in one image, {"1: star 0.98": 1, ...} by score, and all together."""
     names = {category["id"]: category["name"] for category in categories}
     found = choose_instances(detections, "all", score_threshold)
-    listed = {
-        f"{n}: {names[d['category_id']]} {d['score']:.2f}": n for n, d in enumerate(found, start=1)
-    }
-    return listed | ({f"all {len(found)} together": EVERY_OBJECT} if len(found) > 1 else {})
+    listed = {}
+    for number, detection in enumerate(found, start=1):
+        name = names[detection["category_id"]]
+        listed[f"{number}: {name} {detection['score']:.2f}"] = number
+    if len(found) > 1:
+        listed[f"all {len(found)} together"] = EVERY_OBJECT
+    return listed
 
 
 def draw_removal(
@@ -60,13 +63,14 @@ def draw_removal(
     background: str | tuple[int, int, int] = "black",
     ink: str = ARM_COLOURS["byol"],
 ) -> list[np.ndarray]:
-    """The picture with every detection outlined and the chosen one tinted, and beside it the cut-out.
+    """The image with every detection outlined and the chosen one tinted; beside it the cut-out.
 
     Args:
         image: uint8 [H, W, 3], RGB; small ones are enlarged.
         detections: COCO results of this image.
         score_threshold: detections with a lower score are left out.
-        number: which by score, from 1 on; ``EVERY`` for all. A number that there is not gives an empty cut-out.
+        number: which by score, from 1 on; ``EVERY_OBJECT`` for all. A number that there is not
+            gives an empty cut-out.
         background: as in ``fills.fill_background``.
         ink: colour of the masks.
 
@@ -99,8 +103,9 @@ def build_explorer(
     score_threshold: float = 0.5,
     image_id: int | None = None,
 ) -> "VBox":
-    """A widget that cuts an object out of a test image: menus for image, arm, object and background, a slider for the
-    least score.
+    """A widget that cuts an object out of a test image.
+
+    Menus choose image, arm, object and background, a slider the least score.
 
     Args:
         split: where images and category names come from.
@@ -113,21 +118,22 @@ def build_explorer(
 
     records = {record["id"]: record for record in split.images}
     wide = {"style": {"description_width": "6.5em"}}
-    image = Dropdown(
+    image: Any = Dropdown(
         description="image",
         options=[(f"{i}: {records[i]['file_name']}", i) for i in image_ids],
         value=image_id or image_ids[0],
         **wide,
     )
-    arm = Dropdown(
+    arm: Any = Dropdown(
         description="weights", options=[(get_label(name), name) for name in results], **wide
     )
-    least = FloatSlider(
+    least: Any = FloatSlider(
         description="least score", min=0, max=1, step=0.05, value=score_threshold, **wide
     )
-    chosen = Dropdown(description="object", **wide)
-    ground = Dropdown(description="background", options=FILLS, **wide)
-    picture, said = Image(format="png"), Label()
+    chosen: Any = Dropdown(description="object", **wide)
+    ground: Any = Dropdown(description="background", options=FILLS, **wide)
+    picture: Any = Image(format="png")
+    said: Any = Label()
 
     def found() -> list[dict]:
         return [d for d in results[arm.value] if d["image_id"] == image.value]
@@ -145,12 +151,14 @@ def build_explorer(
         picture.value = _encode_png(np.hstack(pair))
 
     def update_objects(_=None) -> None:
-        listed, before = list_objects(found(), least.value, split.categories), chosen.value
+        listed = list_objects(found(), least.value, split.categories)
+        before = chosen.value
         chosen.unobserve(draw, "value")  # drawn once, below
         chosen.options = list(listed.items())
         chosen.value = before if before in listed.values() else next(iter(listed.values()), None)
         chosen.observe(draw, "value")
-        said.value = f"{len(found())} detections, {len(set(listed.values()) - {EVERY_OBJECT})} with this score or more"
+        enough = len(set(listed.values()) - {EVERY_OBJECT})
+        said.value = f"{len(found())} detections, {enough} with this score or more"
         draw()
 
     for menu in (image, arm, least):

@@ -1,14 +1,16 @@
-"""Pictures with masks: scenes, detections beside the ground truth, cut-outs, and plain galleries."""
+"""Images with masks: scenes, detections beside the ground truth, cut-outs, plain galleries."""
 
 import math
 import textwrap
 from collections import Counter
 
+import cv2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, ImageColor
 
 from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
@@ -26,8 +28,8 @@ from byol_helpers.figures.style import (
 # Masks of single objects, in turn: bright on any ground, and none of them an arm's.
 OBJECTS = ("#FFD92F", "#33E1ED", "#FF5DA2", "#A6FF4D", "#FF9E4A", "#C58BFF")
 CROWD = "#FFFFFF"
-SIDE = 360  # small pictures are enlarged to this many pixels before masks are drawn, so that outlines are fine
-_WRAPPING = {"max_lines": 3, "placeholder": " …"}  # of captions
+# Small images are enlarged to this many pixels before masks are drawn, so that outlines are fine.
+SIDE = 360
 LINE = 0.155  # height of a line of a caption, inches
 
 
@@ -52,42 +54,48 @@ def draw_masks(
     colours = [colour] * len(masks) if isinstance(colour, str) else colour
     width = max(1, round(max(image.shape[:2]) / 160))
     for mask, ink in zip(masks, colours, strict=True):
-        rgb = np.array([int(ink[i : i + 2], 16) for i in (1, 3, 5)], np.float32)
+        rgb = np.array(ImageColor.getrgb(ink), np.float32)
         out[mask] += opacity * (rgb - out[mask])
         rim = mask & ~_erode(mask, width)
-        dark = (
-            _dilate(mask, max(1, width // 2)) & ~mask
-        )  # keeps the outline visible on ground of its own colour
+        # Darkened, the surroundings keep the outline visible on ground of its own colour.
+        dark = _dilate(mask, max(1, width // 2)) & ~mask
         out[dark] *= 0.55
         out[rim] = rgb
     return out.round().astype(np.uint8)
 
 
 def draw_scenes(split: Split, count: int = 12, columns: int = 6, title: str = "") -> Figure:
-    """The first ``count`` images of a split, each annotated object in a colour of its own, crowds in white.
+    """The first ``count`` images of a split, each object in a colour of its own, crowds in white.
 
     Below each picture stands what is annotated in it.
     """
     names = {category["id"]: category["name"] for category in split.categories}
-    pictures, captions = [], []
+    pictures = []
+    captions = []
     for record in split.images[:count]:
         image = read_image(split.path(record))
         annotations = split.annotations.get(record["id"], [])
-        masks = [decode_mask(a, *image.shape[:2]) for a in annotations]
-        inks = [
-            CROWD if a.get("iscrowd") else OBJECTS[i % len(OBJECTS)]
-            for i, a in enumerate(annotations)
-        ]
-        pictures.append(draw_masks(*enlarge_image(image, masks), inks))
-        captions.append(
-            _count_names(
-                [
-                    ("crowd of " if a.get("iscrowd") else "") + names[a["category_id"]]
-                    for a in annotations
-                ]
-            )
-        )
+        masks = [decode_mask(annotation, *image.shape[:2]) for annotation in annotations]
+        pictures.append(draw_masks(*enlarge_image(image, masks), choose_inks(annotations)))
+        captions.append(_count_names(name_annotations(annotations, names)))
     return draw_gallery(pictures, captions, columns, title)
+
+
+def choose_inks(annotations: list[dict]) -> list[str]:
+    """A colour for each annotation, in turn; white for a crowd."""
+    inks = []
+    for number, annotation in enumerate(annotations):
+        inks.append(CROWD if annotation.get("iscrowd") else OBJECTS[number % len(OBJECTS)])
+    return inks
+
+
+def name_annotations(annotations: list[dict], names: dict[int, str]) -> list[str]:
+    """The category of each annotation, by the category ids' names; crowds are called so."""
+    said = []
+    for annotation in annotations:
+        crowd = "crowd of " if annotation.get("iscrowd") else ""
+        said.append(crowd + names[annotation["category_id"]])
+    return said
 
 
 def draw_gallery(
@@ -96,14 +104,14 @@ def draw_gallery(
     """Pictures in a grid, uint8 [H, W, 3] or grey [H, W], each with a caption below it."""
     columns = max(1, min(columns, len(images)))
     cell = WIDTH / columns
-    broken = [
-        textwrap.wrap(c, max(8, int(cell * 15.5)), **_WRAPPING)
-        for c in captions or [""] * len(images)
-    ]
+    letters = max(8, int(cell * 15.5))
+    broken = [_wrap_caption(text, letters) for text in captions or [""] * len(images)]
     rows = math.ceil(len(images) / columns)
     room = LINE * max((len(lines) for lines in broken), default=0)
     fig = create_figure(rows * ((cell - 0.08) * _find_tallest(images) + room + 0.09) + 0.1, title)
-    fig.get_layout_engine().set(w_pad=0.035, h_pad=0.03, wspace=0, hspace=0)
+    layout = fig.get_layout_engine()
+    if isinstance(layout, ConstrainedLayoutEngine):
+        layout.set(w_pad=0.035, h_pad=0.03, wspace=0, hspace=0)
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax in axes.flat[len(images) :]:
         ax.axis("off")
@@ -137,38 +145,39 @@ def draw_detections(
     """
     names = {category["id"]: category["name"] for category in split.categories}
     records = {record["id"]: record for record in split.images}
-    rows, captions = [], []
+    rows = []
+    captions = []
     for image_id in image_ids:
         image = read_image(split.path(records[image_id]))
-        truth = [a for a in split.annotations.get(image_id, []) if not a.get("iscrowd")]
-        found = {
-            arm: _select_confident(every, image_id, score_threshold)
-            for arm, every in results.items()
-        }
-        found = {"ground-truth": truth} | found
-        rows.append(
-            [_draw_entries(image, entries, get_colour(arm)) for arm, entries in found.items()]
-        )
+        annotations = split.annotations.get(image_id, [])
+        shown = {"ground-truth": [a for a in annotations if not a.get("iscrowd")]}
+        for arm, detections in results.items():
+            shown[arm] = _select_confident(detections, image_id, score_threshold)
+        rows.append([_draw_entries(image, shown[name], get_colour(name)) for name in shown])
         heads = (notes or {}).get(image_id, {})
-        captions.append(
-            [
-                f"{heads.get(arm, '')} {_list_entries(entries, names)}".lstrip()
-                for arm, entries in found.items()
-            ]
-        )
-    names, blocks = ["ground-truth", *results], 1
+        texts = []
+        for name, entries in shown.items():
+            texts.append(f"{heads.get(name, '')} {_list_entries(entries, names)}".lstrip())
+        captions.append(texts)
+    columns = ["ground-truth", *results]
+    blocks = 1
     if beside:
-        rows, captions, blocks = [sum(rows, [])], [sum(captions, [])], len(rows)
-    said = f"Masks with a score of at least {score_threshold:g}; below, the classes given, with scores if few."
-    return _draw_table(rows, names * blocks, captions, title, f"{subtitle} {said}".lstrip(), blocks)
+        blocks = len(rows)
+        rows = [sum(rows, [])]
+        captions = [sum(captions, [])]
+    said = (
+        f"{subtitle} Masks with a score of at least {score_threshold:g}; below, the classes given, "
+        "with scores if few."
+    )
+    return _draw_table(rows, columns * blocks, captions, title, said.lstrip(), blocks)
 
 
 def draw_cutouts(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
-    """Cut-outs side by side (figures 4.11 to 4.14): one picture in each row, one treatment in each column.
+    """Cut-outs (figures 4.11 to 4.14): one image in each row, one treatment in each column.
 
     Args:
-        rows: for each picture, {column: uint8 [H, W, 3]}. A column is an arm's id, ``ground-truth``, or any text.
-            Four rows and more are folded into two blocks, if they fit beside each other.
+        rows: for each image, {column: uint8 [H, W, 3]}. A column is an arm's id, ``ground-truth``,
+            or any text. Four rows and more are folded into two blocks, if these fit.
         title: of the figure.
     """
     names = list(rows[0])
@@ -191,25 +200,24 @@ def _draw_table(
     blocks: int = 1,
 ) -> Figure:
     """Pictures in rows under coloured column heads; a gap between blocks of columns."""
-    columns, gap = len(names), 0.16
+    columns = len(names)
+    gap = 0.16
     cell = (WIDTH - 0.1 - gap * (blocks - 1)) / columns
     if not captions:
         cell = min(cell, 1.9)
-    broken = (
-        [[textwrap.wrap(c, max(8, int(cell * 16)), **_WRAPPING) for c in row] for row in captions]
-        if captions
-        else []
-    )
+    letters = max(8, int(cell * 16))
+    broken = [[_wrap_caption(text, letters) for text in row] for row in captions or []]
     rooms = [LINE * max(map(len, row)) + 0.04 for row in broken] or [0.0] * len(rows)
-    heights = [
-        (cell - 0.06) * _find_tallest(row) + room + 0.06
-        for row, room in zip(rows, rooms, strict=True)
-    ]
-    heads = [
-        "\n".join(textwrap.wrap(get_label(name), max(6, int(cell * 11.5)), break_on_hyphens=False))
-        for name in names
-    ]
-    body, head = sum(heights), 0.2 + LINE * max(text.count("\n") + 1 for text in heads)
+    heights = []
+    for row, room in zip(rows, rooms, strict=True):
+        heights.append((cell - 0.06) * _find_tallest(row) + room + 0.06)
+    letters = max(6, int(cell * 11.5))
+    heads = []
+    for name in names:
+        lines = textwrap.wrap(get_label(name), letters, break_on_hyphens=False)
+        heads.append("\n".join(lines))
+    body = sum(heights)
+    head = 0.2 + LINE * max(text.count("\n") + 1 for text in heads)
     fig = create_figure(body + head, title, subtitle)
     fig.set_layout_engine("none")
     width, whole = fig.get_size_inches()
@@ -231,7 +239,7 @@ def _draw_table(
 
 
 def _draw_column_head(ax: Axes, text: str, name: str, tall: float) -> None:
-    """Head of a column, and a bar in its colour if it is an arm's; ``tall``: height of the axes in inches."""
+    """Head of a column, with a bar if it is an arm's; ``tall``: height of the axes in inches."""
     ax.set_title(text, size=9, loc="center", pad=9, color=INK, linespacing=1.05)
     if name in ARM_COLOURS:
         bar = Rectangle((0, 1 + 0.035 / tall), 1, 0.05 / tall, transform=ax.transAxes)
@@ -258,12 +266,16 @@ def _list_entries(entries: list[dict], names: dict[int, str]) -> str:
 
 
 def _count_names(names: list[str]) -> str:
-    return (
-        ", ".join(
-            name if n == 1 else f"{n}\u00a0×\u00a0{name}" for name, n in Counter(names).items()
-        )
-        or "no object"
-    )
+    """Names with how often they occur: ``star, 2 × leaf``."""
+    said = []
+    for name, count in Counter(names).items():
+        said.append(name if count == 1 else f"{count}\u00a0×\u00a0{name}")
+    return ", ".join(said) or "no object"
+
+
+def _wrap_caption(text: str, letters: int) -> list[str]:
+    """The first lines of a caption, of so many letters at most."""
+    return textwrap.wrap(text, letters, max_lines=3, placeholder=" …")
 
 
 def show_image(ax: Axes, image: np.ndarray) -> None:
@@ -300,15 +312,12 @@ def enlarge_image(
 
 
 def _dilate(mask: np.ndarray, by: int) -> np.ndarray:
-    """Dilation with a diamond: every pixel within ``by`` steps of the mask."""
-    for _ in range(by):
-        wide = np.pad(mask, 1)
-        mask = (
-            wide[1:-1, 1:-1] | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
-        )
-    return mask
+    """Every pixel within ``by`` steps to the sides of a mask, bool [H, W]."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return cv2.dilate(mask.astype(np.uint8), cross, iterations=by) > 0
 
 
 def _erode(mask: np.ndarray, by: int) -> np.ndarray:
-    """Erosion with a diamond; what lies outside the picture counts as mask."""
-    return ~_dilate(~mask, by)
+    """The mask without ``by`` steps from its sides; what lies outside the image counts as mask."""
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    return cv2.erode(mask.astype(np.uint8), cross, iterations=by) > 0

@@ -1,15 +1,17 @@
-"""What all figures share: one colour per arm, type, the head with title and legend, and how a picture is kept.
+"""What all figures share: one colour per arm, type, the head with title and legend, files.
 
-The arms' colours are those of Okabe and Ito, which stay apart for colour-blind readers. Their lightness differs too
-(BYOL darkest), and each arm has its own line and marker, so that a grey print can be read as well.
+The arms' colours are those of Okabe and Ito, which stay apart for colour-blind readers. Their
+lightness differs too (BYOL darkest), and each arm has its own line and marker, so that a grey print
+can be read as well.
 """
 
 import io
 import textwrap
 
-import matplotlib as mpl
+from matplotlib import style
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
@@ -47,7 +49,9 @@ OTHERS = (
     "#999933",
     "#882255",
 )  # for what is no arm, in the order of its appearance
-INK, SOFT, FAINT = "#1F2430", "#5B6270", "#D9DCE1"
+INK = "#1F2430"
+SOFT = "#5B6270"
+FAINT = "#D9DCE1"
 DPI = 150
 WIDTH = 9.2  # inches: 1380 pixels, what GitHub shows without enlarging
 
@@ -84,12 +88,12 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults to the style of all figures; every function of this package calls it."""
-    mpl.rcParams.update(STYLE)
+    """Set matplotlib's defaults to the style of all figures; every function here calls it."""
+    style.use(STYLE)
 
 
 def get_colour(name: str) -> str:
-    """Colour of an arm, by its id or its label; of ``ground-truth`` and ``keep-everything``; else a grey."""
+    """Colour of an arm, by its id or its label, or of ``ground-truth``; else a grey."""
     ids = {label: arm for arm, label in ARM_NAMES.items()}
     known = ids.get(name, name)
     return ARM_COLOURS.get(known, BASELINE if known in BASELINE_LABELS else "#444444")
@@ -109,7 +113,7 @@ def get_label(name: str) -> str:
 def create_figure(
     height: float, title: str, subtitle: str = "", keys: list | None = None, width: float = WIDTH
 ) -> Figure:
-    """An empty figure whose axes are laid out below a head: title, subtitle, legend, all from the left edge.
+    """An empty figure whose axes are laid out below a head: title, subtitle and legend.
 
     Args:
         height: of the part below the head, in inches.
@@ -122,9 +126,10 @@ def create_figure(
     lines = textwrap.wrap(subtitle, int(width * 15.2)) if subtitle else []
     head = 0.08 + 0.27 * len(titles) + 0.19 * len(lines) + (0.27 if keys else 0)
     whole = height + head
-    fig = Figure(figsize=(width, whole), layout="constrained")
-    fig.get_layout_engine().set(rect=(0, 0, 1, height / whole), w_pad=0.06, h_pad=0.06)
-    down, left = 0.08, 0.1 / width
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, height / whole), w_pad=0.06, h_pad=0.06)
+    fig = Figure(figsize=(width, whole), layout=layout)
+    down = 0.08
+    left = 0.1 / width
     for size, step, weight, ink, texts in (
         (13, 0.27, "bold", INK, titles),
         (9, 0.19, "normal", SOFT, lines),
@@ -159,17 +164,22 @@ def create_figure(
 
 def make_line_keys(names: list[str]) -> list[Line2D]:
     """Legend handles of arms that are drawn as lines."""
-    return [
-        Line2D(
-            [],
-            [],
-            color=get_colour(name),
-            lw=2,
-            linestyle=get_line(name)["linestyle"],
-            label=get_label(name),
-        )
-        for name in names
-    ]
+    keys = []
+    for name in names:
+        key = Line2D([], [], color=get_colour(name), lw=2, label=get_label(name))
+        key.set_linestyle(get_line(name)["linestyle"])
+        keys.append(key)
+    return keys
+
+
+def make_point_keys(names: list[str]) -> list[Line2D]:
+    """Legend handles of arms that are drawn as points with whiskers."""
+    keys = []
+    for name in names:
+        key = Line2D([], [], color=get_colour(name), ms=5, lw=1.6, label=get_label(name))
+        key.set_marker(get_line(name)["marker"])
+        keys.append(key)
+    return keys
 
 
 def make_bar_keys(names: list[str]) -> list[Patch]:
@@ -180,20 +190,22 @@ def make_bar_keys(names: list[str]) -> list[Patch]:
 def encode_png(fig: Figure, alt: str, colours: int = 256) -> bytes:
     """A figure as a PNG of 150 dots per inch on opaque white, with its description inside.
 
-    256 colours, a third of the bytes of all of them, keep notebooks full of photographs small; fewer save more. The
-    arms' colours, ink and white are always among them; the others are chosen from the picture.
+    256 colours, a third of the bytes of all of them, keep notebooks full of photographs small;
+    fewer save more. The arms' colours, ink and white are always among them; the others are chosen
+    from the image.
     """
-    full, small = io.BytesIO(), io.BytesIO()
+    full = io.BytesIO()
+    small = io.BytesIO()
     fig.savefig(full, format="png", dpi=DPI, facecolor="white")
     about = PngInfo()
     about.add_text("Description", alt)
     picture = Image.open(full).convert("RGB")
-    fixed = [
-        round(255 * part) for ink in (*ARM_COLOURS.values(), INK, "white") for part in to_rgb(ink)
-    ]
+    fixed = []
+    for ink in (*ARM_COLOURS.values(), INK, "white"):
+        fixed += [round(255 * part) for part in to_rgb(ink)]
     chosen = picture.quantize(colours - len(fixed) // 3, dither=Image.Dither.NONE).getpalette()
     palette = Image.new("P", (1, 1))
-    palette.putpalette((fixed + chosen)[:768])
+    palette.putpalette((fixed + (chosen or []))[:768])
     picture.quantize(palette=palette, dither=Image.Dither.NONE).save(
         small, "PNG", optimize=True, pnginfo=about
     )
@@ -218,9 +230,9 @@ def show(fig: Figure, name: str, alt: str, run: Run | None = None, colours: int 
 
     Args:
         fig: closed afterwards, so that it is not shown twice.
-        name: of the files ``figures/<name>.png`` and ``.svg`` in the run folder. The SVG holds text and lines as such
-            and photographs as embedded pictures; it has no date.
-        alt: what the picture shows, in a sentence, for readers who cannot see it; it must not be empty.
+        name: of the files ``figures/<name>.png`` and ``.svg`` in the run folder. The SVG holds text
+            and lines as such and photographs as embedded images; it has no date.
+        alt: what the figure shows, in a sentence, for readers who cannot see it; not empty.
         run: where to keep the files; None keeps none.
         colours: of the PNG, at most 256; fewer make pictures full of photographs smaller.
 

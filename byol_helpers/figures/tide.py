@@ -1,10 +1,10 @@
-"""What kind of errors: error types as bars, precision-recall curves, confusion of classes, best and worst images."""
+"""What kind of errors: error types, precision and recall, confusion, best and worst images."""
 
 import math
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -37,13 +37,13 @@ LETTERS = 15  # letters of a class name
 
 
 def plot_error_types(errors: dict[str, Errors]) -> Figure:
-    """AP50 that each arm would gain if one type of error were put right (left), or all errors of one side (right)."""
+    """AP50 that each arm would gain if one type of error, or one side's, were put right."""
     now = "; ".join(f"{get_label(arm)} {_format_points(e.ap50)}" for arm, e in errors.items())
     fig = create_figure(
         3.1,
         "What would AP50 gain if one kind of error were put right?",
-        "Error types of TIDE (Bolya et al., 2020), mask IoU 0.5; each bar puts right one kind alone, so "
-        f"bars do not add up. AP50 as it is: {now}.",
+        "Error types of TIDE (Bolya et al., 2020), mask IoU 0.5; each bar puts right one kind "
+        f"alone, so bars do not add up. AP50 as it is: {now}.",
         make_bar_keys(list(errors)),
     )
     left, right = fig.subplots(1, 2, width_ratios=[6, 2.2])
@@ -67,7 +67,7 @@ def plot_error_types(errors: dict[str, Errors]) -> Figure:
 
 
 def plot_precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
-    """Mean envelope of precision over recall, one panel for each IoU threshold and one line for each arm.
+    """Mean envelope of precision over recall: a panel for each IoU, a line for each arm.
 
     Args:
         curves: for each IoU, {arm: [101]} as ``evaluation.precision_recall`` gives them.
@@ -76,8 +76,8 @@ def plot_precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
     fig = create_figure(
         3.3,
         "Precision and recall on the test images, by initial weights",
-        "Envelope at COCO's 101 recall points, mean over the classes. The area under a line is its AP, given "
-        "in the panel.",
+        "Envelope at COCO's 101 recall points, mean over the classes. The area under a line is its "
+        "AP, given in the panel.",
         make_line_keys(arms),
     )
     axes = fig.subplots(1, len(curves), sharey=True, squeeze=False)
@@ -134,7 +134,8 @@ def plot_confusion(
         counts: for each arm, [K + 1, K + 1] as ``evaluation.errors.confusion`` gives them.
         classes: the K names, in that order.
         score: threshold that the counts were made with.
-        most: with more classes than this, those that the arms confuse most are shown, the others are added up.
+        most: with more classes than this, those that the arms confuse most are shown, the others
+            are added up.
     """
     chosen = find_most_confused(list(counts.values()), most)
     rest = len(classes) - len(chosen)
@@ -145,22 +146,21 @@ def plot_confusion(
     )
     names = [_shorten(classes[k]) for k in chosen] + ["other classes"] * bool(rest)
     columns = min(3, len(counts))
-    rows, size = math.ceil(len(counts) / columns), len(names) + 1
+    rows = math.ceil(len(counts) / columns)
     fig = create_figure(
         rows * 4.15,
         "Which classes are taken for which?",
-        f"{few}Detections with a score of at least {score:g} that share an IoU of 0.5 with an object, whatever "
-        "their class. Numbers: how many; shade: share of the row. Framed: class right.",
+        f"{few}Detections with a score of at least {score:g} that share an IoU of 0.5 "
+        "with an object, whatever their class. Numbers: how many; shade: share of the "
+        "row. Framed: class right.",
     )
     axes = fig.subplots(rows, columns, squeeze=False, sharey=True)
     for ax in axes.flat[len(counts) :]:
         ax.set_visible(False)
     for ax, (arm, full) in zip(axes.flat, counts.items(), strict=False):
-        _draw_heat_map(ax, _merge_classes(full, chosen), get_colour(arm))
+        _draw_heat_map(ax, _merge_classes(full, chosen), names, get_colour(arm))
         ax.set_title(get_label(arm))
         ax.set_anchor("N")
-        ax.set_xticks(range(size), [*names, "missed"], rotation=90, size=8, color=INK)
-        ax.set_yticks(range(size), [*names, "background"], size=8, color=INK)
         ax.set_xlabel("predicted class")
     for ax in axes[:, 0]:
         ax.set_ylabel("true class")
@@ -168,7 +168,7 @@ def plot_confusion(
 
 
 def find_most_confused(counts: list[np.ndarray], most: int = CLASSES) -> list[int]:
-    """Up to ``most`` classes with the most objects in wrong classes, given and taken, over all matrices.
+    """Up to ``most`` classes with the most objects in wrong classes, given and taken.
 
     Ties go to the class with more objects; the result is in the order of the classes.
     """
@@ -185,19 +185,18 @@ def draw_extreme_images(
     scores: dict[str, dict[int, float]],
     score_threshold: float = 0.5,
 ) -> Figure:
-    """The best, the median and the worst test image: annotations beside the masks and the F1 of each arm.
+    """The best, the median and the worst test image: annotations beside each arm's masks and F1.
 
     Args:
-        split, results, score_threshold: as ``pictures.detections_grid``. The images of a single arm stand side by
-            side, those of several arms one below the other.
+        split, results, score_threshold: as ``pictures.draw_detections``. The images of a single arm
+            stand side by side, those of several arms one below the other.
         images: {"best": image id, ...} from ``evaluation.errors.extremes``.
         scores: for each arm, F1 by image id.
     """
-    notes = {
-        image: {arm: f"F1 {scores[arm][image]:.2f}:" for arm in results}
-        | {"ground-truth": f"{name} (image {image}):"}
-        for name, image in images.items()
-    }
+    notes = {}
+    for name, image in images.items():
+        heads = {arm: f"F1 {scores[arm][image]:.2f}:" for arm in results}
+        notes[image] = heads | {"ground-truth": f"{name} (image {image}):"}
     rule = "F1" if len(results) == 1 else "the mean F1 of the arms"
     names = " and ".join(filter(None, (", ".join([*images][:-1]), [*images][-1]))).capitalize()
     whose = (
@@ -237,27 +236,31 @@ def _draw_gains(ax: Axes, gains: dict[str, list[float]], names: list[str]) -> No
     ax.grid(axis="x", visible=False)
 
 
-def _draw_heat_map(ax: Axes, counts: np.ndarray, ink: str) -> None:
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    shades = LinearSegmentedColormap.from_list("share", ["white", ink])
-    ax.imshow(share, cmap=shades, vmin=0, vmax=1, aspect="equal")
-    for y, x in np.ndindex(counts.shape):
-        if counts[y, x]:
-            light = np.dot(to_rgb(shades(share[y, x])), (0.299, 0.587, 0.114))
-            ax.text(
-                x,
-                y,
-                _format_count(counts[y, x]),
-                ha="center",
-                va="center",
-                size=7.5 if counts.max() < 100 else 6.3,
-                color="white" if light < 0.5 else INK,
-            )
+def _draw_heat_map(ax: Axes, counts: np.ndarray, names: list[str], ink: str) -> None:
+    """Counts [K + 1, K + 1] as numbers on shades of one colour; ``names``: of the K classes."""
+    import seaborn  # brings pandas: only this figure pays for loading it
+
     last = len(counts) - 1
+    seaborn.heatmap(
+        counts / np.maximum(counts.sum(axis=1, keepdims=True), 1),
+        vmin=0,
+        vmax=1,
+        cmap=LinearSegmentedColormap.from_list("share", ["white", ink]),
+        annot=np.vectorize(_format_count, otypes=[str])(counts),
+        fmt="",
+        annot_kws={"size": 7.5 if counts.max() < 100 else 6.3},
+        cbar=False,
+        square=True,
+        xticklabels=[*names, "missed"],
+        yticklabels=[*names, "background"],
+        ax=ax,
+    )
+    ax.tick_params(axis="x", rotation=90, labelsize=8, labelcolor=INK)
+    ax.tick_params(axis="y", rotation=0, labelsize=8, labelcolor=INK)
     for k in range(last):
-        ax.add_patch(Rectangle((k - 0.5, k - 0.5), 1, 1, fill=False, edgecolor=INK, lw=0.9))
-    ax.axhline(last - 0.5, color=SOFT, lw=1)
-    ax.axvline(last - 0.5, color=SOFT, lw=1)
+        ax.add_patch(Rectangle((k, k), 1, 1, fill=False, edgecolor=INK, lw=0.9))
+    ax.axhline(last, color=SOFT, lw=1)
+    ax.axvline(last, color=SOFT, lw=1)
     ax.grid(visible=False)
     ax.spines[:].set(visible=True, color=FAINT)
 
@@ -280,13 +283,12 @@ def _shorten(name: str) -> str:
 
 
 def _format_count(number: int) -> str:
-    return (
-        str(number)
-        if number < 1000
-        else f"{number / 1000:.0f}k"
-        if number >= 9950
-        else f"{number / 1000:.1f}k"
-    )
+    """A count in three or four letters: nothing for 0, ``950``, ``1.2k``, ``12k``."""
+    if number < 1000:
+        return str(number) if number else ""
+    if number < 9950:
+        return f"{number / 1000:.1f}k"
+    return f"{number / 1000:.0f}k"
 
 
 def _format_points(value: float) -> str:

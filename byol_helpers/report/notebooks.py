@@ -1,22 +1,26 @@
-"""The whole thesis in one go: every notebook executed by papermill, its page beside it, and index.html above them."""
+"""The whole thesis in one go: every notebook executed by papermill, pages and index.html.
+
+Nothing here writes into the notebooks of the repository.
+"""
 
 import json
 import os
-import re
-import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from byol_helpers import pipeline
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, sha256, write_json, write_text
-from byol_helpers.core.progress import duration
+from byol_helpers.core.progress import EVENTS_FILE, duration
 from byol_helpers.core.stage import Run
 from byol_helpers.report import html
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-# Rough shares of the notebooks in the time of a quick run: they divide the time that is left, nothing else.
+# Rough shares of the notebooks in the time of a quick run, to divide the time that is left.
 SHARES = {
     "00-overview": 6,
     "02-coco": 35,
@@ -32,40 +36,49 @@ SHARES = {
 def write_report(run: Run, overrides: list[str]) -> Path:
     """Execute the notebooks in their order for one run and return ``index.html``.
 
-    Stages that are up to date are not run again, and neither are notebooks whose source, package, profile and stages
-    are what they were. The executed notebooks lie in ``runs/<run>/notebooks``, as .ipynb and as .html.
+    Stages that are up to date are not run again, and neither are notebooks whose source, package,
+    profile and stages are what they were. The executed notebooks lie in ``runs/<run>/notebooks``,
+    as .ipynb and as .html.
+
+    Args:
+        run: a run folder, new or not.
+        overrides: settings that differ from the profile's, handed on to the notebooks.
+
+    Raises:
+        UserError: a notebook is missing or failed, or a stage has to be put right by the user.
     """
     values = _list_parameters(run, overrides)
     if (run.path / "data" / "stage.json").is_file():
-        pipeline.prepare(run)  # notices pictures that changed since
-    missing = [stem for stem in SHARES if not (NOTEBOOKS / f"{stem}.ipynb").is_file()]
-    if missing:
-        raise UserError(
-            f"{NOTEBOOKS}: {missing[0]}.ipynb is missing; run report from a copy of the repository"
-        )
-    folder, begin, done = run.path / "notebooks", time.monotonic(), 0
+        pipeline.prepare(run)  # notices images that changed since
+    for stem in SHARES:
+        if not (NOTEBOOKS / f"{stem}.ipynb").is_file():
+            raise UserError(
+                f"{NOTEBOOKS}: {stem}.ipynb is missing; run report from a copy of the repository"
+            )
+    folder = run.path / "notebooks"
     todo = [stem for stem in SHARES if not _is_fresh(run, stem)]
+    whole = sum(SHARES[stem] for stem in todo)
+    begin = time.monotonic()
+    done = 0
     for number, stem in enumerate(SHARES, 1):
+        title = f"[{number}/{len(SHARES)}] {stem}"
         if stem not in todo:
-            print(f"[{number}/{len(SHARES)}] {stem}: up to date", flush=True)
+            print(f"{title}: up to date", flush=True)
             continue
-        print(f"[{number}/{len(SHARES)}] {stem}", flush=True)
+        print(title, flush=True)
         _execute_notebook(stem, folder, values)
         write_json(folder / f"{stem}.json", _collect_inputs(run, stem))
         done += SHARES[stem]
         spent = time.monotonic() - begin
-        left = spent * (sum(SHARES[name] for name in todo) - done) / done
-        print(
-            f"[{number}/{len(SHARES)}] {stem}: done after {duration(spent)}"
-            + (f", about {duration(left)} left" if stem != todo[-1] else ""),
-            flush=True,
-        )
+        left = duration(spent * (whole - done) / done)
+        note = "" if stem == todo[-1] else f", about {left} left"
+        print(f"{title}: done after {duration(spent)}{note}", flush=True)
     pipeline.scorecard(run)
     return write_text(run.path / "index.html", html.render_index(run, list(SHARES)))
 
 
 def _list_parameters(run: Run, overrides: list[str]) -> dict:
-    """Parameters of the notebooks that differ from what stands in them: none for a plain quick run."""
+    """Parameters that differ from what stands in the notebooks: none for a plain quick run."""
     given = {
         "PROFILE": run.profile.name,
         "RUN_FOLDER": str(run.path),
@@ -83,26 +96,10 @@ def _list_parameters(run: Run, overrides: list[str]) -> dict:
     return {name: value for name, value in given.items() if value != written[name]}
 
 
-def publish_notebooks(run_path: Path) -> None:
-    """Bring the executed notebooks of a run back to ``notebooks``, without papermill's clock."""
-    for stem in SHARES:
-        notebook = json.loads(
-            (run_path / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8")
-        )
-        notebook["metadata"].pop("papermill", None)
-        for cell in notebook["cells"]:
-            for key in ("papermill", "execution"):
-                cell["metadata"].pop(key, None)
-        write_text(
-            NOTEBOOKS / f"{stem}.ipynb", json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-        )
-
-
 def _collect_inputs(run: Run, stem: str) -> dict:
-    """What a notebook's page depends on: its source, the package, the profile, and the stages done so far."""
-    package = sorted(
-        path for path in (ROOT / "byol_helpers").rglob("*") if path.suffix in (".py", ".yaml")
-    )
+    """What a notebook's page depends on: source, package, profile, and the stages done so far."""
+    files = sorted((ROOT / "byol_helpers").rglob("*"))
+    package = [path for path in files if path.suffix in (".py", ".yaml", ".html")]
     stages = sorted(run.path.glob("**/stage.json"))
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     return {
@@ -127,22 +124,22 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> None:
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    source = NOTEBOOKS / f"{stem}.ipynb"
     part = folder / f".{stem}.ipynb"  # renamed when it is whole
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        papermill.execute_notebook(
-            source,
-            part,
-            values,
-            kernel_name="python3",
-            cwd=Path.cwd(),
-            progress_bar=False,
-            log_output=False,
-            stdout_file=_Terminal(),
-            request_save_on_cell_execute=False,
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-        )
+        with follow_stages() as terminal:
+            papermill.execute_notebook(
+                NOTEBOOKS / f"{stem}.ipynb",
+                part,
+                values,
+                kernel_name="python3",
+                cwd=Path.cwd(),
+                progress_bar=False,
+                log_output=False,
+                stdout_file=terminal,
+                request_save_on_cell_execute=False,
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            )
     except PapermillExecutionError as error:
         kept = folder / f"{stem}-stopped.ipynb"
         os.replace(part, kept)
@@ -153,27 +150,44 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> None:
             f"the notebook as far as it came: {kept}"
         ) from None
     os.replace(part, folder / f"{stem}.ipynb")
-    write_text(folder / f"{stem}.html", html.render_notebook(folder / f"{stem}.ipynb"))
+    page = html.render_notebook(folder / f"{stem}.ipynb")
+    write_text(folder / f"{stem}.html", page)
 
 
-class _Terminal:
-    """Passes the stages' own lines on to the terminal while a notebook runs; the rest is for its reader."""
+@contextmanager
+def follow_stages() -> Iterator["StageEvents"]:
+    """While a notebook runs in a process of its own, what its stages announce goes to a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        events = StageEvents(Path(folder) / "events.txt")
+        os.environ[EVENTS_FILE] = str(events.path)
+        try:
+            yield events
+        finally:
+            del os.environ[EVENTS_FILE]
+            events.flush()
 
-    STAGE = re.compile(
-        r"[\w/ .-]+: (\d+ of \d+ \w+.*( in | left)|[\d.e+]+ images/s|"
-        r"goes on|up to date|runs afresh|was interrupted)"
-    )
+
+class StageEvents:
+    """Prints what the stages of a notebook announce; its other outputs are for its reader.
+
+    It takes the place of the file that papermill copies a notebook's standard output to: at each
+    output, the lines that were added to ``path`` since the last one are printed.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.printed = 0
 
     def write(self, text: str) -> None:
-        for line in text.splitlines():
-            if self.STAGE.match(line):
-                print(f"    {line}", flush=True)
+        """Take a piece of the notebook's output as the sign that there may be new events."""
+        self.flush()
 
     def flush(self) -> None:
-        """Nothing is kept back."""
-
-
-if (
-    __name__ == "__main__"
-):  # python -m byol_helpers.report.notebooks runs/quick: the outputs of a plain run into notebooks/
-    publish_notebooks(Path(sys.argv[1]))
+        """Print every whole line that is not printed yet."""
+        if not self.path.is_file():
+            return
+        with open(self.path, encoding="utf-8") as file:
+            file.seek(self.printed)
+            while (line := file.readline()).endswith("\n"):
+                print(f"    {line}", end="", flush=True)
+                self.printed = file.tell()

@@ -20,7 +20,6 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.stage import Run
 from byol_helpers.evaluation.average_precision import COCO_METRICS
 from byol_helpers.evaluation.tide import ERROR_TYPES, Errors
-from byol_helpers.figures.__main__ import COURSE_FIGURES, course_figures, main
 from byol_helpers.figures.style import create_figure, encode_png
 from byol_helpers.figures.tide import find_most_confused
 from byol_helpers.reproduction.thesis import load_thesis
@@ -454,21 +453,9 @@ def test_colours_of_the_arms_stay_apart(seen):
     assert len(set(lines)) == len(lines)
 
 
-def test_the_course_figures_are_copied_or_asked_for(tmp_path, capsys):
-    run, out = tmp_path / "run", tmp_path / "out"
-    assert main(["--run", str(run), "--out", str(out)]) == 2
-    error = capsys.readouterr().err
-    assert "make report" in error and error.count("\n") == 1 and not out.exists()
-    (run / "figures").mkdir(parents=True)
-    for name in COURSE_FIGURES:
-        (run / f"figures/{name}.png").write_bytes(name.encode())
-    assert {path.stem for path in course_figures(run, out)} == {"pipeline", "byol", *COURSE_FIGURES}
-    assert (out / "training-pictures.png").read_bytes() == b"training-pictures"
-
-
 def test_figures_load_no_torch():
     script = (
-        "import json, sys, byol_helpers.figures.__main__; print(json.dumps('torch' in sys.modules))"
+        "import json, sys, byol_helpers.report.publish; print(json.dumps('torch' in sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

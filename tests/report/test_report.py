@@ -41,6 +41,7 @@ def test_every_notebook_of_the_repository_is_part_of_the_report():
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(SHARES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", SHARES)
 def test_a_notebook_ran_to_its_end_and_its_pictures_have_words(run, stem):
     cells = json.loads((run / f"notebooks/{stem}.ipynb").read_text())["cells"]
@@ -68,6 +69,7 @@ def test_an_equation_becomes_mathml_and_code_stays():
     assert "<code>$HOME</code>" in drawn and 'display="block"' in drawn
 
 
+@pytest.mark.slow
 def test_index_links_to_what_is_there(run):
     page = Links((run / "index.html").read_text())
     local = [t for t in page.targets if not t.startswith(("http", "data:", "#"))]
@@ -77,6 +79,7 @@ def test_index_links_to_what_is_there(run):
     assert all(page.alts)
 
 
+@pytest.mark.slow
 def test_claims_link_to_the_cell_that_measured_them(run):
     card = json.loads((run / "scorecard.json").read_text())
     for row in card["claims"]:
@@ -84,6 +87,7 @@ def test_claims_link_to_the_cell_that_measured_them(run):
         assert anchor in Links((run / path).read_text()).ids, row["link"]
 
 
+@pytest.mark.slow
 def test_the_stand_in_is_never_called_imagenet(run):
     text = re.sub(r"<[^>]+>", " ", (run / "index.html").read_text())
     assert "supervised (stand-in)" in text
@@ -91,6 +95,7 @@ def test_the_stand_in_is_never_called_imagenet(run):
     assert {arm["label"] for arm in rows.values()} == {"BYOL", "supervised (stand-in)", "random"}
 
 
+@pytest.mark.slow
 def test_a_second_report_runs_no_stage_and_no_notebook_again(run, capsys):
     kept = [*run.rglob("stage.json"), *run.glob("notebooks/*.ipynb")]
     before = {path: path.stat().st_mtime_ns for path in kept}
@@ -99,6 +104,7 @@ def test_a_second_report_runs_no_stage_and_no_notebook_again(run, capsys):
     assert capsys.readouterr().out.count("up to date") == len(SHARES) + 1  # and the data
 
 
+@pytest.mark.slow
 def test_a_lost_stage_brings_back_what_depends_on_it_and_no_more(run, capsys):
     (run / "background/random-seed0/stage.json").unlink()
     assert main(["report", "--profile", "smoke", "--run", str(run)]) == 0

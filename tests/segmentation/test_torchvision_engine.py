@@ -189,6 +189,7 @@ def test_fitted_sizes():
     assert fitted(100, 1000, 800, 1333) == (133, 1333)
 
 
+@pytest.mark.slow
 def test_eight_images_can_be_learned_by_heart(run, tmp_path):
     """A network that cannot overfit has a fault in its targets, its losses or its prediction."""
     learn = [

@@ -78,6 +78,7 @@ def test_the_shares_of_two_processes_are_the_batches_of_one():
     assert whole == [first + second for first, second in zip(*parts, strict=True)]
 
 
+@pytest.mark.slow
 def test_half_precision_trains_and_ends_near_full_precision(run, tmp_path):
     losses = {}
     for precision in ("32-true", "bf16-mixed"):
