@@ -1,4 +1,4 @@
-"""Cutting objects out of one's own pictures and videos: a file or a folder in, cut-outs of the same size out."""
+"""Cutting objects out of one's own images and videos: files in, cut-outs of the same size out."""
 
 import errno
 import os
@@ -23,14 +23,8 @@ from byol_helpers.cutout.video import cut_video, get_video_suffix
 
 Predict = Callable[[np.ndarray], list[dict]]
 
-FAILURES = (
-    UserError,
-    OSError,
-    RuntimeError,
-    ValueError,
-    MemoryError,
-    cv2.error,
-)  # what costs one file, not all
+# What costs one file, not all.
+FAILURES = (UserError, OSError, RuntimeError, ValueError, MemoryError, cv2.error)
 # zlib's level 1 instead of 6: a third of the time, files 4 % larger (cut-outs of COCO photographs).
 PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
@@ -62,37 +56,39 @@ def cut_out(
     overwrite: bool = False,
     **options,
 ) -> Summary:
-    """Remove the background of a picture or a video, or of every one below a folder.
+    """Remove the background of an image or a video, or of every one below a folder.
 
-    A cut-out has the size and orientation of its picture as a viewer shows it, the path of the picture below
-    ``out``, and the extension ``.png``, or that of ``cut_video`` (added to the old one where two would
-    otherwise share a name). Files that are there are not overwritten, whatever made them; so a call that was
-    interrupted can be repeated. A file that fails costs one line on the standard error, and the others are
-    done. A picture in which nothing is found gives a cut-out of nothing but background, and a warning line.
+    A cut-out has the size and orientation of its image as a viewer shows it, the path of the image
+    below ``out``, and the extension ``.png``, or that of ``cut_video`` (added to the old one where
+    two would otherwise share a name). Files that are there are not overwritten, whatever made them;
+    so a call that was interrupted can be repeated. A file that fails costs one line on the standard
+    error, and the others are done. An image in which nothing is found gives a cut-out of nothing
+    but background, and a warning line.
 
-    While the model predicts, threads read the next pictures and write the last ones (``in_step``); the memory
-    does not depend on their number. PNG files are packed with zlib's level 1. Videos come after the
-    pictures, frame by frame (``cut_video``).
+    While the model predicts, threads read the next images and write the last ones
+    (``map_in_threads``); the memory does not depend on their number. PNG files are packed with
+    zlib's level 1. Videos come after the images, frame by frame (``cut_video``).
 
     Args:
         inputs: an image file, a video file or a folder.
-        predict: from an image [H, W, 3], uint8, RGB, to COCO results: dictionaries with ``category_id``,
-            ``score``, ``bbox`` and ``segmentation`` (RLE of the image's size).
+        predict: from an image [H, W, 3], uint8, RGB, to COCO results: dictionaries with
+            ``category_id``, ``score``, ``bbox`` and ``segmentation`` (RLE of the image's size).
         out: folder to write to; made if need be. What lies inside it is not an input.
         rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``.
         score_threshold: detections with a lower score are not used; 0 to 1.
         overwrite: write files that are there again.
-        options: the other fields of ``Cutter``: ``category``, ``point``, ``number``, ``background``,
-            ``edge``, ``close``.
+        options: the other fields of ``Cutter``: ``category``, ``point``, ``number``,
+            ``background``, ``edge``, ``close``.
 
     Returns:
         The ``Summary``.
 
     Raises:
-        UserError: no such input, a folder without images and videos, ``out`` is a file or would mix cut-outs
-            with the pictures, or the disk is full.
+        UserError: no such input, a folder without images and videos, ``out`` is a file or would mix
+            cut-outs with the images, or the disk is full.
     """
-    cutter, summary = Cutter(rule, score_threshold, **options), Summary()
+    cutter = Cutter(rule, score_threshold, **options)
+    summary = Summary()
 
     def unreadable(error: OSError) -> None:
         _note_failure(summary, Path(error.filename), error)
@@ -103,9 +99,8 @@ def cut_out(
     unit = "files" if any(is_video(path) for path, _ in targets) else "images"
     progress = Progress("cutout", len(targets), unit, done=summary.skipped)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", module="PIL"
-        )  # as read_image does, here once for all threads
+        # As read_image does, here once for all threads.
+        warnings.filterwarnings("ignore", module="PIL")
         for path, target, made in _start_cutting(todo, predict, cutter):
             _count_outcome(summary, path, target, made)
             progress.update()
@@ -116,7 +111,7 @@ def cut_out(
 def _start_cutting(
     todo: list[tuple[Path, Path]], predict: Predict, cutter: Cutter
 ) -> Iterator[tuple[Path, Path, Callable[[], WrittenCutout]]]:
-    """Each file, where its cut-out goes, and what makes it or waits for it: the pictures, then the videos."""
+    """Each file, where its cut-out goes, and what makes it or waits for it; videos come last."""
 
     def read(pair: tuple[Path, Path]) -> np.ndarray:
         return read_image_in_thread(pair[0])
@@ -129,15 +124,13 @@ def _start_cutting(
         write_bytes(pair[1], _encode_png(cut))
         return WrittenCutout(found, () if found else (f"{cutter.nothing_found}; empty cut-out",))
 
+    images = [pair for pair in todo if not is_video(pair[0])]
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(
-        1
-    )  # pictures are worked on side by side already; its own threads would only get in their way
+    # Images are worked on side by side already; OpenCV's own threads would get in their way.
+    cv2.setNumThreads(1)
     try:
-        for pair, made in map_in_threads(
-            [pair for pair in todo if not is_video(pair[0])], read, detect, write
-        ):
-            yield *pair, made
+        for (path, target), made in map_in_threads(images, read, detect, write):
+            yield path, target, made
     finally:
         cv2.setNumThreads(threads)
     for path, target in todo:
@@ -146,7 +139,7 @@ def _start_cutting(
 
 
 def _encode_png(pixels: np.ndarray) -> bytes:
-    """A PNG file of RGB or RGBA pixels. OpenCV's encoder leaves the interpreter to the other threads."""
+    """A PNG file of RGB or RGBA pixels; OpenCV's encoder lets the other threads go on."""
     order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
     return cv2.imencode(".png", cv2.cvtColor(pixels, order), PNG)[1].tobytes()
 

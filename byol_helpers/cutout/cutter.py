@@ -11,7 +11,7 @@ from byol_helpers.background.removal import choose_instances, merge_masks
 
 
 class WrittenCutout(NamedTuple):
-    """A cut-out that was written: whether it shows anything, and what else there is to say about it."""
+    """A cut-out that was written: whether it shows anything, and what else there is to say."""
 
     found: bool
     remarks: Sequence[str] = ()

@@ -19,17 +19,17 @@ def is_video(path: Path) -> bool:
 def find_targets(
     inputs: Path, out: Path, video_suffix: str, unreadable: Callable[[OSError], None]
 ) -> list[tuple[Path, Path]]:
-    """Each picture and video with the file that its cut-out goes to, sorted by the path.
+    """Each image and video with the file that its cut-out goes to, sorted by the path.
 
     Args:
         inputs: a file or a folder.
         out: folder of the cut-outs; what lies in it is not an input.
-        video_suffix: extension of a video's cut-out; that of a picture's is ``.png``.
+        video_suffix: extension of a video's cut-out; that of an image's is ``.png``.
         unreadable: told of each folder that may not be read.
 
     Raises:
-        UserError: no such input, a folder without pictures and videos, ``out`` is a file, or a cut-out would
-            take the place of an input.
+        UserError: no such input, a folder without images and videos, ``out`` is a file, or a
+            cut-out would take the place of an input.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; give a folder for the cut-outs")
@@ -42,7 +42,8 @@ def find_targets(
             raise UserError(f"{inputs}: no images or videos in it; known are {' '.join(known)}")
         root = inputs
     elif inputs.is_file():
-        paths, root = [inputs], inputs.parent
+        paths = [inputs]
+        root = inputs.parent
     else:
         raise UserError(f"{inputs}: no such file or folder; check the path")
     targets = _name_targets(paths, root, out, video_suffix)
@@ -57,11 +58,9 @@ def find_targets(
 
 def _drop_inside(paths: list[Path], folder: Path) -> list[Path]:
     """The paths that do not lie in a folder."""
-    inside = {
-        parent
-        for parent in {path.parent for path in paths}
-        if parent.resolve().is_relative_to(folder.resolve())
-    }
+    resolved = folder.resolve()
+    parents = {path.parent for path in paths}
+    inside = {parent for parent in parents if parent.resolve().is_relative_to(resolved)}
     return [path for path in paths if path.parent not in inside]
 
 
@@ -80,7 +79,9 @@ def _name_targets(
         count = Counter(places.values()) + folders
         longer = {path: path.name + suffix[path] for path in paths if count[places[path]] > 1}
         if longer.items() <= names.items():
-            return [
-                (path, out / path.relative_to(root).with_name(name)) for path, name in names.items()
-            ]
+            break
         names |= longer
+    targets = []
+    for path, name in names.items():
+        targets.append((path, out / path.relative_to(root).with_name(name)))
+    return targets

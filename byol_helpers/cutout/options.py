@@ -70,15 +70,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run_cutout(
     options: argparse.Namespace, categories: Sequence[dict], load: Callable[[], "Predict"]
 ) -> "Summary":
-    """Check the options and cut out; ``load`` gives the model's function once everything else is right.
+    """Check the options and cut out.
 
     Args:
         options: as ``add_options`` declares them.
         categories: the COCO categories that the model knows.
-        load: gives the function from an image to its COCO results, as ``cutout`` takes it.
+        load: gives the function from an image to its COCO results, as ``cut_out`` takes it; called
+            once everything else is right.
 
     Raises:
-        UserError: an option that cannot be followed, or as ``cutout``.
+        UserError: an option that cannot be followed, or as ``cut_out``.
     """
     from byol_helpers.background.removal import find_category_id
     from byol_helpers.cutout.cut_files import cut_out

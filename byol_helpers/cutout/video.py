@@ -13,7 +13,9 @@ from types import MappingProxyType
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError, InvalidDataError
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -26,10 +28,12 @@ from byol_helpers.cutout.cutter import Cutter, WrittenCutout
 
 # ffmpeg opens many more, among them lists that name other files or addresses.
 READING = {
-    "format_whitelist": "3g2,3gp,asf,avi,flv,m4a,matroska,mj2,mov,mp4,mpeg,mpegts,mpegvideo,ogg,webm",
+    "format_whitelist": (
+        "3g2,3gp,asf,avi,flv,m4a,matroska,mj2,mov,mp4,mpeg,mpegts,mpegvideo,ogg,webm"
+    ),
     "protocol_whitelist": "file",
 }
-# Container, codec, its options, and pixel formats for even and for odd sizes (4:2:0 needs even ones).
+# Container, codec, its options, pixel formats for even and for odd sizes (4:2:0 needs even ones).
 TRANSPARENT = (
     "mov",
     "prores_ks",
@@ -38,7 +42,9 @@ TRANSPARENT = (
     "yuva444p10le",
 )
 OPAQUE = ("mp4", "libx264", {"crf": "18", "preset": "veryfast"}, "yuv420p", "yuv444p")
-BT709, BT601 = 1, 5  # numbers of colour matrices, as in AVColorSpace
+# Numbers of colour matrices, as in AVColorSpace.
+BT709 = 1
+BT601 = 5
 NEARLY = 0.95  # a video that ends before this share of its length is cut off
 MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9}
 
@@ -53,11 +59,12 @@ def cut_video(
 ) -> WrittenCutout:
     """Remove the background of every frame of a video; objects are chosen anew in each.
 
-    A transparent cut-out is ProRes 4444 in a .mov, which editors take and every decoder reads with its alpha
-    (8 bits); about 130 kB for a frame of 640 x 480. Any other is H.264 in an .mp4. Time stamps, frame rate,
-    shape of the pixels and colour matrix are those of the video; its rotation is applied. Audio is copied
-    untouched where the container takes it; what is left out is remarked upon. The memory does not depend on
-    the length. The file appears under its name once it is whole, so a video that was interrupted is done again.
+    A transparent cut-out is ProRes 4444 in a .mov, which editors take and every decoder reads with
+    its alpha (8 bits); about 130 kB for a frame of 640 x 480. Any other is H.264 in an .mp4. Time
+    stamps, frame rate, shape of the pixels and colour matrix are those of the video; its rotation
+    is applied. Audio is copied untouched where the container takes it; what is left out is remarked
+    upon. The memory does not depend on the length. The file appears under its name once it is
+    whole, so a video that was interrupted is done again.
 
     Args:
         path: a video file in one of the formats of ``READING``.
@@ -85,10 +92,12 @@ def cut_video(
         encoder = _add_encoder(out, video, first, cutter)
         copies, left_out = _copy_audio_streams(source, video, out)
         length = _get_length(source, video)
-        progress = Progress(
-            f"cutout {path.name!a}", video.frames or round(length * _get_rate(video)), "frames"
-        )
-        frames = empty = broken = 0
+        expected = video.frames or round(length * _get_rate(video))
+        progress = Progress(f"cutout {path.name!a}", expected, "frames")
+        frames = 0
+        empty = 0
+        broken = 0
+        seconds = Fraction(0)
         for frame in _decode_frames(source, video, copies, out):
             if frame is None:
                 broken += 1
@@ -97,21 +106,17 @@ def cut_video(
             if image.shape[:2] != size:
                 raise UserError(f"{path}: its frames differ in size; convert it to one size")
             cut, found = cutter.cut(image, predict(image))
-            frames, empty, seconds = (
-                frames + 1,
-                empty + (not found),
-                (frame.pts - first.pts) * frame.time_base,
-            )
+            frames += 1
+            empty += not found
+            seconds = _get_time(frame) - _get_time(first)
             out.mux(encoder.encode(_make_encodable(cut, frame, encoder)))
             progress.update()
         out.mux(encoder.encode(None))
         progress.total = frames
         progress.close()
-    remarks = (
-        [f"left out, because .{container} does not take it: {', '.join(left_out)}"]
-        if left_out
-        else []
-    )
+    remarks = []
+    if left_out:
+        remarks.append(f"left out, because .{container} does not take it: {', '.join(left_out)}")
     short = seconds + 1 / _get_rate(video) < NEARLY * length
     if broken or short:
         of = f", {float(seconds):.1f} of {length:.1f} s" if short else ""
@@ -122,27 +127,25 @@ def cut_video(
 
 
 def _choose_output(cutter: Cutter) -> tuple[str, str, dict[str, str], str, str]:
-    return (
-        TRANSPARENT
-        if isinstance(cutter.background, str) and cutter.background == "transparent"
-        else OPAQUE
-    )
+    transparent = isinstance(cutter.background, str) and cutter.background == "transparent"
+    return TRANSPARENT if transparent else OPAQUE
 
 
 @contextmanager
 def _open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video and its best stream of pictures; whatever ffmpeg complains of in the block is one line."""
+    """Open a video and its best stream of images; what ffmpeg complains of is one line."""
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; replace or remove it")
     opened = False
     try:
         with av.open(f"file:{path}", options=READING, metadata_errors="replace") as source:
-            video, opened = source.streams.best("video"), True
-            if video is None:
+            video = source.streams.best("video")
+            opened = True
+            if not isinstance(video, VideoStream):
                 raise UserError(f"{path}: no video in it; replace or remove it")
             video.thread_type = "AUTO"
             yield source, video
-    except av.FFmpegError as error:
+    except FFmpegError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(error.errno, os.strerror(error.errno)) from None
         if not opened:
@@ -164,42 +167,52 @@ def _decode_frames(
 
     Packets of the streams in ``copies`` are passed on meanwhile.
     """
-    before, step = None, max(1, round(1 / (_get_rate(video) * video.time_base)))
+    time_base = _get_time_base(video)
+    step = max(1, round(1 / (_get_rate(video) * time_base)))
+    before = None
     for packet in source.demux(video, *(source.streams[index] for index in copies)):
         if packet.stream.index != video.index:
-            if packet.dts is not None:
+            if out is not None and packet.dts is not None:
                 packet.stream = copies[packet.stream.index]
                 out.mux(packet)
             continue
         try:
             decoded = packet.decode()
-        except av.error.InvalidDataError:
+        except InvalidDataError:
             yield None
             continue
         for frame in decoded:
+            if not isinstance(frame, VideoFrame):
+                continue
             if frame.pts is None:
                 frame.pts = 0 if before is None else before + step
             elif before is not None and frame.pts <= before:
                 frame.pts = before + 1
-            before, frame.time_base = frame.pts, video.time_base
+            before = frame.pts
+            frame.time_base = time_base
             yield frame
 
 
 def _add_encoder(
     out: OutputContainer, video: VideoStream, first: VideoFrame, cutter: Cutter
 ) -> VideoStream:
-    """The stream of pictures in the cut-out, like that of the video."""
+    """The stream of images in the cut-out, like that of the video."""
     _, codec, options, even, odd = _choose_output(cutter)
     try:
         stream = out.add_stream(codec, rate=_get_rate(video), options=dict(options))
-    except av.codec.codec.UnknownCodecError:
+    except UnknownCodecError:
         raise UserError(
-            f"{codec}: not in this build of ffmpeg; install the package av from PyPI, or choose another "
-            "fill"
+            f"{codec}: not in this build of ffmpeg; install the package av from PyPI, or choose "
+            "another fill"
         ) from None
-    stream.height, stream.width = height, width = _read_upright(first).shape[:2]
+    if not isinstance(stream, VideoStream):
+        raise TypeError(f"{codec} is no codec of videos")
+    height, width = _read_upright(first).shape[:2]
+    stream.height = height
+    stream.width = width
     stream.pix_fmt = odd if height % 2 or width % 2 else even
-    stream.time_base = stream.codec_context.time_base = video.time_base
+    stream.time_base = _get_time_base(video)
+    stream.codec_context.time_base = _get_time_base(video)
     shape = video.sample_aspect_ratio
     if shape:
         stream.codec_context.sample_aspect_ratio = 1 / shape if first.rotation % 180 else shape
@@ -213,7 +226,8 @@ def _copy_audio_streams(
     source: InputContainer, video: VideoStream, out: OutputContainer
 ) -> tuple[dict[int, Stream], list[str]]:
     """Streams of the cut-out for the audio that it takes, by index; in words, what is left out."""
-    copies, left_out = {}, []
+    copies = {}
+    left_out = []
     for stream in source.streams:
         codec = stream.codec_context.name if stream.codec_context else "unknown"
         if stream.type == "audio" and _takes_audio(out.format.name, codec, stream):
@@ -226,14 +240,12 @@ def _copy_audio_streams(
 def _takes_audio(container: str, codec: str, audio: Stream) -> bool:
     """Whether a container takes an audio stream as it is: found out by writing a header with it."""
     if container == "mp4" and codec.startswith("pcm_"):
-        return (
-            False  # some of it only fails at the end of the file, and few players expect it there
-        )
+        return False  # some only fails at the end of the file, and few players expect it
     try:
         with av.open(io.BytesIO(), "w", format=container) as trial:
             trial.add_stream_from_template(audio)
             trial.start_encoding()
-    except (av.FFmpegError, ValueError):
+    except (FFmpegError, ValueError):
         return False
     return True
 
@@ -244,12 +256,13 @@ def _make_encodable(cut: np.ndarray, frame: VideoFrame, encoder: VideoStream) ->
         np.ascontiguousarray(cut), format="rgba" if cut.shape[2] == 4 else "rgb24"
     )
     made = made.reformat(format=encoder.pix_fmt, dst_colorspace=_get_matrix(frame))
-    made.pts, made.time_base = frame.pts, frame.time_base
+    made.pts = frame.pts
+    made.time_base = frame.time_base
     return made
 
 
 def _read_upright(frame: VideoFrame) -> np.ndarray:
-    """The picture of a frame as a player shows it, [H, W, 3], uint8, RGB."""
+    """The image of a frame as a player shows it, [H, W, 3], uint8, RGB."""
     pixels = frame.to_ndarray(
         format="rgb24", src_colorspace=_get_matrix(frame), src_color_range=frame.color_range
     )
@@ -257,7 +270,7 @@ def _read_upright(frame: VideoFrame) -> np.ndarray:
 
 
 def _get_matrix(frame: VideoFrame) -> int:
-    """The colour matrix of a frame; where none is named, what players take: BT.709 for HD, BT.601 below."""
+    """The colour matrix of a frame; where none is named, BT.709 for HD and BT.601 below."""
     return MATRICES.get(frame.colorspace, BT709 if frame.height > 576 else BT601)
 
 
@@ -266,19 +279,28 @@ def _get_rate(video: VideoStream) -> Fraction:
     return video.average_rate or video.guessed_rate or Fraction(25)
 
 
+def _get_time_base(video: VideoStream) -> Fraction:
+    """Seconds of one unit of the time stamps."""
+    if video.time_base is None:
+        raise UserError("a video without a unit of time; convert it to MP4 or remove it")
+    return video.time_base
+
+
+def _get_time(frame: VideoFrame) -> Fraction:
+    """Seconds at which a frame is shown; ``_decode_frames`` sees to it that it has a time."""
+    return (frame.pts or 0) * (frame.time_base or Fraction(0))
+
+
 def _get_length(source: InputContainer, video: VideoStream) -> float:
-    """Seconds that the pictures last by the file's own account; 0 where it gives none."""
-    if (
-        video.frames and "mov" not in source.format.name
-    ):  # there, those that an editor cut away count too
+    """Seconds that the images last by the file's own account; 0 where it gives none."""
+    # In a MOV, the frames that an editor cut away count too.
+    if video.frames and "mov" not in source.format.name:
         return float(video.frames / _get_rate(video))
-    if video.duration:
+    if video.duration and video.time_base:
         return float(video.duration * video.time_base)
-    stated = re.fullmatch(
-        r"(\d+):(\d+):(\d+(?:\.\d+)?)", video.metadata.get("DURATION", "")
-    )  # Matroska, WebM
-    return (
-        sum(float(part) * unit for part, unit in zip(stated.groups(), (3600, 60, 1), strict=True))
-        if stated
-        else 0.0
-    )
+    # Matroska and WebM.
+    stated = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", video.metadata.get("DURATION", ""))
+    if not stated:
+        return 0.0
+    hours, minutes, seconds = map(float, stated.groups())
+    return hours * 3600 + minutes * 60 + seconds

@@ -28,7 +28,8 @@ def plot_removal_scores(metrics: dict[str, dict], which: str = "") -> Figure:
     """Six scores of background removal for each arm and each baseline, with intervals (table 4.4).
 
     Args:
-        metrics: for each arm and each baseline, the content of its ``metrics.json``, or its part ``all_images``.
+        metrics: for each arm and each baseline, the content of its ``metrics.json``, or its part
+            ``all_images``.
         which: what images these are, for the title.
     """
     order = [*(arm for arm in ARM_COLOURS if arm in ARM_LABELS), *BASELINE_LABELS]
@@ -41,8 +42,9 @@ def plot_removal_scores(metrics: dict[str, dict], which: str = "") -> Figure:
     fig = create_figure(
         1.9 + 0.44 * len(rows),
         f"How well backgrounds are removed{which and ': '}{which}",
-        f"Means over {images} test images with 95 % intervals over the images. Grey: baselines, methods that "
-        "do not learn; the last one removes nothing, and what it scores is the zero point.",
+        f"Means over {images} test images with 95 % intervals over the images. Grey: baselines, "
+        "methods that do not learn; the last one removes nothing, and what it scores is the zero "
+        "point.",
     )
     axes = fig.subplots(len(SCORE_PANELS) // COLUMNS, COLUMNS, sharey=True)
     for ax, (score, texts) in zip(axes.flat, SCORE_PANELS.items(), strict=True):
@@ -65,11 +67,12 @@ def plot_treatments(
     judged: dict[str, dict[str, float]],
     title: str,
 ) -> Figure:
-    """Pictures in columns with the true object outlined; below each, what the same treatment of it scores.
+    """Images in columns with the true object outlined; below each, what its treatment scores.
 
     Args:
-        pictures: for each name, the picture as the treatment leaves it, uint8 [H, W, 3], and the true mask [H, W].
-        judged: for each name, scores 0 to 1; those of ``SCORES`` that there are become bars, in that order.
+        pictures: for each name, the image as the treatment leaves it, uint8 [H, W, 3], and the true
+            mask, bool [H, W].
+        judged: for each name, scores 0 to 1; those of ``SCORE_PANELS`` become bars, in that order.
         title: of the figure.
     """
     shown = [score for score in SCORE_PANELS if score in next(iter(judged.values()))]

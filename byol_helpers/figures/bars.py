@@ -1,4 +1,4 @@
-"""Results as bars and points with intervals: average precision, its differences, classes, counts."""
+"""Results as bars and points with intervals: AP, its differences, classes, counts."""
 
 import math
 
@@ -42,12 +42,13 @@ _WHISKER = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5, "capthick": 1.2}
 
 
 def plot_average_precision(metrics: dict[str, dict], thesis: Table | None = None) -> Figure:
-    """Six mask metrics of each arm in AP points, with 95 % intervals over the test images (table 4.3).
+    """Six mask metrics of each arm in AP points, with 95 % intervals over test images (table 4.3).
 
     Args:
-        metrics: for each arm, the content of an evaluation's ``metrics.json``, or an entry of ``arms`` in
-            ``comparison.json``. A null is a metric that the test images do not define.
-        thesis: table 4.3; its values become hollow diamonds, those of its arm ImageNet also at the stand-in.
+        metrics: for each arm, the content of an evaluation's ``metrics.json``, or an entry of
+            ``arms`` in ``comparison.json``. A null is a metric that the test images do not define.
+        thesis: table 4.3; its values become hollow diamonds, those of its arm ImageNet also at the
+            stand-in.
     """
     arms = list(metrics)
     keys: list[Artist] = [*make_bar_keys(arms)]
@@ -117,10 +118,11 @@ def plot_class_ap(
     """Mask AP of single classes, in AP points (figure 4.7).
 
     Args:
-        metrics: as in ``average_precision``.
+        metrics: as in ``plot_average_precision``.
         classes: how many to show, at most.
-        counts: test instances of each class, to choose the most frequent ones by. Without them the classes with
-            the highest mean over the arms are chosen. Both rules look at all arms alike.
+        counts: test instances of each class, to choose the most frequent ones by. Without them the
+            classes with the highest mean over the arms are chosen. Both rules look at all arms
+            alike.
     """
     arms = list(metrics)
     mean = {}
@@ -163,8 +165,8 @@ def plot_differences(comparison: dict) -> Figure:
     """Paired differences between arms in AP points, with intervals and a zero line.
 
     Args:
-        comparison: content of ``comparison.json``, from ``evaluation.arms.compare``. Strong lines are intervals over
-            test images; thin ones, where there are at least three seeds, intervals over seeds.
+        comparison: content of ``comparison.json``. Strong lines are intervals over test images;
+            thin ones, where there are at least three seeds, intervals over seeds.
 
     Raises:
         UserError: fewer than two arms.
@@ -179,8 +181,9 @@ def plot_differences(comparison: dict) -> Figure:
     fig = create_figure(
         2.75 * rows,
         "Which initial weights are better? Differences in mask AP between two arms",
-        f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, if any: over "
-        "training seeds. Colour: the arm that is ahead. Hollow: the interval holds zero, undecided.",
+        f"95 % intervals over {comparison['images']} test images, resampled in pairs; thin grey, "
+        "if any: over training seeds. Colour: the arm that is ahead. Hollow: the interval holds "
+        "zero, undecided.",
     )
     axes = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for ax in axes.flat[len(pairs) :]:
@@ -195,7 +198,9 @@ def plot_differences(comparison: dict) -> Figure:
 
 
 def plot_category_counts(statistics: dict) -> Figure:
-    """Labelled instances of each category in each split (table 4.1), the most frequent in the test split first.
+    """Labelled instances of each category in each split (table 4.1).
+
+    The category that is most frequent in the test split comes first.
 
     Args:
         statistics: content of ``statistics.json``; crowds are in none of its counts.
@@ -211,7 +216,8 @@ def plot_category_counts(statistics: dict) -> Figure:
     fig = create_figure(
         0.85 + step * len(names),
         "How many objects of each category the splits hold",
-        f"{'; '.join(said)}. For pretraining: {statistics['pretrain']['images']:,} images without labels.",
+        f"{'; '.join(said)}. For pretraining: {statistics['pretrain']['images']:,} images without "
+        "labels.",
     )
     axes = np.atleast_1d(fig.subplots(1, len(splits), sharey=True))
     for ax, (split, counted) in zip(axes, splits.items(), strict=True):
@@ -232,7 +238,7 @@ def plot_category_counts(statistics: dict) -> Figure:
 
 
 def plot_size_shares(statistics: dict) -> Figure:
-    """Shares of small, medium and large objects in each split, beside those that COCO states for itself."""
+    """Shares of small, medium and large objects in each split, beside those that COCO states."""
     small, large = statistics["area_limits"]
     rows = {split: statistics["splits"][split]["sizes"] for split in ("train", "val", "test")} | {
         "COCO": COCO_SIZES
@@ -240,8 +246,8 @@ def plot_size_shares(statistics: dict) -> Figure:
     fig = create_figure(
         0.62 + 0.36 * len(rows),
         "How large the objects are",
-        f"Small: below {small:,.0f} square pixels; large: above {large:,.0f}. COCO's own limits are 1,024 and "
-        "9,216, for images of about 640 x 480.",
+        f"Small: below {small:,.0f} square pixels; large: above {large:,.0f}. COCO's own limits "
+        "are 1,024 and 9,216, for images of about 640 x 480.",
         [Patch(color=c, label=size) for size, c in SIZES.items()],
     )
     ax = fig.subplots()
@@ -272,7 +278,7 @@ def plot_size_shares(statistics: dict) -> Figure:
 
 
 def describe_provenance(metrics: dict[str, dict]) -> str:
-    """What a table of numbers rests on, as far as the metrics say: profile, engine, seeds, images, iterations."""
+    """What numbers rest on, as far as the metrics say: profile, engine, seeds, iterations."""
     parts = []
     for key, text in (
         ("profile", "Profile {}"),
@@ -308,7 +314,7 @@ def _draw_points(ax: Axes, entries: list[dict], at: np.ndarray, arm: str) -> Non
 
 
 def _get_percent(entries: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Values [N] and distances to the ends of their intervals [2, N], in per cent; nan where undefined."""
+    """Values [N] and distances to the ends of their intervals [2, N], in per cent, or nan."""
     value = 100 * np.array([entry["value"] for entry in entries], dtype=float)
     low = 100 * np.array([entry["low"] for entry in entries], dtype=float)
     high = 100 * np.array([entry["high"] for entry in entries], dtype=float)

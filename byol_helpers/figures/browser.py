@@ -24,7 +24,7 @@ EVERY_CATEGORY = "every category"
 
 
 def find_images_with(split: Split, category: str = EVERY_CATEGORY) -> list[dict]:
-    """Image records of a split that hold an object of a category, by its name; all records for ``EVERY``."""
+    """Image records that hold an object of a category, by its name; all for ``EVERY_CATEGORY``."""
     if category == EVERY_CATEGORY:
         return split.images
     key = next(c["id"] for c in split.categories if c["name"] == category)
@@ -37,7 +37,7 @@ def find_images_with(split: Split, category: str = EVERY_CATEGORY) -> list[dict]
 
 
 def draw_annotated(split: Split, record: dict, category: str = EVERY_CATEGORY) -> Figure:
-    """A picture, its masks drawn over it, and alone: objects of the category in turn colours, crowds in white."""
+    """An image, the masks of a category drawn over it, and the masks alone; crowds in white."""
     names = {c["id"]: c["name"] for c in split.categories}
     image = read_image(split.path(record))
     shown = []
@@ -58,7 +58,7 @@ def draw_annotated(split: Split, record: dict, category: str = EVERY_CATEGORY) -
 
 
 def build_browser(splits: dict[str, Split]) -> "VBox":
-    """Menus for split and category and a slider over the pictures that hold it; the picture follows them."""
+    """Menus for split and category, a slider over the images that hold it, and the image."""
     import ipywidgets as widgets
 
     first = next(iter(splits))

@@ -1,4 +1,4 @@
-"""What the diagrams are drawn with: a sheet measured in inches, and boxes, arrows, words and thumbnails on it."""
+"""What the diagrams are drawn with: a sheet measured in inches, boxes, arrows, text, thumbnails."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from byol_helpers.figures.style import INK, SOFT, use_style
 
 
 def create_sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure with one invisible axes over all of it, whose unit is the inch, from the lower left corner."""
+    """A figure under one invisible axes, whose unit is the inch, from the lower left corner."""
     use_style()
     fig = Figure(figsize=(width, height))
     ax = fig.add_axes((0, 0, 1, 1))
@@ -108,7 +108,7 @@ def draw_path(
 def draw_funnel(
     ax: Axes, x: float, y: float, width: float, tall: float, low: float, fill: str, edge: str
 ) -> None:
-    """A network that makes much into little: a trapezoid from ``tall`` on the left to ``low`` on the right.
+    """A network that makes much into little: a trapezoid from ``tall`` to ``low``, left to right.
 
     ``x`` is its left side, ``y`` its middle.
     """
@@ -124,7 +124,10 @@ def draw_funnel(
 
 
 def draw_backbone(ax: Axes, x: float, y: float, ink: str, scale: float = 1.0) -> None:
-    """The sign for a backbone: feature maps that get smaller and deeper; 0.62 by 0.56 inches, ``y`` its middle."""
+    """The sign for a backbone: feature maps that get smaller and deeper.
+
+    It takes 0.62 by 0.56 inches; ``x`` is its left side, ``y`` its middle.
+    """
     for tall, thick in ((0.56, 0.06), (0.43, 0.09), (0.31, 0.13), (0.2, 0.19)):
         draw_box(
             ax, x, y - scale * tall / 2, scale * thick, scale * tall, ink, radius=0.02, zorder=3

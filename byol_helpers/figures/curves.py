@@ -1,4 +1,4 @@
-"""Curves of training: pretraining (figures 4.2, 4.3), losses (4.4-4.6) and mask pixel rates (4.8-4.10)."""
+"""Curves of training: pretraining (figures 4.2, 4.3), losses (4.4-4.6), pixel rates (4.8-4.10)."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ RATE_PANELS = {
 
 
 def plot_pretraining(csvs: dict[str, Path], title: str) -> Figure:
-    """Loss, learning rate, tau and feature spread of BYOL against the iteration (figures 4.2 and 4.3).
+    """Loss, learning rate, tau and feature spread of BYOL by iteration (figures 4.2 and 4.3).
 
     Args:
         csvs: for each arm, or any other label, the ``metrics.csv`` of its pretraining.
@@ -70,8 +70,8 @@ def plot_losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
     Args:
         csv: ``metrics.csv`` of the fine-tuning.
         arm: decides colour and title.
-        beta: of the exponential moving average over rows (thesis eq. 24, 0.99); see ``evaluation.curves.beta_for``
-            for short runs.
+        beta: of the exponential moving average over rows (thesis eq. 24, 0.99); see
+            ``evaluation.curves.choose_beta`` for short runs.
     """
     columns = _read_losses(csv)
     fig = create_figure(

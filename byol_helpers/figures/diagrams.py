@@ -1,4 +1,4 @@
-"""The two drawings that explain the work: the pipeline, and BYOL. Their pictures are scenes of the generated world."""
+"""The two drawings that explain the work, the pipeline and BYOL, with generated scenes in them."""
 
 import math
 
@@ -28,15 +28,16 @@ PIXELS = 224  # their side
 ARMS = ("byol", "supervised", "random")
 MIDDLES = {"byol": 4.12, "supervised": 2.76, "random": 1.7}  # middle of each arm's lane, inches
 GROUND = "#F3F4F6"
-GREY = "#C9CDD4"
+PALE_GREY = "#C9CDD4"
 
 
 def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
-    """The whole work in one picture: pictures, three sets of weights, Mask R-CNN, scores, cut-outs, scorecard.
+    """The whole work: images, three sets of weights, Mask R-CNN, scores, cut-outs, scorecard.
 
     Args:
-        metrics: evaluations of the arms byol, supervised and random, as ``bars.average_precision`` takes them; their
-            mask AP50 with its interval is drawn then. Without it the place of the numbers is marked.
+        metrics: evaluations of the arms byol, supervised and random, as
+            ``bars.plot_average_precision`` takes them; their mask AP50 with its interval is drawn
+            then. Without them the place of the numbers is marked.
     """
     fig, ax = create_sheet(9.6, 5.66)
     add_text(
@@ -193,9 +194,9 @@ def _draw_score(ax: Axes, x: float, y: float, ink: str, metrics: dict | None, to
     low, value, high = (left + width * entry[key] / top for key in ("low", "value", "high"))
     said = f"AP50  {100 * entry['value']:.1f}" if metrics else "AP50 ± interval"
     add_text(ax, x + 0.55, y + 0.14, said, size=8.5 if metrics else 7.8, weight="bold", zorder=4)
-    ax.plot([left, left + width], [line] * 2, color=GREY, lw=1, zorder=3)
+    ax.plot([left, left + width], [line] * 2, color=PALE_GREY, lw=1, zorder=3)
     for end, number in ((left, 0), (left + width, 100 * top)):
-        ax.plot([end, end], [line - 0.03, line + 0.03], color=GREY, lw=1, zorder=3)
+        ax.plot([end, end], [line - 0.03, line + 0.03], color=PALE_GREY, lw=1, zorder=3)
         add_text(ax, end, line - 0.115, f"{number:.0f}", size=6.5, ink=SOFT, zorder=4)
     ax.plot(
         [low, high],
@@ -243,7 +244,7 @@ def _draw_last_row(ax: Axes) -> None:
         )
     draw_arrow(ax, (5.6, 1.03), (5.6, 1.18), INK)
     add_text(ax, 5.6, 0.22, "the same few scenes\nwith masks, for all arms", size=8)
-    draw_box(ax, 6.55, 0.12, 2.95, 0.9, GROUND, GREY, 1.0)
+    draw_box(ax, 6.55, 0.12, 2.95, 0.9, GROUND, PALE_GREY, 1.0)
     draw_badge(ax, 6.76, 0.84, 7, "Scorecard")
     add_text(ax, 6.68, 0.58, "each claim of the thesis gets a verdict:", size=8, ha="left")
     add_text(
@@ -260,7 +261,7 @@ def _draw_last_row(ax: Axes) -> None:
 
 
 def draw_byol() -> Figure:
-    """BYOL: two views, an online network that predicts, and a target network that follows it (thesis 3.2)."""
+    """BYOL: two views, an online network that predicts, a target that follows (thesis 3.2)."""
     fig, ax = create_sheet(9.6, 4.06)
     ink = ARM_COLOURS["byol"]
     up = 2.8
@@ -344,9 +345,9 @@ def draw_byol() -> Figure:
         ax,
         0.12,
         0.21,
-        "Small numbers: lengths of the vectors with ResNet-50 (ResNet-18: 512 features). The loss is "
-        "also taken with the views exchanged.\nAfterwards only the online encoder is kept, the backbone of "
-        "Mask R-CNN.",
+        "Small numbers: lengths of the vectors with ResNet-50 (ResNet-18: 512 features). The loss "
+        "is also taken with the views exchanged.\nAfterwards only the online encoder is kept, the "
+        "backbone of Mask R-CNN.",
         size=8.5,
         ha="left",
         ink=SOFT,
@@ -357,7 +358,7 @@ def draw_byol() -> Figure:
 def _draw_networks(
     ax: Axes, y: float, weights: str, fill: str, on: str, outputs: tuple[str, ...]
 ) -> None:
-    """Encoder, projector and, for three outputs, predictor, joined by arrows that name what flows."""
+    """Encoder, projector and, for three outputs, predictor; arrows name what flows."""
     parts = (
         (2.84, 0.92, 0.8, 0.46, "encoder", "f", "2048"),
         (4.56, 0.8, 0.56, 0.38, "projector", "g", "256"),
@@ -389,7 +390,7 @@ def _make_scene(index: int) -> np.ndarray:
 
 
 def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two views as BYOL makes them, but chosen by hand: crop, flip, colours and blur; crop and grey."""
+    """Two views as BYOL makes them, chosen by hand: crop, flip, colours, blur; crop and grey."""
     side = image.shape[0]
     picture = Image.fromarray(image)
 

@@ -1,4 +1,4 @@
-"""Trying background removal by hand: image, arm, object, threshold and background, in menus beside the picture."""
+"""Trying background removal by hand: menus for image, arm, object, threshold and background."""
 
 import io
 import os
@@ -31,9 +31,9 @@ SQUARES = 20  # of the chequerboard that stands for transparency, along the long
 
 
 def is_live() -> bool:
-    """Whether this notebook is open before a reader, in JupyterLab, Jupyter Notebook, Colab or VS Code.
+    """Whether a reader has this notebook open, in JupyterLab, Jupyter Notebook, Colab or VS Code.
 
-    A notebook that is executed without one should not show widgets: they would be dead in the saved file.
+    A notebook that is executed without one should not show widgets: they would be dead in the file.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     in_editor = shell is not None and "__vsc_ipynb_file__" in shell.user_ns
@@ -43,7 +43,7 @@ def is_live() -> bool:
 def list_objects(
     detections: list[dict], score_threshold: float, categories: list[dict]
 ) -> dict[str, int]:
-    """What can be chosen in one image: {"1: star 0.98": 1, ...} by score, and all together where there are several."""
+    """What can be chosen in one image, {"1: star 0.98": 1, ...} by score, and all together."""
     names = {category["id"]: category["name"] for category in categories}
     found = choose_instances(detections, "all", score_threshold)
     listed = {}
@@ -63,13 +63,14 @@ def draw_removal(
     background: str | tuple[int, int, int] = "black",
     ink: str = ARM_COLOURS["byol"],
 ) -> list[np.ndarray]:
-    """The picture with every detection outlined and the chosen one tinted, and beside it the cut-out.
+    """The image with every detection outlined and the chosen one tinted; beside it the cut-out.
 
     Args:
         image: uint8 [H, W, 3], RGB; small ones are enlarged.
         detections: COCO results of this image.
         score_threshold: detections with a lower score are left out.
-        number: which by score, from 1 on; ``EVERY_OBJECT`` for all. A number that there is not gives an empty cut-out.
+        number: which by score, from 1 on; ``EVERY_OBJECT`` for all. A number that there is not
+            gives an empty cut-out.
         background: as in ``fills.fill_background``.
         ink: colour of the masks.
 
@@ -102,8 +103,9 @@ def build_explorer(
     score_threshold: float = 0.5,
     image_id: int | None = None,
 ) -> "VBox":
-    """A widget that cuts an object out of a test image: menus for image, arm, object and background, a slider for the
-    least score.
+    """A widget that cuts an object out of a test image.
+
+    Menus choose image, arm, object and background, a slider the least score.
 
     Args:
         split: where images and category names come from.
@@ -155,7 +157,8 @@ def build_explorer(
         chosen.options = list(listed.items())
         chosen.value = before if before in listed.values() else next(iter(listed.values()), None)
         chosen.observe(draw, "value")
-        said.value = f"{len(found())} detections, {len(set(listed.values()) - {EVERY_OBJECT})} with this score or more"
+        enough = len(set(listed.values()) - {EVERY_OBJECT})
+        said.value = f"{len(found())} detections, {enough} with this score or more"
         draw()
 
     for menu in (image, arm, least):

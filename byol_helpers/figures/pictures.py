@@ -1,4 +1,4 @@
-"""Pictures with masks: scenes, detections beside the ground truth, cut-outs, and plain galleries."""
+"""Images with masks: scenes, detections beside the ground truth, cut-outs, plain galleries."""
 
 import math
 import textwrap
@@ -65,7 +65,7 @@ def draw_masks(
 
 
 def draw_scenes(split: Split, count: int = 12, columns: int = 6, title: str = "") -> Figure:
-    """The first ``count`` images of a split, each annotated object in a colour of its own, crowds in white.
+    """The first ``count`` images of a split, each object in a colour of its own, crowds in white.
 
     Below each picture stands what is annotated in it.
     """
@@ -173,11 +173,11 @@ def draw_detections(
 
 
 def draw_cutouts(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
-    """Cut-outs side by side (figures 4.11 to 4.14): one picture in each row, one treatment in each column.
+    """Cut-outs (figures 4.11 to 4.14): one image in each row, one treatment in each column.
 
     Args:
-        rows: for each picture, {column: uint8 [H, W, 3]}. A column is an arm's id, ``ground-truth``, or any text.
-            Four rows and more are folded into two blocks, if they fit beside each other.
+        rows: for each image, {column: uint8 [H, W, 3]}. A column is an arm's id, ``ground-truth``,
+            or any text. Four rows and more are folded into two blocks, if these fit.
         title: of the figure.
     """
     names = list(rows[0])
@@ -239,7 +239,7 @@ def _draw_table(
 
 
 def _draw_column_head(ax: Axes, text: str, name: str, tall: float) -> None:
-    """Head of a column, and a bar in its colour if it is an arm's; ``tall``: height of the axes in inches."""
+    """Head of a column, with a bar if it is an arm's; ``tall``: height of the axes in inches."""
     ax.set_title(text, size=9, loc="center", pad=9, color=INK, linespacing=1.05)
     if name in ARM_COLOURS:
         bar = Rectangle((0, 1 + 0.035 / tall), 1, 0.05 / tall, transform=ax.transAxes)

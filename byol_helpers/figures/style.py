@@ -93,7 +93,7 @@ def use_style() -> None:
 
 
 def get_colour(name: str) -> str:
-    """Colour of an arm, by its id or its label, or of ``ground-truth``; a grey for anything else."""
+    """Colour of an arm, by its id or its label, or of ``ground-truth``; else a grey."""
     ids = {label: arm for arm, label in ARM_NAMES.items()}
     known = ids.get(name, name)
     return ARM_COLOURS.get(known, BASELINE if known in BASELINE_LABELS else "#444444")

@@ -1,4 +1,4 @@
-"""What kind of errors: error types as bars, precision-recall curves, confusion of classes, best and worst images."""
+"""What kind of errors: error types, precision and recall, confusion, best and worst images."""
 
 import math
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from byol_helpers.coco.dataset import Split
-from byol_helpers.evaluation.bootstrap import RECALLS
+from byol_helpers.evaluation.average_precision import RECALLS
 from byol_helpers.evaluation.tide import ERROR_TYPES, Errors
 from byol_helpers.figures.pictures import draw_detections
 from byol_helpers.figures.style import (
@@ -37,13 +37,13 @@ LETTERS = 15  # letters of a class name
 
 
 def plot_error_types(errors: dict[str, Errors]) -> Figure:
-    """AP50 that each arm would gain if one type of error were put right (left), or all errors of one side (right)."""
+    """AP50 that each arm would gain if one type of error, or one side's, were put right."""
     now = "; ".join(f"{get_label(arm)} {_format_points(e.ap50)}" for arm, e in errors.items())
     fig = create_figure(
         3.1,
         "What would AP50 gain if one kind of error were put right?",
-        "Error types of TIDE (Bolya et al., 2020), mask IoU 0.5; each bar puts right one kind alone, so "
-        f"bars do not add up. AP50 as it is: {now}.",
+        "Error types of TIDE (Bolya et al., 2020), mask IoU 0.5; each bar puts right one kind "
+        f"alone, so bars do not add up. AP50 as it is: {now}.",
         make_bar_keys(list(errors)),
     )
     left, right = fig.subplots(1, 2, width_ratios=[6, 2.2])
@@ -67,7 +67,7 @@ def plot_error_types(errors: dict[str, Errors]) -> Figure:
 
 
 def plot_precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
-    """Mean envelope of precision over recall, one panel for each IoU threshold and one line for each arm.
+    """Mean envelope of precision over recall: a panel for each IoU, a line for each arm.
 
     Args:
         curves: for each IoU, {arm: [101]} as ``evaluation.precision_recall`` gives them.
@@ -76,8 +76,8 @@ def plot_precision_recall(curves: dict[float, dict[str, np.ndarray]]) -> Figure:
     fig = create_figure(
         3.3,
         "Precision and recall on the test images, by initial weights",
-        "Envelope at COCO's 101 recall points, mean over the classes. The area under a line is its AP, given "
-        "in the panel.",
+        "Envelope at COCO's 101 recall points, mean over the classes. The area under a line is its "
+        "AP, given in the panel.",
         make_line_keys(arms),
     )
     axes = fig.subplots(1, len(curves), sharey=True, squeeze=False)
@@ -134,7 +134,8 @@ def plot_confusion(
         counts: for each arm, [K + 1, K + 1] as ``evaluation.errors.confusion`` gives them.
         classes: the K names, in that order.
         score: threshold that the counts were made with.
-        most: with more classes than this, those that the arms confuse most are shown, the others are added up.
+        most: with more classes than this, those that the arms confuse most are shown, the others
+            are added up.
     """
     chosen = find_most_confused(list(counts.values()), most)
     rest = len(classes) - len(chosen)
@@ -149,8 +150,9 @@ def plot_confusion(
     fig = create_figure(
         rows * 4.15,
         "Which classes are taken for which?",
-        f"{few}Detections with a score of at least {score:g} that share an IoU of 0.5 with an object, whatever "
-        "their class. Numbers: how many; shade: share of the row. Framed: class right.",
+        f"{few}Detections with a score of at least {score:g} that share an IoU of 0.5 "
+        "with an object, whatever their class. Numbers: how many; shade: share of the "
+        "row. Framed: class right.",
     )
     axes = fig.subplots(rows, columns, squeeze=False, sharey=True)
     for ax in axes.flat[len(counts) :]:
@@ -166,7 +168,7 @@ def plot_confusion(
 
 
 def find_most_confused(counts: list[np.ndarray], most: int = CLASSES) -> list[int]:
-    """Up to ``most`` classes with the most objects in wrong classes, given and taken, over all matrices.
+    """Up to ``most`` classes with the most objects in wrong classes, given and taken.
 
     Ties go to the class with more objects; the result is in the order of the classes.
     """
@@ -183,11 +185,11 @@ def draw_extreme_images(
     scores: dict[str, dict[int, float]],
     score_threshold: float = 0.5,
 ) -> Figure:
-    """The best, the median and the worst test image: annotations beside the masks and the F1 of each arm.
+    """The best, the median and the worst test image: annotations beside each arm's masks and F1.
 
     Args:
-        split, results, score_threshold: as ``pictures.detections_grid``. The images of a single arm stand side by
-            side, those of several arms one below the other.
+        split, results, score_threshold: as ``pictures.draw_detections``. The images of a single arm
+            stand side by side, those of several arms one below the other.
         images: {"best": image id, ...} from ``evaluation.errors.extremes``.
         scores: for each arm, F1 by image id.
     """
