@@ -11,7 +11,7 @@ from pathlib import Path
 from byol_helpers.coco import resized_cache
 from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
 from byol_helpers.coco.preparation import prepare
-from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
+from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
 from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json, write_text
@@ -130,11 +130,11 @@ def transfer(run: Run, arm: str) -> Path | None:
             )
         elif arm == "file":
             tensors, source = bridge.adopt(checkpoints[0], run.profile.depth)
-            source = {"kind": ARM_LABELS[arm]} | source
+            source = {"kind": label_arm(arm)} | source
         else:
             tensors = bridge.encoder_of(checkpoints[0])
             source = {
-                "kind": ARM_LABELS[arm],
+                "kind": label_arm(arm),
                 "profile": run.profile.name,
                 "seed": run.profile.seed,
             }
@@ -234,7 +234,7 @@ def remove_background(run: Run, arm: str, seed: int) -> Path:
     task, parameters = _removal(run)
     about = {
         "arm": arm,
-        "label": ARM_LABELS[arm],
+        "label": label_arm(arm),
         "seed": seed,
         "profile": run.profile.name,
         "engine": tune.engine,

@@ -1,14 +1,60 @@
-"""The arms of the comparison, and the methods without learning beside them."""
+"""The arms of the comparison: one entry each, read by profiles, stages, tables and figures alike.
 
-ARM_LABELS = {
-    "byol": "BYOL",
-    "supervised": "supervised (stand-in)",
-    "imagenet": "ImageNet",
-    "random": "random",
-    "byol-random": "BYOL from random",
-    "file": "weights file",
+An arm is a set of initial weights for Mask R-CNN's backbone. A new one is one entry in ``ARMS``; where
+its weights come from a new method of pretraining, that is one entry more in ``pretraining.methods``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Attributes:
+        label: what a reader calls it.
+        colour: in every figure.
+        line: style and marker of its curves, as matplotlib's keyword arguments.
+        source: where its weights come from: the stage ``pretrain``, the stage ``supervised``,
+            torchvision's ImageNet weights, a file of the user's, or nowhere (``random``).
+        method: of pretraining; a key of ``pretraining.methods.METHODS``.
+        initial_weights: of pretraining: those that the profile says, or random ones.
+    """
+
+    label: str
+    colour: str
+    line: dict[str, Any] = field(hash=False)
+    source: Literal["pretrain", "supervised", "imagenet", "file", "random"]
+    method: str = ""
+    initial_weights: Literal["profile", "random"] = "profile"
+
+
+ARMS = {  # in the order of tables and figures
+    "byol": Arm("BYOL", "#0072B2", {"linestyle": "-", "marker": "o"}, "pretrain", "byol"),
+    "byol-random": Arm(
+        "BYOL from random",
+        "#56B4E9",
+        {"linestyle": (0, (4, 1.2, 1, 1.2, 1, 1.2)), "marker": "v"},
+        "pretrain",
+        "byol",
+        "random",
+    ),
+    "file": Arm(
+        "weights file", "#332288", {"linestyle": (0, (3, 1.2, 1, 1.2)), "marker": "P"}, "file"
+    ),
+    "supervised": Arm(
+        "supervised (stand-in)",
+        "#E69F00",
+        {"linestyle": (0, (5, 1.4)), "marker": "s"},
+        "supervised",
+    ),
+    "imagenet": Arm(
+        "ImageNet", "#D55E00", {"linestyle": (0, (5, 1.4, 1, 1.4)), "marker": "D"}, "imagenet"
+    ),
+    "random": Arm("random", "#009E73", {"linestyle": (0, (1.6, 1.1)), "marker": "^"}, "random"),
 }
-BASELINE_LABELS = {  # of background removal: methods without learning, of which the last removes nothing
+BASELINE_LABELS = {  # background removal without learning; the last one removes nothing
     "otsu": "Otsu's threshold",
     "k-means": "k-means",
     "watershed": "watershed",
@@ -16,3 +62,10 @@ BASELINE_LABELS = {  # of background removal: methods without learning, of which
     "grabcut": "GrabCut",
     "keep-everything": "keep everything",
 }
+
+
+def label_arm(key: str) -> str:
+    """What a reader calls an arm or a baseline; any other key is its own label."""
+    if key in ARMS:
+        return ARMS[key].label
+    return BASELINE_LABELS.get(key, key)

@@ -9,8 +9,9 @@ from importlib import resources
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from byol_helpers.core.arms import ARMS
 from byol_helpers.core.errors import UserError
 
 Count = Annotated[int, Field(ge=1)]
@@ -19,7 +20,15 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 PROFILES = ("smoke", "quick", "colab", "thesis")
-Arm = Literal["byol", "supervised", "imagenet", "random", "byol-random", "file"]
+
+
+def _check_arm(name: str) -> str:
+    if name not in ARMS:
+        raise ValueError(f"use {', '.join(ARMS)}")
+    return name
+
+
+ArmName = Annotated[str, AfterValidator(_check_arm)]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
 
 
@@ -107,7 +116,7 @@ class Pretrain(Section):
 class Finetune(Section):
     """Mask R-CNN: the same for every arm but for the initial weights."""
 
-    arms: Annotated[list[Arm], Field(min_length=1)]
+    arms: Annotated[list[ArmName], Field(min_length=1)]
     seeds: Annotated[list[Index], Field(min_length=1)]
     engine: Literal["torchvision", "detectron2"]
     norm_policy: Literal[

@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from byol_helpers.core.arms import ARM_LABELS
+from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
 from byol_helpers.core.intervals import draw_weights, percentile_interval, t_interval
@@ -36,7 +36,6 @@ from byol_helpers.evaluation.bootstrap import Replicates, replicate_metrics
 from byol_helpers.evaluation.curves import read_metrics
 
 # Of differences: an earlier arm minus a later one.
-ARM_ORDER = ("byol", "byol-random", "file", "supervised", "imagenet", "random")
 IOU_TYPES: dict[str, Literal["segm", "bbox"]] = {"mask": "segm", "box": "bbox"}
 GROUPS = tuple(IOU_TYPES)
 
@@ -81,7 +80,7 @@ def evaluate_model(
     replicated = {kind: replicate_metrics(evaluations[kind], weights) for kind in kinds}
     provenance = {
         "arm": arm,
-        "label": ARM_LABELS.get(arm, arm),
+        "label": label_arm(arm),
         "seed": seed,
         "engine": engine,
         "profile": profile,
@@ -188,8 +187,8 @@ def _check_same_draws(results: dict[str, ModelResult]) -> dict:
 
 def _order_arms(results: dict[str, ModelResult]) -> list[str]:
     found = dict.fromkeys(result.metrics["arm"] for result in results.values())
-    known = [arm for arm in ARM_ORDER if arm in found]
-    return known + [arm for arm in found if arm not in ARM_ORDER]
+    known = [arm for arm in ARMS if arm in found]
+    return known + [arm for arm in found if arm not in ARMS]
 
 
 def _select_arm(results: dict[str, ModelResult], arm: str) -> list[ModelResult]:

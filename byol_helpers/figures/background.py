@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
+from byol_helpers.core.arms import ARMS, BASELINE_LABELS
 from byol_helpers.figures.pictures import draw_masks, enlarge_image, show_image
 from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, create_figure, get_colour, get_label
 
@@ -32,9 +32,9 @@ def plot_removal_scores(metrics: dict[str, dict], which: str = "") -> Figure:
             ``all_images``.
         which: what images these are, for the title.
     """
-    order = [*(arm for arm in ARM_COLOURS if arm in ARM_LABELS), *BASELINE_LABELS]
+    order = [*ARMS, *BASELINE_LABELS]
     rows = sorted(metrics, key=order.index)
-    arms = sum(row in ARM_LABELS for row in rows)
+    arms = sum(row in ARMS for row in rows)
     at = np.array(
         [number + 0.5 * (number >= arms) for number in range(len(rows))]
     )  # a gap before the baselines

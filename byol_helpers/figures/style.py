@@ -17,32 +17,19 @@ from matplotlib.patches import Patch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
+from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes
 from byol_helpers.core.stage import Run
 
-ARM_COLOURS = {
-    "byol": "#0072B2",
-    "byol-random": "#56B4E9",
-    "supervised": "#E69F00",
-    "imagenet": "#D55E00",
-    "random": "#009E73",
-    "file": "#332288",
+ARM_COLOURS = {key: arm.colour for key, arm in ARMS.items()} | {
     "ground-truth": "#F0E442",
     "keep-everything": "#63666B",
 }
-ARM_LINES = {
-    "byol": {"linestyle": "-", "marker": "o"},
-    "byol-random": {"linestyle": (0, (4, 1.2, 1, 1.2, 1, 1.2)), "marker": "v"},
-    "supervised": {"linestyle": (0, (5, 1.4)), "marker": "s"},
-    "imagenet": {"linestyle": (0, (5, 1.4, 1, 1.4)), "marker": "D"},
-    "random": {"linestyle": (0, (1.6, 1.1)), "marker": "^"},
-    "file": {"linestyle": (0, (3, 1.2, 1, 1.2)), "marker": "P"},
+ARM_LINES = {key: arm.line for key, arm in ARMS.items()} | {
     "keep-everything": {"linestyle": "-", "marker": "X"},
 }
 BASELINE = "#A9ADB3"  # methods that have no weights, and so no colour of their own
-ARM_NAMES = ARM_LABELS | BASELINE_LABELS | {"ground-truth": "ground truth"}
 OTHERS = (
     "#CC79A7",
     "#444444",
@@ -94,20 +81,31 @@ def use_style() -> None:
 
 def get_colour(name: str) -> str:
     """Colour of an arm, by its id or its label, or of ``ground-truth``; else a grey."""
-    ids = {label: arm for arm, label in ARM_NAMES.items()}
-    known = ids.get(name, name)
-    return ARM_COLOURS.get(known, BASELINE if known in BASELINE_LABELS else "#444444")
+    key = find_key(name)
+    if key in ARMS:
+        return ARMS[key].colour
+    return ARM_COLOURS.get(key, BASELINE if key in BASELINE_LABELS else "#444444")
 
 
 def get_line(name: str) -> dict:
     """Line style and marker of an arm, by its id or its label."""
-    ids = {label: arm for arm, label in ARM_NAMES.items()}
-    return ARM_LINES.get(ids.get(name, name), {"linestyle": "-", "marker": "P"})
+    key = find_key(name)
+    if key in ARMS:
+        return ARMS[key].line
+    return ARM_LINES.get(key, {"linestyle": "-", "marker": "P"})
 
 
 def get_label(name: str) -> str:
     """What a reader calls an arm: ``supervised (stand-in)``."""
-    return ARM_NAMES.get(name, name)
+    return "ground truth" if name == "ground-truth" else label_arm(name)
+
+
+def find_key(name: str) -> str:
+    """The id of an arm, of a baseline or of the ground truth, by its id or its label."""
+    for key in (*ARMS, *BASELINE_LABELS, "ground-truth"):
+        if name in (key, get_label(key)):
+            return key
+    return name
 
 
 def create_figure(

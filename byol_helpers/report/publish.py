@@ -6,7 +6,7 @@ Nothing else writes into ``figures``, ``README.md`` and ``notebooks`` of the rep
 import json
 from pathlib import Path
 
-from byol_helpers.core.arms import ARM_LABELS
+from byol_helpers.core.arms import ARMS
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_bytes, write_text
 from byol_helpers.evaluation.comparison import compare_arms, load_results
@@ -125,7 +125,7 @@ def _list_precision(scale: dict, compared: dict) -> list[str]:
         "| initial weights | " + " | ".join(README_METRICS) + " |",
         "|---" * (1 + len(README_METRICS)) + "|",
     ]
-    for name in ARM_LABELS:
+    for name in ARMS:
         if name in compared["arms"]:
             arm = compared["arms"][name]
             cells = [format_interval(arm["mask"][metric]) for metric in README_METRICS]

@@ -37,7 +37,8 @@ from byol_helpers.reproduction.measures import (
     test_objective,
     test_over_seeds,
 )
-from byol_helpers.reproduction.run_results import RunResults, arm_label
+from byol_helpers.core.arms import label_arm
+from byol_helpers.reproduction.run_results import RunResults
 from byol_helpers.reproduction.thesis import Thesis
 
 AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -53,7 +54,7 @@ def measure_c1(run: RunResults, thesis: Thesis) -> Evidence:
         for metric in AP_METRICS:
             said = table.value("imagenet" if arm == run.reference else arm, metric)
             entry = run.comparison["arms"][arm]["mask"][metric]
-            values.append(measure_points(f"{metric} {arm_label(arm)}", said, entry, None))
+            values.append(measure_points(f"{metric} {label_arm(arm)}", said, entry, None))
     said = list(thesis.claim("C1").values.values())
     pairs = zip((run.reference, "random"), said, strict=True)
     tests = [test for other, value in pairs for test in compare_ap(run, "AP", other, value, ABOVE)]
@@ -78,12 +79,12 @@ def measure_c3(run: RunResults, thesis: Thesis) -> Evidence:
         for part in table.columns:
             said = table.value("imagenet" if arm == run.reference else arm, part)
             mean = statistics.fmean(final[part] for final in finals.values())
-            values.append(Measure(f"{part} {arm_label(arm)}", said, mean))
+            values.append(Measure(f"{part} {label_arm(arm)}", said, mean))
     said = dict(zip((run.reference, "random"), thesis.claim("C3").values.values(), strict=True))
     tests = [
         test_over_seeds(
             run,
-            f"total BYOL - {arm_label(other)}",
+            f"total BYOL - {label_arm(other)}",
             said[other],
             subtract_paired(losses["byol"], losses[other]),
             BELOW,
@@ -119,7 +120,7 @@ def measure_c4(run: RunResults, thesis: Thesis) -> Evidence:
         (said - 1e-9, INF),
     )
     values = [
-        Measure(f"AP {name}, BYOL - {arm_label(other)}", None, *convert_to_points(difference[name]))
+        Measure(f"AP {name}, BYOL - {label_arm(other)}", None, *convert_to_points(difference[name]))
         for other, difference in zip((run.reference, "random"), found, strict=True)
         for name in classes
     ]
@@ -156,7 +157,7 @@ def measure_c8(run: RunResults, thesis: Thesis) -> Evidence:
         }
         said = thesis.tables["4.4"].value("imagenet" if arm == run.reference else arm, "cosine")
         values.append(
-            Measure(f"cosine {arm_label(arm)}", said, 100 * statistics.fmean(cosine[arm].values()))
+            Measure(f"cosine {label_arm(arm)}", said, 100 * statistics.fmean(cosine[arm].values()))
         )
     for name, metrics in run.baselines.items():
         values.append(
@@ -175,7 +176,7 @@ def measure_c8(run: RunResults, thesis: Thesis) -> Evidence:
         )
         bounds = found["low"], found["high"]
         tests.append(
-            Measure(f"cosine BYOL - {arm_label(other)}", said, found["value"], bounds, ABOVE)
+            Measure(f"cosine BYOL - {label_arm(other)}", said, found["value"], bounds, ABOVE)
         )
     return Evidence(tests, values, [IMAGES_ONLY], images=len(cosine["byol"]))
 
@@ -276,9 +277,9 @@ def measure_c12(run: RunResults, thesis: Thesis) -> Evidence:
             if enough
             else None
         )
-        tests.append(Measure(f"seconds BYOL / {arm_label(other)}", said, ratio, bounds, SAME_TIME))
+        tests.append(Measure(f"seconds BYOL / {label_arm(other)}", said, ratio, bounds, SAME_TIME))
     values = [
-        Measure(f"seconds per iteration {arm_label(arm)}", None, float(np.median(rows)))
+        Measure(f"seconds per iteration {label_arm(arm)}", None, float(np.median(rows)))
         for arm, rows in seconds.items()
     ]
     return Evidence(
@@ -357,14 +358,14 @@ def _rate(run: RunResults, name: str, better: tuple[float, float]) -> Evidence:
         test_over_seeds(run, "BYOL - random", None, subtract_paired(byol, random), better),
         test_over_seeds(
             run,
-            f"{arm_label(run.reference)} - random",
+            f"{label_arm(run.reference)} - random",
             None,
             subtract_paired(reference, random),
             better,
         ),
     ]
     values = [
-        Measure(f"{when} {arm_label(arm)}", None, statistics.fmean(of[arm].values()))
+        Measure(f"{when} {label_arm(arm)}", None, statistics.fmean(of[arm].values()))
         for arm in last
         for when, of in (("first", first), ("last", last))
     ]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from byol_helpers.core.intervals import ENOUGH_SEEDS, t_interval
 from byol_helpers.evaluation.curves import choose_beta, ema, read_metrics
-from byol_helpers.reproduction.run_results import RunResults, arm_label
+from byol_helpers.core.arms import label_arm
+from byol_helpers.reproduction.run_results import RunResults
 
 INF = float("inf")
 ABOVE, BELOW = (0.0, INF), (-INF, 0.0)
@@ -41,7 +42,7 @@ class Evidence:
 
 def require_arms(found: dict, *arms: str) -> None:
     """``NotTested`` where an arm has no result."""
-    missing = [arm_label(arm) for arm in arms if arm not in found]
+    missing = [label_arm(arm) for arm in arms if arm not in found]
     if missing:
         raise NotTested(f"no result for {', '.join(missing)}")
 
@@ -56,7 +57,7 @@ def compare_ap(
 ) -> list[Measure]:
     """BYOL minus another arm in AP points: over test images, and over training seeds where there are enough."""
     difference = run.difference("byol", other)
-    name = f"{metric} BYOL - {arm_label(other)}"
+    name = f"{metric} BYOL - {label_arm(other)}"
     tests = [measure_points(name, said, difference["mask"][metric], claimed)]
     if difference["between_seeds"]:
         tests.append(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from byol_helpers.core.arms import ARM_LABELS, BASELINE_LABELS
+from byol_helpers.core.arms import BASELINE_LABELS
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.evaluation import comparison as comparisons
@@ -136,11 +136,6 @@ def open_results(run_path: Path | str) -> RunResults:
     except yaml.YAMLError:
         raise UserError(f"{path}: not valid YAML; open the run again to write it anew") from None
     return RunResults(Path(run_path), profile)
-
-
-def arm_label(arm: str) -> str:
-    """An arm's name in tables."""
-    return ARM_LABELS.get(arm, arm)
 
 
 def _by_arm(found: dict) -> dict[str, dict]:

@@ -9,7 +9,7 @@ reproduced* when one lies wholly outside, *undecided* when one straddles the bor
 from collections import Counter
 from pathlib import Path
 
-from byol_helpers.core.arms import ARM_LABELS
+from byol_helpers.core.arms import label_arm
 from byol_helpers.evaluation.comparison import nan_to_none
 from byol_helpers.reproduction.claims import CLAIMS
 from byol_helpers.reproduction.measures import Evidence, Measure, NotTested
@@ -150,7 +150,7 @@ def _judged(finding: Evidence) -> tuple[str, str]:
         verdict, said = UNDECIDED, "; ".join(parts)
     else:
         verdict, said = REPRODUCED, f"wholly within what is claimed: {_names(finding.tests)}"
-    stand_in = any(ARM_LABELS["supervised"] in q.name for q in (*finding.tests, *finding.values))
+    stand_in = any(label_arm("supervised") in q.name for q in (*finding.tests, *finding.values))
     return verdict, "; ".join([said, *finding.notes, *([STAND_IN] if stand_in else [])])
 
 
