@@ -53,7 +53,7 @@ def measure_augmentations(images: Path | None) -> dict:
 
     from byol_helpers.coco.images import read_image
     from byol_helpers.pretraining.augmentations import two_views
-    from byol_helpers.pretraining.torch_augmentations import view_of
+    from byol_helpers.pretraining.torch_augmentations import render_view
     from byol_helpers.training.sampler import rng
 
     with open_photographs(images) as photographs:
@@ -66,7 +66,7 @@ def measure_augmentations(images: Path | None) -> dict:
         for k, image in enumerate(pixels):
             draw = rng(0, k)
             for view in views:
-                view_of(image, view, draw)
+                render_view(image, view, draw)
 
     def render_with_pillow() -> None:
         for k, image in enumerate(opened):
@@ -107,7 +107,7 @@ def measure_input(images: Path | None) -> dict:
     from torch.utils.data import default_collate
 
     from byol_helpers.coco.resized_cache import resize_images
-    from byol_helpers.pretraining.stages import ViewsDataset
+    from byol_helpers.pretraining.dataset import ViewsDataset
     from byol_helpers.training.sampler import Item
 
     transform = BYOLTransform()
@@ -194,11 +194,12 @@ def measure_byol_step(images: Path | None) -> dict:
 def our_step() -> Callable[[list], float]:
     import torch
 
-    from byol_helpers.pretraining.byol import BYOL, encoder, parameter_groups
+    from byol_helpers.pretraining.byol import BYOL
+    from byol_helpers.pretraining.encoder import build_encoder, group_parameters
 
     torch.manual_seed(0)
-    network = BYOL(encoder(50), 2048, 256).train().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(parameter_groups(network, 1e-4), 0.05, momentum=0.9)
+    network = BYOL(build_encoder(50), 2048, 256).train().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(group_parameters(network, 1e-4), 0.05, momentum=0.9)
 
     def step(batch: list) -> float:
         loss, _ = network(*(view.contiguous(memory_format=torch.channels_last) for view in batch))
@@ -219,10 +220,11 @@ def lightly_step() -> Callable[[list], float]:
     from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
     from lightly.models.utils import deactivate_requires_grad, update_momentum
 
-    from byol_helpers.pretraining.byol import BYOL, encoder, parameter_groups
+    from byol_helpers.pretraining.byol import BYOL
+    from byol_helpers.pretraining.encoder import build_encoder, group_parameters
 
     torch.manual_seed(0)
-    same = BYOL(encoder(50), 2048, 256)  # the same start
+    same = BYOL(build_encoder(50), 2048, 256)  # the same start
     projector = BYOLProjectionHead(2048, 2048, 256)
     predictor = BYOLPredictionHead(256, 2048, 256)
     with torch.no_grad():
@@ -236,7 +238,7 @@ def lightly_step() -> Callable[[list], float]:
     for module in (backbone, head):
         deactivate_requires_grad(module.train())
     criterion = NegativeCosineSimilarity()
-    optimizer = torch.optim.SGD(parameter_groups(online, 1e-4), 0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(group_parameters(online, 1e-4), 0.05, momentum=0.9)
 
     def step(batch: list) -> float:
         predictions = [predictor(projector(same.encoder(view))) for view in batch]

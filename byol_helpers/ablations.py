@@ -62,7 +62,7 @@ def run_study(run: Run, name: str, overrides: list[str], out: Path | None = None
     """
     if name not in (*STUDIES, "pretraining"):
         raise UserError(f"no study {name!r}; there are {', '.join(STUDIES)}, pretraining")
-    pipeline.up_to(run, "transfer")
+    pipeline.run_up_to(run, "transfer")
     path = run.path / "studies" / f"{name}.csv"
     if name == "pretraining":
         return _write_rows(_train_pretrainings(run, overrides), path, out)
@@ -102,7 +102,7 @@ def _train_pretrainings(run: Run, overrides: list[str]) -> list[dict]:
 def _read_pretraining(variant: Run, name: str, seed: int) -> list[dict]:
     """The rows of one variant's pretraining, which is done first."""
     columns = read_metrics(pipeline.pretrain(variant, "byol") / "metrics.csv")
-    knn = pipeline.neighbours(variant) or [math.nan] * 3
+    knn = pipeline.measure_knn(variant) or [math.nan] * 3
     settings = variant.profile.pretrain
     rows = []
     for k, step in enumerate(columns["step"]):

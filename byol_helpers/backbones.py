@@ -32,7 +32,7 @@ NORMALISATION = {
 }
 
 
-def export(tensors: dict[str, torch.Tensor], path: Path, source: dict) -> Path:
+def save_backbone(tensors: dict[str, torch.Tensor], path: Path, source: dict) -> Path:
     """Write a backbone's tensors (``fc`` dropped) and the JSON file beside it.
 
     Args:
@@ -57,7 +57,7 @@ def export(tensors: dict[str, torch.Tensor], path: Path, source: dict) -> Path:
     return path
 
 
-def load(path: Path) -> dict[str, torch.Tensor]:
+def load_backbone(path: Path) -> dict[str, torch.Tensor]:
     """Read a backbone file; a pickle that holds more than tensors is refused, not run."""
     return {
         name: value
@@ -66,7 +66,7 @@ def load(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def encoder_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+def extract_encoder(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The trained encoder in a checkpoint of the stages pretrain (the online encoder) or supervised.
 
     Checkpoints of version 0.1 keep the network's state under ``state_dict`` and a longer prefix.
@@ -84,7 +84,7 @@ def encoder_of(checkpoint: Path) -> dict[str, torch.Tensor]:
     raise UserError(f"{checkpoint}: holds no encoder; run the stage that writes it again")
 
 
-def imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dict]:
+def read_imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dict]:
     """torchvision's IMAGENET1K_V1 weights, downloaded or from a file; nothing else is taken in their place.
 
     The file must be torchvision's: its published name ends in the first eight digits of its SHA-256.
@@ -92,7 +92,7 @@ def imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dic
     weights = IMAGENET[depth]
     published = re.search(r"-([0-9a-f]{8})\.pth$", weights.url).group(1)
     if file is not None:
-        tensors = load(Path(file))
+        tensors = load_backbone(Path(file))
         if not sha256(Path(file)).startswith(published):
             raise UserError(
                 f"{file}: not torchvision's {weights} (its SHA-256 begins with {published}); "
@@ -109,7 +109,7 @@ def imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dic
     return tensors, {"kind": "ImageNet", "weights": str(weights), "from": "download"}
 
 
-def adopt(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], dict]:
+def adopt_checkpoint(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], dict]:
     """The ResNet inside somebody else's checkpoint, under torchvision's names, and where it was found.
 
     Known by what they call the first convolution: torchvision and timm (``conv1``), lightly (``backbone.0``),
@@ -177,7 +177,7 @@ def _flattened(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
     }
 
 
-def to_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def rename_for_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """torchvision's names as detectron2's: ``layer1.0.bn1`` -> ``backbone.bottom_up.res2.0.conv1.norm``."""
     renamed = {}
     for name, value in tensors.items():
@@ -193,7 +193,7 @@ def to_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def feature_differences(
+def measure_feature_differences(
     first: torch.nn.Module, second: torch.nn.Module, images: torch.Tensor
 ) -> dict[str, float]:
     """Largest absolute difference of layer1 to layer4 (detectron2: res2 to res5) of two ResNets.

@@ -6,6 +6,7 @@ train or predict, and by no other.
 """
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 from byol_helpers.coco import resized_cache
@@ -16,6 +17,10 @@ from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json, write_text
 from byol_helpers.core.stage import Run, run_stage
+
+FINETUNE_REVISION = (
+    2  # raised when the code, not a setting, changes a fine-tuning: 2, the heads' start
+)
 
 
 def open_run(
@@ -49,7 +54,7 @@ def supervised(run: Run) -> Path:
     if run.profile.supervised.source == "imagenet":
         print("supervised: ImageNet weights are used, nothing to train", flush=True)
         return run.path
-    from byol_helpers.pretraining.stages import train_classifier
+    from byol_helpers.pretraining.classifier import train_classifier
 
     settings = run.profile.supervised.model_dump()
     return run_stage(
@@ -61,93 +66,84 @@ def supervised(run: Run) -> Path:
     )
 
 
-def pretrain(run: Run, name: str = "byol") -> Path:
-    """BYOL on the unlabelled images; ``byol-random`` starts from random weights whatever the profile says."""
-    from byol_helpers import backbones as bridge
-    from byol_helpers.pretraining.stages import train_byol
+def pretrain(run: Run, arm: str = "byol") -> Path:
+    """Pretrain on the unlabelled images by the arm's method, from the initial weights that it says."""
+    from byol_helpers.backbones import load_backbone
+    from byol_helpers.pretraining.methods import train_method
 
-    init = "random" if name == "byol-random" else run.profile.pretrain.init
-    start = _weights(run, run.profile.reference_arm) if init == "supervised" else None
-    settings = run.profile.pretrain.model_dump(
+    method = ARMS[arm].method
+    start = _initial_weights(run, arm)
+    parameters = run.profile.pretrain.model_dump(
         exclude={"workers", "checkpoint_every"}, exclude_defaults=True
     )
-    parameters = (
-        settings | _base(run) | {"init": init} | ({} if start else {"zero_init_residual": True})
-    )
+    parameters |= _base(run) | {"init": "supervised" if start else "random"}
+    if start is None:
+        parameters["zero_init_residual"] = True
+    if method != "byol":
+        parameters["method"] = method
 
     def work(folder: Path) -> None:
-        weights = bridge.load(start) if start else None
-        train_byol(run.profile, _usable_images(run), folder, f"pretrain {name}", weights)
+        weights = load_backbone(start) if start else None
+        images = _usable_images(run)
+        train_method(run.profile, method, images, folder, f"pretrain {arm}", weights)
 
-    return run_stage(
-        run,
-        f"pretrain/{name}",
-        parameters,
-        [run.path / "splits.json", *([start] if start else [])],
-        work,
-    )
+    inputs = [run.path / "splits.json"]
+    if start:
+        inputs.append(start)
+    return run_stage(run, f"pretrain/{arm}", parameters, inputs, work)
 
 
-def neighbours(run: Run, name: str = "byol") -> list[float] | None:
-    """Nearest-neighbour accuracy on the generated crops of a pretraining's start, of the same start with measured
-    statistics, and of its end; None where there are no crops."""
-    from byol_helpers import backbones as bridge
-    from byol_helpers.pretraining.stages import neighbours_of
+def measure_knn(run: Run, arm: str = "byol") -> list[float] | None:
+    """kNN accuracy on the generated crops; None where there are none.
+
+    Of a pretraining's initial weights, of the same with measured statistics, and of its end.
+    """
+    from byol_helpers.backbones import extract_encoder, load_backbone
+    from byol_helpers.pretraining import probes
 
     if run.profile.supervised.source != "crops":
         return None
-    init = "random" if name == "byol-random" else run.profile.pretrain.init
-    weights = (
-        bridge.load(_weights(run, run.profile.reference_arm)) if init == "supervised" else None
-    )
-    tensors = bridge.encoder_of(run.path / "pretrain" / name / "last.ckpt")
-    return neighbours_of(run.profile, weights, tensors, run.path / "data", _usable_images(run))
+    start = _initial_weights(run, arm)
+    weights = load_backbone(start) if start else None
+    tensors = extract_encoder(run.path / "pretrain" / arm / "last.ckpt")
+    images = _usable_images(run)
+    return probes.measure_knn(run.profile, weights, tensors, run.path / "data", images)
 
 
 def transfer(run: Run, arm: str) -> Path | None:
-    """Write ``weights/<arm>.pth`` from the arm's checkpoint; None for random weights, which come from no file."""
-    if arm == "random":
-        return None
-    from byol_helpers import backbones as bridge
+    """Write ``weights/<arm>.pth``; None for random weights, which come from no file."""
+    from byol_helpers import backbones
 
-    path, parameters = _weights(run, arm), {"depth": run.profile.depth}
-    if arm in ("imagenet", "file"):
-        file = (
-            run.profile.supervised.weights_file
-            if arm == "imagenet"
-            else run.profile.finetune.weights_file
-        )
-        checkpoints = [Path(file)] if file else []
+    profile = run.profile
+    origin = ARMS[arm].source
+    if origin == "random":
+        return None
+    kind = {"kind": label_arm(arm)}
+    file = None
+    if origin == "imagenet":
+        file = profile.supervised.weights_file
+    elif origin == "file":
+        file = profile.finetune.weights_file
+    elif origin == "supervised":
+        file = run.path / "supervised" / "last.ckpt"
     else:
-        checkpoints = [
-            run.path / ("supervised" if arm == "supervised" else f"pretrain/{arm}") / "last.ckpt"
-        ]
+        file = run.path / "pretrain" / arm / "last.ckpt"
+    inputs = [Path(file)] if file else []
+    path = _weights(run, arm)
 
     def work(folder: Path) -> None:
-        if arm == "imagenet":
-            tensors, source = bridge.imagenet(
-                run.profile.depth, run.profile.supervised.weights_file
-            )
-        elif arm == "file":
-            tensors, source = bridge.adopt(checkpoints[0], run.profile.depth)
-            source = {"kind": label_arm(arm)} | source
+        if origin == "imagenet":
+            tensors, source = backbones.read_imagenet(profile.depth, file)
+        elif origin == "file":
+            tensors, source = backbones.adopt_checkpoint(inputs[0], profile.depth)
+            source = kind | source
         else:
-            tensors = bridge.encoder_of(checkpoints[0])
-            source = {
-                "kind": label_arm(arm),
-                "profile": run.profile.name,
-                "seed": run.profile.seed,
-            }
-        bridge.export(tensors, path, source | {"depth": run.profile.depth})
+            tensors = backbones.extract_encoder(inputs[0])
+            source = kind | {"profile": profile.name, "seed": profile.seed}
+        backbones.save_backbone(tensors, path, source | {"depth": profile.depth})
 
-    run_stage(
-        run,
-        f"transfer/{arm}",
-        parameters,
-        checkpoints,
-        work,
-        outputs=[path, path.with_suffix(".json")],
-    )
+    outputs = [path, path.with_suffix(".json")]
+    run_stage(run, f"transfer/{arm}", {"depth": profile.depth}, inputs, work, outputs)
     return path
 
 
@@ -156,15 +152,15 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
     from byol_helpers import backbones as bridge
     from byol_helpers.segmentation.engine import engine, save_model
 
-    weights = None if arm == "random" else _weights(run, arm)
+    weights = None if ARMS[arm].source == "random" else _weights(run, arm)
     used = run.profile.finetune.engine
     split = load_split(run, "train")
     parameters = _engine_settings(run) | {"arm": arm, "seed": seed}
 
     def work(folder: Path) -> None:
-        tensors = bridge.load(weights) if weights else None
+        tensors = bridge.load_backbone(weights) if weights else None
         if tensors and used == "detectron2":
-            tensors = bridge.to_detectron2(tensors)
+            tensors = bridge.rename_for_detectron2(tensors)
         network = engine(used).train(
             run.profile, split, folder, f"finetune {arm} seed {seed}", seed, tensors
         )
@@ -273,68 +269,88 @@ def scorecard(run: Run) -> Path:
     return write_json(run.path / "scorecard.json", built)
 
 
-def models(run: Run) -> list[tuple[str, int]]:
+def list_models(run: Run) -> list[tuple[str, int]]:
     """Every (arm, seed) of the profile."""
     return [(arm, seed) for seed in run.profile.finetune.seeds for arm in run.profile.finetune.arms]
 
 
-def pretrained_arms(run: Run) -> list[str]:
-    """Arms whose weights come from BYOL."""
-    return [arm for arm in run.profile.finetune.arms if arm.startswith("byol")]
+def list_pretrained_arms(run: Run) -> list[str]:
+    """Arms of the profile whose weights come from the stage pretrain."""
+    return [arm for arm in run.profile.finetune.arms if ARMS[arm].source == "pretrain"]
 
 
-def run_stage_by_name(run: Run, stage: str) -> None:
+def supervise_all(run: Run) -> None:
+    """The weights that stand for supervised pretraining, as a file."""
+    supervised(run)
+    transfer(run, run.profile.reference_arm)
+
+
+def pretrain_all(run: Run) -> None:
+    """Every arm that is pretrained."""
+    for arm in list_pretrained_arms(run):
+        pretrain(run, arm)
+
+
+def transfer_all(run: Run) -> None:
+    """Every arm, and the one that stands for supervised pretraining."""
+    for arm in dict.fromkeys([run.profile.reference_arm, *run.profile.finetune.arms]):
+        transfer(run, arm)
+
+
+def finetune_all(run: Run) -> None:
+    """Every arm with every seed."""
+    for arm, seed in list_models(run):
+        finetune(run, arm, seed)
+
+
+def evaluate_all(run: Run) -> None:
+    """Every model, and the differences between the arms."""
+    for arm, seed in list_models(run):
+        evaluate(run, arm, seed)
+    compare(run)
+
+
+def remove_all_backgrounds(run: Run) -> None:
+    """Every model, and every method without learning."""
+    for arm, seed in list_models(run):
+        remove_background(run, arm, seed)
+    for method in BASELINE_LABELS:
+        remove_by_baseline(run, method)
+
+
+STAGES: dict[str, Callable[[Run], object]] = {
+    "prepare": prepare,
+    "supervised": supervise_all,
+    "pretrain": pretrain_all,
+    "transfer": transfer_all,
+    "finetune": finetune_all,
+    "evaluate": evaluate_all,
+    "remove-background": remove_all_backgrounds,
+    "scorecard": scorecard,
+}
+
+
+def run_stage_by_name(run: Run, name: str) -> None:
     """One stage for everything that the profile names: all arms, all seeds."""
-    reference = run.profile.reference_arm
-    if stage == "prepare":
-        prepare(run)
-    elif stage == "supervised":
-        supervised(run)
-        transfer(run, reference)
-    elif stage == "pretrain":
-        for arm in pretrained_arms(run):
-            pretrain(run, arm)
-    elif stage == "transfer":
-        for arm in dict.fromkeys([reference, *run.profile.finetune.arms]):
-            transfer(run, arm)
-    elif stage == "scorecard":
-        scorecard(run)
-    else:
-        work = {"finetune": finetune, "evaluate": evaluate, "remove-background": remove_background}[
-            stage
-        ]
-        for arm, seed in models(run):
-            work(run, arm, seed)
-        if stage == "evaluate":
-            compare(run)
-        if stage == "remove-background":
-            for method in BASELINE_LABELS:
-                remove_by_baseline(run, method)
+    STAGES[name](run)
 
 
-def up_to(run: Run, stage: str) -> None:
-    """Bring every stage up to and including ``stage`` up to date; those that are done return at once."""
-    for name in STAGES[: STAGES.index(stage) + 1]:
+def run_up_to(run: Run, last: str) -> None:
+    """Bring every stage up to and including ``last`` up to date; those that are done return at once."""
+    for name in STAGES:
         run_stage_by_name(run, name)
-
-
-FINETUNE_REVISION = (
-    2  # raised when the code, not a setting, changes what a fine-tuning gives: 2, the heads' start
-)
-STAGES = (
-    "prepare",
-    "supervised",
-    "pretrain",
-    "transfer",
-    "finetune",
-    "evaluate",
-    "remove-background",
-    "scorecard",
-)
+        if name == last:
+            return
 
 
 def _weights(run: Run, arm: str) -> Path:
     return run.path / "weights" / f"{arm}.pth"
+
+
+def _initial_weights(run: Run, arm: str) -> Path | None:
+    """What a pretraining begins with; None for random weights."""
+    random = ARMS[arm].initial_weights == "random" or run.profile.pretrain.init == "random"
+    return None if random else _weights(run, run.profile.reference_arm)
 
 
 def _usable_images(run: Run) -> list[Path]:

@@ -29,14 +29,14 @@ def test_names_and_shapes_are_detectron2s(make, key, count):
     }
     ours = {
         k: list(v.shape)
-        for k, v in backbones.to_detectron2(make(weights=None).state_dict()).items()
+        for k, v in backbones.rename_for_detectron2(make(weights=None).state_dict()).items()
     }
     assert ours == listed
     assert len(ours) == count
 
 
 def test_export_opens_as_plain_tensors_and_says_where_it_is_from(tmp_path):
-    path = backbones.export(
+    path = backbones.save_backbone(
         resnet18(weights=None).state_dict(), tmp_path / "byol.pth", {"kind": "BYOL"}
     )
     tensors = torch.load(path, weights_only=True)
@@ -61,20 +61,20 @@ def test_a_file_that_is_not_plain_tensors_is_refused_and_not_run(tmp_path, conte
     path = tmp_path / "bad.pth"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"bad\.pth"):
-        backbones.load(path)
+        backbones.load_backbone(path)
 
 
 def test_a_truncated_file_is_refused(tmp_path):
-    path = backbones.export(resnet18(weights=None).state_dict(), tmp_path / "byol.pth", {})
+    path = backbones.save_backbone(resnet18(weights=None).state_dict(), tmp_path / "byol.pth", {})
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(UserError, match="damaged"):
-        backbones.load(path)
+        backbones.load_backbone(path)
 
 
 def test_a_file_that_is_not_torchvisions_does_not_pass_for_imagenet(tmp_path):
-    path = backbones.export(resnet18(weights=None).state_dict(), tmp_path / "other.pth", {})
+    path = backbones.save_backbone(resnet18(weights=None).state_dict(), tmp_path / "other.pth", {})
     with pytest.raises(UserError, match="not torchvision's"):
-        backbones.imagenet(18, str(path))
+        backbones.read_imagenet(18, str(path))
 
 
 def test_the_encoder_of_a_checkpoint_is_the_online_one(tmp_path):
@@ -83,7 +83,7 @@ def test_the_encoder_of_a_checkpoint_is_the_online_one(tmp_path):
         "network.target.0.conv1.weight": torch.zeros(2),
     }
     torch.save({"state_dict": state}, tmp_path / "last.ckpt")
-    assert backbones.encoder_of(tmp_path / "last.ckpt")["conv1.weight"].tolist() == [1, 1]
+    assert backbones.extract_encoder(tmp_path / "last.ckpt")["conv1.weight"].tolist() == [1, 1]
 
 
 def test_feature_differences_prove_and_disprove():
@@ -91,12 +91,12 @@ def test_feature_differences_prove_and_disprove():
     network, same = resnet18(weights=None), resnet18(weights=None)
     same.load_state_dict(network.state_dict())
     images = torch.randn(2, 3, 64, 64)
-    assert backbones.feature_differences(network, same, images) == dict.fromkeys(
+    assert backbones.measure_feature_differences(network, same, images) == dict.fromkeys(
         ("layer1", "layer2", "layer3", "layer4"), 0.0
     )
     with torch.no_grad():
         same.layer3[0].conv1.weight[0] += 0.1
-    wrong = backbones.feature_differences(network, same, images)
+    wrong = backbones.measure_feature_differences(network, same, images)
     assert wrong["layer2"] == 0 and wrong["layer3"] > 1e-4 and wrong["layer4"] > 1e-4
     assert network.training
 
@@ -159,7 +159,7 @@ def test_checkpoints_of_others_are_adopted(form, depth, tmp_path):
     torch.manual_seed(0)
     network = resnet(depth)
     torch.save(forms(network)[form], tmp_path / "theirs.pth")
-    tensors, source = backbones.adopt(tmp_path / "theirs.pth", depth)
+    tensors, source = backbones.adopt_checkpoint(tmp_path / "theirs.pth", depth)
     wanted = {k: v for k, v in network.state_dict().items() if not k.startswith("fc.")}
     for name, value in wanted.items():
         if name in tensors or not name.endswith("num_batches_tracked"):
@@ -195,11 +195,11 @@ def test_checkpoints_of_others_are_adopted(form, depth, tmp_path):
 def test_a_checkpoint_without_exactly_this_resnet_is_refused_by_name(content, said, tmp_path):
     torch.save(content, tmp_path / "theirs.pth")
     with pytest.raises(UserError, match=rf"theirs\.pth: .*{said}") as refused:
-        backbones.adopt(tmp_path / "theirs.pth", 50)
+        backbones.adopt_checkpoint(tmp_path / "theirs.pth", 50)
     assert "\n" not in str(refused.value)
 
 
 def test_code_in_somebody_elses_checkpoint_is_not_run(tmp_path):
     (tmp_path / "bad.pth").write_bytes(pickle.dumps({"state_dict": Bomb()}))
     with pytest.raises(UserError, match=r"bad\.pth: damaged, or more than plain tensors"):
-        backbones.adopt(tmp_path / "bad.pth", 18)
+        backbones.adopt_checkpoint(tmp_path / "bad.pth", 18)

@@ -25,7 +25,7 @@ from byol_helpers.synthetic.scenes import crop, scene
 
 SEED = 7  # of the scenes in the drawings
 PIXELS = 224  # their side
-ARMS = ("byol", "supervised", "random")
+DRAWN_ARMS = ("byol", "supervised", "random")
 MIDDLES = {"byol": 4.12, "supervised": 2.76, "random": 1.7}  # middle of each arm's lane, inches
 GROUND = "#F3F4F6"
 PALE_GREY = "#C9CDD4"

@@ -48,7 +48,7 @@ class View:
             image = image.filter(ImageFilter.GaussianBlur(drawn.sigma))
         if drawn.solarize:
             image = ImageOps.solarize(image, threshold=128)
-        return normalised(image)
+        return normalise_image(image)
 
     def draw(self, width: int, height: int, draw: np.random.Generator) -> "Drawn":
         """Every random number of one view of a picture of that size; they do not depend on its pixels."""
@@ -79,7 +79,7 @@ class View:
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
         return tuple(
             (name, draw.uniform(middle - strengths[k], middle + strengths[k]))
-            for k, name, middle in (CHANGES[k] for k in draw.permutation(4))
+            for k, name, middle in (_CHANGES[k] for k in draw.permutation(4))
         )
 
 
@@ -97,7 +97,7 @@ class Drawn:
     solarize: bool
 
 
-CHANGES = ((0, "brightness", 1.0), (1, "contrast", 1.0), (2, "saturation", 1.0), (3, "hue", 0.0))
+_CHANGES = ((0, "brightness", 1.0), (1, "contrast", 1.0), (2, "saturation", 1.0), (3, "hue", 0.0))
 
 
 def two_views(size: int) -> tuple[View, View]:
@@ -105,11 +105,11 @@ def two_views(size: int) -> tuple[View, View]:
     return View(size), View(size, blur=0.1, solarize=0.2)
 
 
-def enhanced(kind: type) -> Callable[[Image.Image, float], Image.Image]:
+def _enhance(kind: type) -> Callable[[Image.Image, float], Image.Image]:
     return lambda image, factor: kind(image).enhance(factor)
 
 
-def shifted_hue(image: Image.Image, turns: float) -> Image.Image:
+def shift_hue(image: Image.Image, turns: float) -> Image.Image:
     """Rotate the colour circle by ``turns`` in -0.5..0.5, in Pillow's 8-bit HSV."""
     hue, saturation, value = image.convert("HSV").split()
     moved = (np.asarray(hue).astype(np.int16) + round(turns * 255)) % 256
@@ -119,14 +119,14 @@ def shifted_hue(image: Image.Image, turns: float) -> Image.Image:
 
 
 COLOURS = {
-    "brightness": enhanced(ImageEnhance.Brightness),
-    "contrast": enhanced(ImageEnhance.Contrast),
-    "saturation": enhanced(ImageEnhance.Color),
-    "hue": shifted_hue,
+    "brightness": _enhance(ImageEnhance.Brightness),
+    "contrast": _enhance(ImageEnhance.Contrast),
+    "saturation": _enhance(ImageEnhance.Color),
+    "hue": shift_hue,
 }
 
 
-def normalised(image: Image.Image) -> torch.Tensor:
+def normalise_image(image: Image.Image) -> torch.Tensor:
     """An RGB picture as float32 [3, H, W], ImageNet's mean 0 and standard deviation 1."""
     pixels = np.asarray(image, np.float32) / 255
     return torch.from_numpy(np.ascontiguousarray(((pixels - MEAN) / STD).transpose(2, 0, 1)))

@@ -1,7 +1,10 @@
-"""BYOL in one sitting: networks, loss, target update, schedule (Grill et al. 2020; thesis 3.2).
+"""BYOL in one sitting: networks, loss, step, target update (Grill et al. 2020; thesis 3.2).
 
 online:  view  -> encoder f -> projector g -> predictor q      weights theta, trained
 target:  view' -> encoder f -> projector g                     weights xi, a moving average of theta
+
+A training step, in the order of ``training.loop``: ``BYOLTask.loss`` (through ``BYOL.forward``), backward,
+the optimiser's step, ``BYOLTask.after_step`` (``BYOL.update_target``).
 """
 
 import copy
@@ -11,19 +14,20 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import resnet
+from torch.utils.data import Dataset
 
+from byol_helpers.core.config import Pretrain
+from byol_helpers.pretraining.diagnostics import (
+    alignment,
+    effective_rank,
+    feature_std,
+    mean_cosine,
+)
+from byol_helpers.pretraining.encoder import group_parameters
+from byol_helpers.pretraining.lars import LARS
+from byol_helpers.training.loop import Task, cosine_with_warmup
 
-def encoder(depth: int, zero_init_residual: bool = False) -> nn.Module:
-    """A torchvision ResNet without its classifier: [N, 3, H, W] -> [N, 512] for depth 18, [N, 2048] for depth 50.
-
-    With ``zero_init_residual`` the last batch norm of every block starts at gamma = 0, so that a block starts as its
-    shortcut alone (Goyal et al. 2017, section 5.1). BYOL's published code begins like that in ResNet-50.
-    """
-    network = getattr(resnet, f"resnet{depth}")(weights=None, zero_init_residual=zero_init_residual)
-    network.width = network.fc.in_features
-    network.fc = nn.Identity()
-    return network
+RANK_EVERY = 5  # steps: the effective rank is a decomposition, too dear for every step of a GPU
 
 
 def head(inputs: int, hidden: int, output: int, norm: bool = True) -> nn.Sequential:
@@ -110,13 +114,55 @@ class BYOL(nn.Module):
         torch._foreach_lerp_(target, online, 1 - tau)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable parameters in two groups: weights with decay; biases and norm parameters (vectors) without.
+class BYOLTask(Task):
+    """BYOL: SGD or LARS, warm-up and cosine, target update after the optimiser's step.
 
-    LARS adapts the step of the first group only; SGD does not look at ``adapt``.
+    With ``accumulate`` several batches make one step, and the target is updated once for all of them.
+    That saves memory; it is not a larger batch, because batch norm sees each of them alone.
     """
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "adapt": True},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
-    ]
+
+    def __init__(self, encoder: nn.Module, dataset: Dataset, settings: Pretrain):
+        self.network = BYOL(encoder, settings.hidden, settings.output, settings.head_norm)
+        self.dataset = dataset
+        self.settings = settings
+        self.learning_rate = settings.learning_rate
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        settings = self.settings
+        groups = group_parameters(self.network, settings.weight_decay)
+        if settings.optimizer == "lars":
+            return LARS(groups, settings.learning_rate, settings.momentum)
+        return torch.optim.SGD(
+            groups,
+            settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+
+    def lr_factor(self, step: int) -> float:
+        return cosine_with_warmup(step, self.settings.steps, self.settings.warmup_steps)
+
+    def loss(
+        self, network: nn.Module, batch: list[torch.Tensor], step: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        if self.settings.channels_last:
+            batch = [view.contiguous(memory_format=torch.channels_last) for view in batch]
+        loss, seen = network(*batch)
+        first, second = seen.features.chunk(2)
+        values = {
+            "loss": loss.item(),
+            "tau": self.tau(step),
+            "feature_std": feature_std(seen.features),
+            "alignment": alignment(first, second),
+            "target_cosine": mean_cosine(seen.projections, seen.targets),
+        }
+        if (step + 1) % RANK_EVERY == 0:
+            values["effective_rank"] = effective_rank(seen.features)
+        return loss, values
+
+    def after_step(self, step: int) -> None:
+        self.network.update_target(self.tau(step))
+
+    def tau(self, step: int) -> float:
+        """The target's tau at a step."""
+        return tau_at(step, self.settings.steps, self.settings.tau_start)

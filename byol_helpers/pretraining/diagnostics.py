@@ -57,7 +57,7 @@ def mean_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(F.cosine_similarity(first, second, dim=1).mean())
 
 
-def neighbour_accuracy(
+def knn_accuracy(
     bank: torch.Tensor,
     bank_labels: torch.Tensor,
     queries: torch.Tensor,
@@ -77,7 +77,7 @@ def neighbour_accuracy(
 
 
 @torch.inference_mode()
-def neighbours_on_crops(
+def measure_knn_on_crops(
     encoder: nn.Module, folder: Path, most: int = 1000, batch: int = 250
 ) -> float:
     """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: a random half asks the other half.
@@ -104,7 +104,7 @@ def neighbours_on_crops(
     )
     encoder.train(was_training)
     half = len(rows) // 2
-    return neighbour_accuracy(features[:half], labels[:half], features[half:], labels[half:])
+    return knn_accuracy(features[:half], labels[:half], features[half:], labels[half:])
 
 
 def _pixels(folder: Path, rows: list[dict]) -> torch.Tensor:

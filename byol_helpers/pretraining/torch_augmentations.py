@@ -17,7 +17,7 @@ cv2.setNumThreads(1)  # views are small, and made side by side by the workers th
 SHIFT, SCALE = (torch.from_numpy(values)[:, None, None] for values in (MEAN, 1 / STD))
 
 
-def view_of(pixels: np.ndarray, view: View, draw: np.random.Generator) -> torch.Tensor:
+def render_view(pixels: np.ndarray, view: View, draw: np.random.Generator) -> torch.Tensor:
     """What ``view(Image.fromarray(pixels), draw)`` gives, within rounding: float32 [3, size, size], normalised.
 
     Args:
@@ -42,36 +42,36 @@ def render(pixels: np.ndarray, drawn: Drawn, size: int) -> torch.Tensor:
     if drawn.flip:
         x = x.flip(-1)
     for kind, strength in drawn.colours:
-        x = CHANGES[kind](x, strength)
+        x = _CHANGES[kind](x, strength)
     if drawn.grey:
-        x = grey_of(x)  # one channel until the end
+        x = convert_to_grey(x)  # one channel until the end
     if drawn.sigma:
-        x = blurred(x, drawn.sigma)
+        x = blur_view(x, drawn.sigma)
     if drawn.solarize:
         x = torch.minimum(x, 1 - x)  # inverted above one half
     return (x - SHIFT).mul_(SCALE)
 
 
-def grey_of(x: torch.Tensor) -> torch.Tensor:
+def convert_to_grey(x: torch.Tensor) -> torch.Tensor:
     """Luma of an RGB picture [3, H, W] as [1, H, W]."""
     return (0.299 * x[:1]).add_(x[1:2], alpha=0.587).add_(x[2:], alpha=0.114)
 
 
-def brightened(x: torch.Tensor, factor: float) -> torch.Tensor:
+def change_brightness(x: torch.Tensor, factor: float) -> torch.Tensor:
     return (x * factor).clamp_(0, 1)
 
 
-def contrasted(x: torch.Tensor, factor: float) -> torch.Tensor:
+def change_contrast(x: torch.Tensor, factor: float) -> torch.Tensor:
     """Away from (above 1) or towards the mean grey."""
-    return (x * factor).add_((1 - factor) * grey_of(x).mean()).clamp_(0, 1)
+    return (x * factor).add_((1 - factor) * convert_to_grey(x).mean()).clamp_(0, 1)
 
 
-def saturated(x: torch.Tensor, factor: float) -> torch.Tensor:
+def change_saturation(x: torch.Tensor, factor: float) -> torch.Tensor:
     """Away from or towards each pixel's own grey."""
-    return torch.lerp(grey_of(x), x, factor).clamp_(0, 1)
+    return torch.lerp(convert_to_grey(x), x, factor).clamp_(0, 1)
 
 
-def hue_turned(x: torch.Tensor, turns: float) -> torch.Tensor:
+def turn_hue(x: torch.Tensor, turns: float) -> torch.Tensor:
     """Hue of HSV, here in degrees, rotated by ``turns`` of the circle; value and saturation stay."""
     hue, saturation, value = cv2.split(cv2.cvtColor(cv2.merge(list(x.numpy())), cv2.COLOR_RGB2HSV))
     hue += 360 * turns
@@ -83,7 +83,7 @@ def hue_turned(x: torch.Tensor, turns: float) -> torch.Tensor:
     return turned
 
 
-def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
+def blur_view(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian blur of [C, H, W], cut at about three sigma, the border repeated."""
     weights = cv2.getGaussianKernel(2 * max(1, round(3 * sigma)) + 1, sigma, cv2.CV_32F)
     smooth = torch.empty(x.shape)
@@ -92,9 +92,9 @@ def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return smooth
 
 
-CHANGES = {
-    "brightness": brightened,
-    "contrast": contrasted,
-    "saturation": saturated,
-    "hue": hue_turned,
+_CHANGES = {
+    "brightness": change_brightness,
+    "contrast": change_contrast,
+    "saturation": change_saturation,
+    "hue": turn_hue,
 }

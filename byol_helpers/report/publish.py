@@ -10,7 +10,7 @@ from byol_helpers.core.arms import ARMS
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_bytes, write_text
 from byol_helpers.evaluation.comparison import compare_arms, load_results
-from byol_helpers.figures.diagrams import ARMS, draw_byol, draw_pipeline
+from byol_helpers.figures.diagrams import DRAWN_ARMS, draw_byol, draw_pipeline
 from byol_helpers.figures.style import encode_png
 from byol_helpers.report.intervals import format_interval
 from byol_helpers.report.notebooks import ROOT, SHARES
@@ -77,7 +77,7 @@ def publish_figures(run: Path, out: Path) -> list[Path]:
             )
         copies[name] = path.read_bytes()
     arms = compare_arms(load_results(run))["arms"]
-    metrics = arms if set(ARMS) <= set(arms) else None
+    metrics = arms if set(DRAWN_ARMS) <= set(arms) else None
     drawn = {
         "pipeline": encode_png(draw_pipeline(metrics), PIPELINE_ALT),
         "byol": encode_png(draw_byol(), BYOL_ALT),

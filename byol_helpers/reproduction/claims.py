@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from byol_helpers.core.arms import label_arm
 from byol_helpers.core.intervals import (
     ENOUGH_SEEDS,
     deviation_interval,
@@ -37,7 +38,6 @@ from byol_helpers.reproduction.measures import (
     test_objective,
     test_over_seeds,
 )
-from byol_helpers.core.arms import label_arm
 from byol_helpers.reproduction.run_results import RunResults
 from byol_helpers.reproduction.thesis import Thesis
 

@@ -4,9 +4,9 @@ import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from byol_helpers.core.arms import label_arm
 from byol_helpers.core.intervals import ENOUGH_SEEDS, t_interval
 from byol_helpers.evaluation.curves import choose_beta, ema, read_metrics
-from byol_helpers.core.arms import label_arm
 from byol_helpers.reproduction.run_results import RunResults
 
 INF = float("inf")

@@ -34,7 +34,7 @@ def test_copies_have_the_short_side_the_order_and_the_look(tmp_path):
 
 
 def test_a_copy_is_read_alike_by_both_readers(tmp_path):
-    from byol_helpers.pretraining.stages import read_copy
+    from byol_helpers.pretraining.dataset import read_copy
 
     grey = tmp_path / "grey.png"
     Image.new("L", (40, 50), 90).save(grey)

@@ -5,7 +5,7 @@ import json
 import torch
 import torch.distributed
 
-from byol_helpers.pretraining.stages import BYOLTask
+from byol_helpers.pretraining.byol import BYOLTask
 from byol_helpers.segmentation.torchvision_engine import MaskRCNNTask
 from byol_helpers.training.loop import Plan
 

@@ -12,16 +12,9 @@ import torch.nn.functional as F
 from lightly.utils.scheduler import cosine_schedule
 from PIL import Image
 
-from byol_helpers.pretraining.augmentations import View, shifted_hue, two_views
-from byol_helpers.pretraining.byol import (
-    BYOL,
-    encoder,
-    head,
-    parameter_groups,
-    regression_loss,
-    squared_distance,
-    tau_at,
-)
+from byol_helpers.pretraining.augmentations import View, shift_hue, two_views
+from byol_helpers.pretraining.byol import BYOL, head, regression_loss, squared_distance, tau_at
+from byol_helpers.pretraining.encoder import build_encoder, group_parameters
 from byol_helpers.pretraining.lars import LARS
 from byol_helpers.training.loop import cosine_with_warmup
 from byol_helpers.training.sampler import StepBatches, rng
@@ -71,20 +64,20 @@ def test_head_is_lightlys_but_for_the_biases():
 
 
 def test_a_new_encoder_may_start_with_residual_branches_at_zero():
-    block = encoder(18, zero_init_residual=True).layer1[0].train()
+    block = build_encoder(18, zero_init_residual=True).layer1[0].train()
     x = torch.rand(4, 64, 8, 8)
     assert torch.equal(block(x), x)  # its shortcut alone
-    bottleneck = encoder(50, zero_init_residual=True).layer2[1].train()
+    bottleneck = build_encoder(50, zero_init_residual=True).layer2[1].train()
     x = torch.rand(4, 512, 8, 8)
     assert torch.equal(bottleneck(x), x)
-    assert not torch.equal(encoder(50).layer2[1].train()(x), x)
+    assert not torch.equal(build_encoder(50).layer2[1].train()(x), x)
 
 
 def test_both_directions_are_summed_and_each_view_has_its_own_batch_statistics():
     torch.manual_seed(0)
-    network = BYOL(encoder(18), 64, 32).train()
+    network = BYOL(build_encoder(18), 64, 32).train()
     first, second = torch.randn(2, 8, 3, 32, 32)
-    reference = BYOL(encoder(18), 64, 32).train()
+    reference = BYOL(build_encoder(18), 64, 32).train()
     reference.load_state_dict(network.state_dict())
     loss, seen = network(first, second)
     p = [reference.predictor(reference.projector(reference.encoder(v))) for v in (first, second)]
@@ -107,7 +100,7 @@ def test_both_directions_are_summed_and_each_view_has_its_own_batch_statistics()
 
 def test_target_update_averages_every_parameter_and_no_buffer():
     torch.manual_seed(0)
-    network = BYOL(encoder(18), 64, 32)
+    network = BYOL(build_encoder(18), 64, 32)
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.requires_grad:
@@ -129,7 +122,7 @@ def test_target_update_averages_every_parameter_and_no_buffer():
 
 
 def test_target_starts_as_a_copy_with_buffers():
-    backbone = encoder(18)
+    backbone = build_encoder(18)
     backbone.bn1.running_mean.fill_(3)
     network = BYOL(backbone, 64, 32)
     assert network.target[0].bn1.running_mean.eq(3).all()
@@ -152,8 +145,8 @@ def test_learning_rate_warms_up_and_ends_at_zero():
 
 
 def test_decay_spares_biases_and_norms():
-    network = BYOL(encoder(18), 64, 32)
-    decayed, spared = parameter_groups(network, 1e-4)
+    network = BYOL(build_encoder(18), 64, 32)
+    decayed, spared = group_parameters(network, 1e-4)
     assert decayed["weight_decay"] == 1e-4 and spared["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in spared["params"])
     trained = sum(p.requires_grad for p in network.parameters())
@@ -215,8 +208,8 @@ def test_lars_equals_lightlys_where_both_read_the_paper_alike():
 
 
 def test_lars_leaves_biases_and_norms_to_plain_momentum():
-    network = BYOL(encoder(18), 64, 32)
-    optimizer = LARS(parameter_groups(network, 1e-6), 0.2)
+    network = BYOL(build_encoder(18), 64, 32)
+    optimizer = LARS(group_parameters(network, 1e-6), 0.2)
     plain = [group for group in optimizer.param_groups if not group["adapt"]]
     assert [group["weight_decay"] for group in plain] == [0.0]
     assert all(p.ndim == 1 for p in plain[0]["params"])
@@ -243,8 +236,8 @@ def test_a_view_is_a_function_of_its_key_and_images_of_a_batch_differ():
 
 def test_hue_turns_red_to_green_in_a_third_of_a_turn():
     red = Image.new("RGB", (2, 2), (255, 0, 0))
-    assert np.asarray(shifted_hue(red, 1 / 3))[0, 0].tolist() == [0, 255, 0]
-    assert np.asarray(shifted_hue(red, 0.0))[0, 0].tolist() == [255, 0, 0]
+    assert np.asarray(shift_hue(red, 1 / 3))[0, 0].tolist() == [0, 255, 0]
+    assert np.asarray(shift_hue(red, 0.0))[0, 0].tolist() == [255, 0, 0]
 
 
 def test_batches_walk_through_epochs_without_a_seam_and_restart_anywhere():
@@ -257,5 +250,5 @@ def test_batches_walk_through_epochs_without_a_seam_and_restart_anywhere():
 
 
 def test_encoder_widths():
-    assert encoder(18).width == 512 and encoder(50).width == 2048
-    assert math.isclose(sum(p.numel() for p in encoder(50).parameters()), 23_508_032)
+    assert build_encoder(18).width == 512 and build_encoder(50).width == 2048
+    assert math.isclose(sum(p.numel() for p in build_encoder(50).parameters()), 23_508_032)

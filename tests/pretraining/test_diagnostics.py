@@ -10,15 +10,16 @@ from PIL import Image
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
-from byol_helpers.pretraining.byol import BYOL, encoder, regression_loss
+from byol_helpers.pretraining.byol import BYOL, regression_loss
 from byol_helpers.pretraining.diagnostics import (
     alignment,
     effective_rank,
     feature_std,
+    knn_accuracy,
     mean_cosine,
-    neighbour_accuracy,
-    neighbours_on_crops,
+    measure_knn_on_crops,
 )
+from byol_helpers.pretraining.encoder import build_encoder
 
 
 def test_all_equal():
@@ -53,13 +54,13 @@ def test_effective_rank_of_a_known_spectrum():
 def test_neighbours_vote_by_hand():
     bank = torch.tensor([[1.0, 0], [0.9, 0.1], [0, 1], [-1, 0]])
     labels, queries = torch.tensor([0, 1, 1, 2]), torch.tensor([[1.0, 0.0], [-1, 0.1], [0.1, 1]])
-    assert neighbour_accuracy(bank, labels, queries, torch.tensor([0, 2, 1]), neighbours=1) == 1
+    assert knn_accuracy(bank, labels, queries, torch.tensor([0, 2, 1]), neighbours=1) == 1
     weights = {
         0: math.exp(1 / 0.5),
         1: math.exp(0.9 / math.hypot(0.9, 0.1) / 0.5) + 1,
     }  # of the first query
     winner = max(weights, key=weights.get)
-    assert neighbour_accuracy(bank, labels, queries[:1], torch.tensor([winner]), 3, 0.5) == 1
+    assert knn_accuracy(bank, labels, queries[:1], torch.tensor([winner]), 3, 0.5) == 1
 
 
 def test_neighbours_against_a_loop():
@@ -73,7 +74,7 @@ def test_neighbours_against_a_loop():
         for k in sorted(range(40), key=lambda k: -cosines[k])[:20]:
             votes[bank_labels[k]] += math.exp(cosines[k] / 0.07)
         right += votes.index(max(votes)) == label
-    assert neighbour_accuracy(bank, bank_labels, queries, labels) == pytest.approx(right / 15)
+    assert knn_accuracy(bank, bank_labels, queries, labels) == pytest.approx(right / 15)
 
 
 def test_crops_of_two_colours_are_told_apart_and_by_a_blind_encoder_are_not(tmp_path):
@@ -94,13 +95,13 @@ def test_crops_of_two_colours_are_told_apart_and_by_a_blind_encoder_are_not(tmp_
         def forward(self, x):
             return self.scale * x.mean(dim=(2, 3)) + (1 - self.scale)
 
-    assert neighbours_on_crops(Mean(1.0), tmp_path) == 1
-    assert neighbours_on_crops(Mean(0.0), tmp_path) == pytest.approx(0.5, abs=0.2)
+    assert measure_knn_on_crops(Mean(1.0), tmp_path) == 1
+    assert measure_knn_on_crops(Mean(0.0), tmp_path) == pytest.approx(0.5, abs=0.2)
 
 
 def test_measured_statistics_are_means_over_batches_and_no_weight_moves():
     torch.manual_seed(0)
-    network = encoder(18).eval()
+    network = build_encoder(18).eval()
     weights = [parameter.clone() for parameter in network.parameters()]
     batches = [scale * torch.randn(6, 3, 32, 32) for scale in (1.0, 3.0)]
     update_bn(batches, network)

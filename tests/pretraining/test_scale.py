@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from byol_helpers.core.config import load_profile
-from byol_helpers.pretraining.stages import ViewsDataset, train_byol
+from byol_helpers.pretraining.dataset import ViewsDataset
+from byol_helpers.pretraining.methods import train_method
 from byol_helpers.training.sampler import StepBatches
 
 COCO = 82_783
@@ -84,7 +85,7 @@ def test_a_compiled_network_trains_the_same_way(picture, tmp_path):
         )
         folder = tmp_path / str(compiled)
         folder.mkdir()
-        tensors = train_byol(profile, [picture] * 8, folder, "compile", None)
+        tensors = train_method(profile, "byol", [picture] * 8, folder, "compile", None)
         with open(folder / "metrics.csv", newline="") as file:
             losses[compiled] = [float(row["loss"]) for row in csv.DictReader(file)]
         assert not [name for name in tensors if "_orig_mod" in name]

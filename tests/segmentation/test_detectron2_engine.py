@@ -67,7 +67,7 @@ def backbone_weights(depth, seed=0):
     ours = {
         name: value for name, value in network.state_dict().items() if not name.startswith("fc.")
     }
-    return network.eval(), ours, backbones.to_detectron2(ours)
+    return network.eval(), ours, backbones.rename_for_detectron2(ours)
 
 
 @pytest.mark.parametrize(("depth", "policy"), [(18, "fair"), (50, "fair"), (50, "frozen")])
@@ -75,7 +75,7 @@ def test_the_transferred_backbone_gives_the_source_networks_features(engine, dep
     settings = load_profile("smoke", [f"finetune.norm_policy={policy}"]).finetune
     source, _, renamed = backbone_weights(depth)
     body = engine.build(depth, 3, settings, 0, renamed).to(CPU).backbone.bottom_up
-    differences = backbones.feature_differences(source, body, torch.randn(2, 3, 64, 96))
+    differences = backbones.measure_feature_differences(source, body, torch.randn(2, 3, 64, 96))
     assert list(differences) == ["layer1", "layer2", "layer3", "layer4"]
     assert max(differences.values()) <= 1e-4
 
@@ -92,7 +92,7 @@ def test_a_wrong_setting_would_be_seen(engine, control):
     body.load_state_dict({k.removeprefix(engine.BODY): v for k, v in renamed.items()}, strict=False)
     if control == "channels":
         body.register_forward_pre_hook(lambda _, inputs: (inputs[0].flip(1),))
-    differences = backbones.feature_differences(source, body, torch.randn(2, 3, 64, 96))
+    differences = backbones.measure_feature_differences(source, body, torch.randn(2, 3, 64, 96))
     assert (
         min(
             value

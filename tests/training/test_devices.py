@@ -10,8 +10,9 @@ from byol_helpers import pipeline
 from byol_helpers.coco.dataset import list_pretraining_images, load_split
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
-from byol_helpers.pretraining.byol import BYOL, encoder
-from byol_helpers.pretraining.stages import ViewsDataset
+from byol_helpers.pretraining.byol import BYOL
+from byol_helpers.pretraining.dataset import ViewsDataset
+from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation.dataset import InstanceDataset
 from byol_helpers.segmentation.shared_settings import plan_of
 from byol_helpers.segmentation.torchvision_engine import build
@@ -96,7 +97,7 @@ def pretrained(
     """BYOL on small views; what its process, or each of them, left behind."""
     settings = load_profile("smoke", GENTLE).pretrain
     torch.manual_seed(0)
-    network = BYOL(encoder(18), settings.hidden, settings.output)
+    network = BYOL(build_encoder(18), settings.hidden, settings.output)
     plan = Plan(
         "test", folder, 0, steps, batch, every, 1, workers, 0.0, devices, precision, accumulate
     )
@@ -141,7 +142,7 @@ def test_accumulated_gradients_make_one_step_and_one_target_update(run, tmp_path
     rows = (tmp_path / "two/metrics.csv").read_text().splitlines()
     assert len(rows) == 3 and rows[-1].startswith("2,")
     torch.manual_seed(0)
-    network = BYOL(encoder(18), 32, 16).train()
+    network = BYOL(build_encoder(18), 32, 16).train()
     data = ViewsDataset(list_pretraining_images(run), 32, 0)
     for batch in StepBatches(len(data), 4, 0, 0, 2):
         views = [torch.stack(view) for view in zip(*(data[item] for item in batch), strict=True)]
@@ -172,7 +173,7 @@ def test_half_and_half_is_a_whole_with_workers_too(run, tmp_path):
     plan = Plan("test", tmp_path / "cut", 0, 4, 8, 2, 1, 2)
     with pytest.raises(Stop):
         views = ViewsDataset(list_pretraining_images(run), 32, 0)
-        fit(Halfway(plan, BYOL(encoder(18), 32, 16), views, settings), plan)
+        fit(Halfway(plan, BYOL(build_encoder(18), 32, 16), views, settings), plan)
     ((resumed, later),) = pretrained(run, tmp_path / "cut", steps=4, every=2)
     assert all(torch.equal(value, resumed["state"][name]) for name, value in whole["state"].items())
     assert later == losses[2:]
@@ -187,7 +188,7 @@ def test_byol_stops_at_a_loss_that_is_not_a_number_with_what_to_do(run, tmp_path
     with pytest.raises(
         UserError, match="pretrain byol: the loss is nan at step .*learning rate .*try a lower"
     ):
-        fit(BYOLWitness(plan, BYOL(encoder(18), 32, 16), dataset, settings.pretrain), plan)
+        fit(BYOLWitness(plan, BYOL(build_encoder(18), 32, 16), dataset, settings.pretrain), plan)
 
 
 def test_after_twenty_steps_a_forecast(run, tmp_path, capsys):
@@ -196,7 +197,7 @@ def test_after_twenty_steps_a_forecast(run, tmp_path, capsys):
     )
     settings = load_profile("smoke", ["pretrain.hidden=32"]).pretrain
     views = ViewsDataset(list_pretraining_images(run), 32, 0)
-    fit(BYOLWitness(plan, BYOL(encoder(18), 32, 16), views, settings), plan)
+    fit(BYOLWitness(plan, BYOL(build_encoder(18), 32, 16), views, settings), plan)
     said = [line for line in capsys.readouterr().out.splitlines() if "images/s" in line]
     assert (
         len(said) == 1

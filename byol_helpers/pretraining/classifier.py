@@ -1,0 +1,72 @@
+"""The supervised stand-in: a classifier of generated crops, whose encoder stands for ImageNet weights."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from byol_helpers.core.config import Profile, Supervised
+from byol_helpers.pretraining.dataset import CropsDataset
+from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
+from byol_helpers.pretraining.methods import METRICS_EVERY
+from byol_helpers.training.loop import Plan, Task, cosine_with_warmup, fit
+
+
+class Classifier(nn.Module):
+    """An encoder with one linear layer: images [N, 3, H, W] -> logits [N, classes]."""
+
+    def __init__(self, encoder: nn.Module, classes: int):
+        super().__init__()
+        self.encoder = encoder
+        self.fc = nn.Linear(encoder.width, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.encoder(images))
+
+
+class ClassifierTask(Task):
+    """The stand-in for ImageNet pretraining: cross-entropy on generated single-object crops."""
+
+    def __init__(self, network: Classifier, dataset: CropsDataset, settings: Supervised):
+        self.network = network
+        self.dataset = dataset
+        self.settings = settings
+        self.learning_rate = settings.learning_rate
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            self.network.parameters(), self.learning_rate, momentum=0.9, weight_decay=1e-4
+        )
+
+    def lr_factor(self, step: int) -> float:
+        return cosine_with_warmup(step, self.settings.steps, max(1, self.settings.steps // 20))
+
+    def loss(
+        self, network: nn.Module, batch: list[torch.Tensor], step: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        images, labels = batch
+        logits = network(images)
+        loss = F.cross_entropy(logits, labels)
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        return loss, {"loss": loss.item(), "accuracy": accuracy.item()}
+
+
+def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
+    """Train the stand-in on ``data/crops`` and return its encoder's tensors."""
+    settings = profile.supervised
+    seed = profile.seed
+    torch.manual_seed(seed)
+    plan = Plan(
+        "supervised stand-in",
+        folder,
+        seed,
+        settings.steps,
+        settings.batch_size,
+        settings.checkpoint_every,
+        METRICS_EVERY,
+    )
+    dataset = CropsDataset(data, seed)
+    network = Classifier(build_encoder(profile.depth), dataset.classes)
+    fit(ClassifierTask(network, dataset, settings), plan)
+    return copy_tensors(network.encoder)

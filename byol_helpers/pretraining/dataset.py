@@ -1,0 +1,64 @@
+"""What pretraining is fed with: two views of unlabelled images, and labelled crops for the stand-in."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from torchvision.io import decode_image
+
+from byol_helpers.coco.images import read_image
+from byol_helpers.pretraining.augmentations import View, two_views
+from byol_helpers.pretraining.torch_augmentations import render_view
+from byol_helpers.training.sampler import Item, rng
+
+
+class ViewsDataset(Dataset):
+    """Two random views of each picture, [3, size, size] each. Knows file names only: there are no labels to read."""
+
+    def __init__(
+        self, files: list[Path], size: int, seed: int, fast: bool = False, copies: bool = False
+    ):
+        """``fast``: rendered by ``fast_views``; ``copies``: the files are those of ``data.cache``, plain RGB JPEG."""
+        self.files, self.seed, self.views, self.fast = files, seed, two_views(size), fast
+        self.read = read_copy if copies else read_image
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, draw = self.read(self.files[item.index]), rng(self.seed, item.position)
+        if self.fast:
+            return tuple(render_view(pixels, view, draw) for view in self.views)
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        return tuple(view(image, draw) for view in self.views)
+
+
+def read_copy(path: Path) -> np.ndarray:
+    """A plain RGB JPEG, uint8 [H, W, 3]: no more checks than the decoder's own, a third faster than ``read_image``."""
+    return decode_image(str(path)).permute(1, 2, 0).numpy()
+
+
+class CropsDataset(Dataset):
+    """Labelled crops, lightly augmented: a large random part, a flip and no change of colour."""
+
+    def __init__(self, folder: Path, seed: int):
+        with open(folder / "crops.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        ids = sorted({int(row["category_id"]) for row in rows})
+        self.files = [folder / row["file"] for row in rows]
+        self.labels = [ids.index(int(row["category_id"])) for row in rows]
+        self.classes, self.seed = len(ids), seed
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, item: Item) -> tuple[torch.Tensor, int]:
+        image, draw = (
+            Image.fromarray(read_image(self.files[item.index])),
+            rng(self.seed, item.position),
+        )
+        view = View(image.width, area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
+        return view(image, draw), self.labels[item.index]

@@ -1,0 +1,34 @@
+"""The network that is pretrained: a ResNet without its classifier, and how its parameters are trained."""
+
+import torch
+from torch import nn
+from torchvision.models import resnet
+
+
+def build_encoder(depth: int, zero_init_residual: bool = False) -> nn.Module:
+    """A torchvision ResNet without its classifier: [N, 3, H, W] -> [N, 512] for depth 18, [N, 2048] for depth 50.
+
+    With ``zero_init_residual`` the last batch norm of every block starts at gamma = 0, so that a block starts as its
+    shortcut alone (Goyal et al. 2017, section 5.1). BYOL's published code begins like that in ResNet-50.
+    """
+    network = getattr(resnet, f"resnet{depth}")(weights=None, zero_init_residual=zero_init_residual)
+    network.width = network.fc.in_features
+    network.fc = nn.Identity()
+    return network
+
+
+def group_parameters(module: nn.Module, weight_decay: float) -> list[dict]:
+    """Trainable parameters in two groups: weights with decay; biases and norm parameters (vectors) without.
+
+    LARS adapts the step of the first group only; SGD does not look at ``adapt``.
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "adapt": True},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "adapt": False},
+    ]
+
+
+def copy_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The state of a module as plain tensors on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}

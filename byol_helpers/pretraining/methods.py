@@ -1,0 +1,81 @@
+"""The methods of pretraining, and the stage that trains one of them.
+
+A method is one class, a ``training.loop.Task`` made from an encoder, a dataset of two views of each image
+and the section ``pretrain`` of a profile. Its ``network`` holds the trained encoder as ``network.encoder``. A
+new one is a file beside ``byol.py``, an entry in ``METHODS``, and an arm in ``core.arms`` that names it.
+"""
+
+from pathlib import Path
+
+import torch
+
+from byol_helpers.core.config import Profile
+from byol_helpers.core.errors import UserError
+from byol_helpers.pretraining.byol import BYOLTask
+from byol_helpers.pretraining.dataset import ViewsDataset
+from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
+from byol_helpers.training.loop import Plan, fit
+
+METHODS = {"byol": BYOLTask}
+METRICS_EVERY = 5  # steps
+THESIS = ("the thesis's 350,000 iterations of 64 images", 350_000 * 64)  # section 4.4
+
+
+def train_method(
+    profile: Profile,
+    method: str,
+    files: list[Path],
+    folder: Path,
+    title: str,
+    weights: dict[str, torch.Tensor] | None,
+) -> dict[str, torch.Tensor]:
+    """Pretrain and return the encoder's tensors.
+
+    Args:
+        profile: section ``pretrain`` decides.
+        method: a key of ``METHODS``.
+        files: the unlabelled images.
+        folder: for the checkpoint and metrics.csv.
+        title: of the progress lines.
+        weights: torchvision-named tensors to begin with; None for random ones (residual branches at 0).
+    """
+    settings = profile.pretrain
+    if len(files) < settings.batch_size:
+        raise UserError(
+            f"{len(files)} images for pretraining, fewer than pretrain.batch_size="
+            f"{settings.batch_size}; give more images or lower it with --set"
+        )
+    torch.manual_seed(profile.seed)
+    encoder = build_encoder(profile.depth, zero_init_residual=True)
+    if weights is not None:
+        encoder.load_state_dict(weights)
+    plan = Plan(
+        title,
+        folder,
+        profile.seed,
+        settings.steps,
+        settings.batch_size,
+        settings.checkpoint_every,
+        METRICS_EVERY,
+        settings.workers,
+        settings.gradient_clip,
+        settings.devices,
+        settings.precision,
+        settings.accumulate,
+        THESIS,
+    )
+    dataset = ViewsDataset(
+        files,
+        settings.view_size,
+        profile.seed,
+        settings.views == "torch",
+        settings.cache_side is not None,
+    )
+    task = METHODS[method](encoder, dataset, settings)
+    if settings.channels_last:
+        task.network.to(memory_format=torch.channels_last)
+    if settings.compile:
+        for part in task.network.children():
+            part.compile()  # in place: names in checkpoints stay as they are
+    fit(task, plan)
+    return copy_tensors(task.network.encoder)
