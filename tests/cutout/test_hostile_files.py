@@ -1,4 +1,4 @@
-"""Two hundred files as they lie around: each is cut out or costs one line; nothing crashes or hangs."""
+"""Two hundred files as they lie around: each is cut out or costs one line, without a crash."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Browsing annotations: which pictures hold a category, and menus that draw another picture when they are moved."""
+"""Browsing annotations: which images hold a category, and menus that draw another image."""
 
 import pytest
 
