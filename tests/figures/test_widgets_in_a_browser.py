@@ -33,7 +33,7 @@ from pathlib import Path
 from PIL import Image
 from pycocotools import mask as rle
 from byol_helpers.coco.dataset import Split
-from byol_helpers.figures.explorer import explorer, live
+from byol_helpers.figures.explorer import build_explorer, is_live
 
 pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 Image.fromarray(pixels).save("a.png")
@@ -43,8 +43,8 @@ def found(score, left):
     return {"image_id": 1, "category_id": 1, "score": score, "segmentation": rle.encode(own)}
 images = [{"id": 1, "file_name": "a.png"}]
 split = Split("test", Path("."), images, {}, [{"id": 1, "name": "leaf"}], Path("test.json"))
-print("live:", live())
-explorer(split, {"byol": [found(0.9, 5), found(0.5, 35)], "random": []}, [1])
+print("live:", is_live())
+build_explorer(split, {"byol": [found(0.9, 5), found(0.5, 35)], "random": []}, [1])
 """
 
 
