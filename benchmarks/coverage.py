@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from byol_helpers.core.bootstrap import draw_weights, percentile_interval
+from byol_helpers.core.intervals import draw_weights, percentile_interval
 from byol_helpers.evaluation.average_precision import (
     COCO_LIMITS,
     COCO_METRICS,

@@ -19,8 +19,8 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks import compare
 from benchmarks.memory import own_peak_memory_mb
-from byol_helpers.core.bootstrap import draw_weights
 from byol_helpers.core.environment import installed_versions
+from byol_helpers.core.intervals import draw_weights
 from byol_helpers.evaluation import average_precision
 from byol_helpers.evaluation.average_precision import COCO_METRICS
 from byol_helpers.evaluation.bootstrap import replicate_metrics

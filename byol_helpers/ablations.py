@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers import pipeline
-from byol_helpers.core.bootstrap import percentile_interval
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_text
+from byol_helpers.core.intervals import percentile_interval
 from byol_helpers.core.stage import Run
 from byol_helpers.evaluation import comparison
 from byol_helpers.evaluation.curves import choose_beta, read_final_losses, read_metrics

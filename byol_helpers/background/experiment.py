@@ -14,9 +14,9 @@ from byol_helpers.background.baselines import BASELINES
 from byol_helpers.background.removal import choose_instances, merge_masks, zero_background
 from byol_helpers.background.scores import REMOVAL_SCORES, score_masks
 from byol_helpers.coco.images import read_image
-from byol_helpers.core.bootstrap import mean_interval
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_bytes
+from byol_helpers.core.intervals import mean_interval
 from byol_helpers.core.progress import Progress
 
 RULE_TEXTS = {

@@ -1,8 +1,8 @@
 """Paired bootstrap of COCO metrics over test images.
 
-A replicate draws images with replacement; image i then counts ``weights[i]`` times (``resampling.draw_weights``).
-Instead of evaluating duplicated images again, the matches of one evaluation are weighted: cumulative sums
-of weights give recall and precision. All models share the same weights, so that differences between them
+A replicate draws images with replacement; image i then counts ``weights[i]`` times
+(``core.intervals.draw_weights``). Instead of evaluating duplicated images again, the matches of one
+evaluation are weighted: cumulative sums of weights give recall and precision. All models share the same weights, so that differences between them
 are paired. Weights of one give pycocotools' numbers to the last bit; any other weights give what
 pycocotools computes on duplicated images.
 
@@ -20,9 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from byol_helpers.evaluation.average_precision import COCO_METRICS, RECALLS, Evaluation
-from byol_helpers.evaluation.matching import AREA_RANGES, Matches
+from byol_helpers.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matches
 
-THRESHOLDS = 10  # IoU .50:.05:.95
 EDGES = np.append(RECALLS, np.inf)
 MEMORY = 1 << 28  # bytes of precision held at a time
 CELLS = 1 << 20  # weights of detections gone through at a time
@@ -39,105 +38,120 @@ class Replicates:
 def replicate_metrics(evaluation: Evaluation, weights: np.ndarray) -> Replicates:
     """All metrics of one model for each row of ``weights`` [B, I], whole numbers not below zero."""
     weights = np.asarray(weights)
-    step = max(1, MEMORY // (THRESHOLDS * len(RECALLS) * len(evaluation.classes) * 8))
-    turns = [_repeats(match, int(weights.max())) for match in evaluation.matches]
-    parts = [
-        _chunk(evaluation.matches, turns, weights[start : start + step].T.astype(float, order="C"))
-        for start in range(0, len(weights), step)
-    ]
-    return Replicates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    cells = len(IOU_THRESHOLDS) * len(RECALLS) * len(evaluation.classes)
+    step = max(1, MEMORY // (cells * 8))
+    copies = [_write_out_copies(match, int(weights.max())) for match in evaluation.matches]
+    metrics = []
+    per_class = []
+    for start in range(0, len(weights), step):
+        chunk = weights[start : start + step].T.astype(float, order="C")
+        of_chunk = _replicate_chunk(evaluation.matches, copies, chunk)
+        metrics.append(of_chunk.metrics)
+        per_class.append(of_chunk.per_class)
+    return Replicates(np.concatenate(metrics), np.concatenate(per_class))
 
 
-def _chunk(
-    matches: tuple[Matches, ...], turns: list, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Metrics [B, 7] and AP per class [B, K] of a handful of replicates.
+def _replicate_chunk(
+    matches: tuple[Matches, ...], copies: list[tuple[np.ndarray, np.ndarray]], weights: np.ndarray
+) -> Replicates:
+    """A handful of replicates.
 
     Args:
-        turns: ``_repeats`` of each class.
+        copies: ``_write_out_copies`` of each class.
         weights: [I, B] float.
     """
-    replicates, classes = weights.shape[1], len(matches)
+    replicates = weights.shape[1]
+    classes = len(matches)
     metrics = np.full((replicates, len(COCO_METRICS)), np.nan)
     per_class = np.full((replicates, classes), np.nan)
-    precision = np.zeros((replicates, THRESHOLDS, classes, len(RECALLS)))
-    recall = np.zeros((replicates, THRESHOLDS, classes, 1))
+    precision = np.zeros((replicates, len(IOU_THRESHOLDS), classes, len(RECALLS)))
+    recall = np.zeros((replicates, len(IOU_THRESHOLDS), classes, 1))
     for area, name in enumerate(AREA_RANGES):
         positives = np.stack([match.positives[area] for match in matches]) @ weights  # [K, B]
-        for k, (match, turn) in enumerate(zip(matches, turns, strict=True)):
-            step = max(1, CELLS // max(1, len(turn[0])))
+        for k, match in enumerate(matches):
+            rows, copy = copies[k]
+            step = max(1, CELLS // max(1, len(rows)))
             for start in range(0, replicates, step):
                 part = slice(start, start + step)
-                for t, *curve in _curves(match, area, turn, weights[:, part], positives[k, part]):
-                    precision[part, t, k], recall[part, t, k, 0] = curve
+                curves = _weigh_curves(
+                    match, area, rows, copy, weights[:, part], positives[k, part]
+                )
+                for t, of_precision, of_recall in curves:
+                    precision[part, t, k] = of_precision
+                    recall[part, t, k, 0] = of_recall
         defined = positives.T > 0
         if name == "all":
-            metrics[:, 0] = _means(precision, defined)
-            metrics[:, 1] = _means(precision[:, [0]], defined)
-            metrics[:, 2] = _means(precision[:, [5]], defined)
-            metrics[:, 6] = _means(recall, defined)
+            metrics[:, 0] = _average(precision, defined)
+            metrics[:, 1] = _average(precision[:, [0]], defined)
+            metrics[:, 2] = _average(precision[:, [5]], defined)
+            metrics[:, 6] = _average(recall, defined)
             for k in range(classes):
                 of_class = precision[:, :, k].reshape(replicates, -1).mean(axis=1)
                 per_class[:, k] = np.where(defined[:, k], of_class, np.nan)
         else:
-            metrics[:, 2 + area] = _means(precision, defined)
-    return metrics, per_class
+            metrics[:, 2 + area] = _average(precision, defined)
+    return Replicates(metrics, per_class)
 
 
-def _means(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
+def _average(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
     """Mean of each replicate [B] over thresholds, recalls and the classes that it defines.
 
     Args:
-        values: [B, T, K, R]; rubbish where not defined. pycocotools sums them in the order T, R, K, and so do we.
+        values: [B, T, K, R]; rubbish where not defined. pycocotools sums them in the order T, R, K, and
+            so do we.
         defined: [B, K] bool.
     """
-    rows = (
-        value[:, known].transpose(0, 2, 1).ravel()
-        for value, known in zip(values, defined, strict=True)
-    )
-    return np.array([row.mean() if row.size else np.nan for row in rows])
+    means = np.full(len(values), np.nan)
+    for b, known in enumerate(defined):
+        if known.any():
+            means[b] = values[b][:, known].transpose(0, 2, 1).ravel().mean()
+    return means
 
 
-def _curves(
+def _weigh_curves(
     match: Matches,
     area: int,
-    turn: tuple[np.ndarray, np.ndarray],
+    rows: np.ndarray,
+    copy: np.ndarray,
     weights: np.ndarray,
     positives: np.ndarray,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Of one class, for each threshold t: t, interpolated precision [B, 101] (eq. 22), final recall [B].
 
-    The weights are summed over all detections once. Each threshold then looks only at its hits, because the highest
-    precision at or beyond a recall is always that of a hit. All sums are of whole numbers and therefore exact.
+    The weights are summed over all detections once. Each threshold then looks only at its hits, because
+    the highest precision at or beyond a recall is always that of a hit. All sums are of whole numbers and
+    therefore exact.
     """
-    rows, copy = turn
     kept = match.counts[area].any(axis=0)[rows]
-    rows, copy = rows[kept], copy[kept]
-    hit, silent = match.hit[area][:, rows], ~match.counts[area][:, rows]
+    rows = rows[kept]
+    copy = copy[kept]
+    hit = match.hit[area][:, rows]
+    silent = ~match.counts[area][:, rows]
     share = weights[match.image[rows]]  # [D, B]: how often each detection counts
-    taking = np.flatnonzero(copy >= 0)
-    share[taking] = share[taking] > copy[taking, None]
-    seen = _running(np.add, share.copy())
-    all_recalls = np.arange(positives.max(initial=0) + 1)[:, None] / np.maximum(
-        positives, 1
-    )  # [P + 1, B]
-    reached = _points_reached(np.minimum(all_recalls, 1.0)) * len(positives) + np.arange(
-        len(positives)
-    )
-    for t in range(THRESHOLDS):
-        hits, out = np.flatnonzero(hit[t]), np.flatnonzero(silent[t])
+    single = np.flatnonzero(copy >= 0)
+    share[single] = share[single] > copy[single, None]
+    seen = _accumulate_in_place(np.add, share.copy())
+    counted = np.arange(positives.max(initial=0) + 1)[:, None]
+    all_recalls = np.minimum(counted / np.maximum(positives, 1), 1.0)  # [P + 1, B]
+    column = np.arange(len(positives))
+    reached = _count_points_reached(all_recalls) * len(positives) + column
+    for t in range(len(IOU_THRESHOLDS)):
+        hits = np.flatnonzero(hit[t])
+        out = np.flatnonzero(silent[t])
         if not hits.size:
             yield t, np.zeros((len(positives), len(RECALLS))), np.zeros(len(positives))
             continue
-        found, total = _running(np.add, share[hits]), seen[hits]  # [J, B]
+        found = _accumulate_in_place(np.add, share[hits])  # [J, B]
+        total = seen[hits]  # [J, B]
         before = np.searchsorted(out, hits)
         first = np.searchsorted(before, 1)
         if first < len(hits):
-            total[first:] -= _running(np.add, share[out])[before[first:] - 1]
-        yield t, _envelope(found, total, reached).T, found[-1] / np.maximum(positives, 1)
+            total[first:] -= _accumulate_in_place(np.add, share[out])[before[first:] - 1]
+        precision = _interpolate_weighted(found, total, reached)
+        yield t, precision.T, found[-1] / np.maximum(positives, 1)
 
 
-def _running(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
+def _accumulate_in_place(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
     """``operation.accumulate`` down the rows [N, B], in place, in blocks of rows: twice as fast."""
     size = int(np.sqrt(len(values))) + 1
     for i in range(1, size):  # row i of all blocks
@@ -149,9 +163,8 @@ def _running(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _repeats(match: Matches, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the detections to go through, and which copy of its image each belongs to (-1: all copies at
-    once).
+def _write_out_copies(match: Matches, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the detections to go through, and the copy of its image that each belongs to (-1: all copies).
 
     Copies of one detection may be taken together, because precision rises along a run of hits and falls
     along a run of misses. Only detections of one image and class with the same score need care: copies of
@@ -163,14 +176,13 @@ def _repeats(match: Matches, most: int) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.diff(starts, append=d)
     times = np.where(sizes > 1, max(most, 1), 1)
     group = np.repeat(np.arange(len(starts)), sizes * times)
-    place = np.arange(len(group)) - np.repeat(
-        np.cumsum(sizes * times) - sizes * times, sizes * times
-    )
+    before = np.cumsum(sizes * times) - sizes * times
+    place = np.arange(len(group)) - np.repeat(before, sizes * times)
     copies, rows = np.divmod(place, sizes[group])
     return starts[group] + rows, np.where(times[group] > 1, copies, -1)
 
 
-def _envelope(found: np.ndarray, seen: np.ndarray, reached: np.ndarray) -> np.ndarray:
+def _interpolate_weighted(found: np.ndarray, seen: np.ndarray, reached: np.ndarray) -> np.ndarray:
     """Interpolated precision at the 101 recalls, [101, B], at one IoU threshold.
 
     Args:
@@ -183,15 +195,15 @@ def _envelope(found: np.ndarray, seen: np.ndarray, reached: np.ndarray) -> np.nd
     best = np.zeros((hits + 1, replicates))  # beyond the last hit precision is 0
     # pycocotools spells it tp / (fp + tp + spacing); fp + tp is exact
     np.divide(found, seen + np.spacing(1), out=best[:-1])
-    _running(np.maximum, best[-2::-1])
+    _accumulate_in_place(np.maximum, best[-2::-1])
     points = reached.ravel()[found.astype(np.intp) * replicates + column]
     many = np.bincount(points.ravel(), minlength=(len(RECALLS) + 1) * replicates)
     # The first hit that reaches a recall point: as many do not reach it.
-    first = _running(np.add, many.reshape(-1, replicates)[:-1])
+    first = _accumulate_in_place(np.add, many.reshape(-1, replicates)[:-1])
     return best.ravel()[first * replicates + column]
 
 
-def _points_reached(recall: np.ndarray) -> np.ndarray:
+def _count_points_reached(recall: np.ndarray) -> np.ndarray:
     """How many of the 101 recall points are at or below each recall; ``searchsorted``, five times faster."""
     guess = (recall * 100).astype(np.intp)
     guess += EDGES[guess + 1] <= recall

@@ -1,5 +1,4 @@
-"""One model's ``metrics.json`` and ``bootstrap.csv``, and ``comparison.json``: differences between arms,
-paired.
+"""One model's ``metrics.json`` and ``bootstrap.csv``, and ``comparison.json``: paired differences between arms.
 
 ``metrics.json``: ``arm, label, seed, engine, profile, images, iterations, detections, area_limits [small,
 large], image_ids_sha256, bootstrap {replicates, seed, confidence}``, and ``{"value", "low", "high"}`` for
@@ -19,14 +18,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from byol_helpers.core.arms import ARM_LABELS
-from byol_helpers.core.bootstrap import draw_weights, percentile_interval
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
-from byol_helpers.core.seed_intervals import ENOUGH, t_interval
+from byol_helpers.core.intervals import draw_weights, percentile_interval, t_interval
 from byol_helpers.evaluation.average_precision import (
     COCO_LIMITS,
     COCO_METRICS,
@@ -36,15 +35,9 @@ from byol_helpers.evaluation.average_precision import (
 from byol_helpers.evaluation.bootstrap import Replicates, replicate_metrics
 from byol_helpers.evaluation.curves import read_metrics
 
-ARM_ORDER = (
-    "byol",
-    "byol-random",
-    "file",
-    "supervised",
-    "imagenet",
-    "random",
-)  # of differences: earlier minus later
-IOU_TYPES = {"mask": "segm", "box": "bbox"}
+# Of differences: an earlier arm minus a later one.
+ARM_ORDER = ("byol", "byol-random", "file", "supervised", "imagenet", "random")
+IOU_TYPES: dict[str, Literal["segm", "bbox"]] = {"mask": "segm", "box": "bbox"}
 GROUPS = tuple(IOU_TYPES)
 
 
@@ -80,13 +73,13 @@ def evaluate_model(
         draw_seed: of the draws of images; the same for all models that are to be compared.
         kinds: which of masks and boxes there are; AP per class is that of the first.
     """
-    found = {
-        kind: evaluate_detections(ground_truth, detections, IOU_TYPES[kind], area_limits)
-        for kind in kinds
-    }
-    weights = draw_weights(len(found[kinds[0]].image_ids), replicates, draw_seed)
-    drawn = {group: replicate_metrics(evaluation, weights) for group, evaluation in found.items()}
-    about = {
+    evaluations = {}
+    for kind in kinds:
+        iou_type = IOU_TYPES[kind]
+        evaluations[kind] = evaluate_detections(ground_truth, detections, iou_type, area_limits)
+    weights = draw_weights(len(evaluations[kinds[0]].image_ids), replicates, draw_seed)
+    replicated = {kind: replicate_metrics(evaluations[kind], weights) for kind in kinds}
+    provenance = {
         "arm": arm,
         "label": ARM_LABELS.get(arm, arm),
         "seed": seed,
@@ -95,35 +88,33 @@ def evaluate_model(
         "iterations": iterations,
         "bootstrap": {"replicates": replicates, "seed": draw_seed, "confidence": confidence},
     }
-    return summarise(found, drawn, about)
+    return _join_results(evaluations, replicated, provenance)
 
 
-def summarise(
-    found: dict[str, Evaluation], drawn: dict[str, Replicates], about: dict
+def _join_results(
+    evaluations: dict[str, Evaluation], replicated: dict[str, Replicates], provenance: dict
 ) -> ModelResult:
     """Join evaluations and replicates of masks and boxes into the two files of one model."""
-    first, confidence = next(iter(found)), about["bootstrap"]["confidence"]
-    main = found[first]
-    columns = {
-        f"{group}/{name}": column
-        for group in found
-        for name, column in zip(COCO_METRICS, drawn[group].metrics.T, strict=True)
-    }
-    columns |= {
-        f"class/{name}": drawn[first].per_class[:, k] for k, name in enumerate(main.classes)
-    }
-    values = {
-        f"{group}/{name}": found[group].metrics[name] for group in found for name in COCO_METRICS
-    }
-    values |= {f"class/{name}": value for name, value in main.per_class.items()}
-    about |= {
+    first = next(iter(evaluations))
+    main = evaluations[first]
+    values = {}
+    columns = {}
+    for kind, evaluation in evaluations.items():
+        for i, name in enumerate(COCO_METRICS):
+            values[f"{kind}/{name}"] = evaluation.metrics[name]
+            columns[f"{kind}/{name}"] = replicated[kind].metrics[:, i]
+    for k, (name, value) in enumerate(main.per_class.items()):
+        values[f"class/{name}"] = value
+        columns[f"class/{name}"] = replicated[first].per_class[:, k]
+    about = provenance | {
         "images": len(main.image_ids),
         "detections": main.detections,
         "area_limits": list(main.area_limits),
         "image_ids_sha256": hashlib.sha256(json.dumps(main.image_ids).encode()).hexdigest(),
     }
-    entries = {key: _entry(values[key], columns[key], confidence) for key in columns}
-    return ModelResult(about | _tree(entries), columns)
+    confidence = provenance["bootstrap"]["confidence"]
+    entries = {key: _make_entry(values[key], columns[key], confidence) for key in columns}
+    return ModelResult(about | _nest_entries(entries), columns)
 
 
 def save_result(result: ModelResult, folder: Path) -> Path:
@@ -131,8 +122,8 @@ def save_result(result: ModelResult, folder: Path) -> Path:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(result.columns)
-    rows = zip(*result.columns.values(), strict=True)
-    writer.writerows(["" if math.isnan(v) else repr(float(v)) for v in row] for row in rows)
+    for row in zip(*result.columns.values(), strict=True):
+        writer.writerow(["" if math.isnan(value) else repr(float(value)) for value in row])
     write_text(Path(folder) / "bootstrap.csv", text.getvalue())
     write_json(Path(folder) / "metrics.json", result.metrics)
     return Path(folder)
@@ -140,9 +131,8 @@ def save_result(result: ModelResult, folder: Path) -> Path:
 
 def load_result(folder: Path) -> ModelResult:
     """Read what ``save_result`` wrote; ``UserError`` for a missing or broken file."""
-    return ModelResult(
-        read_json(Path(folder) / "metrics.json"), read_metrics(Path(folder) / "bootstrap.csv")
-    )
+    metrics = read_json(Path(folder) / "metrics.json")
+    return ModelResult(metrics, read_metrics(Path(folder) / "bootstrap.csv"))
 
 
 def load_results(run_path: Path) -> dict[str, ModelResult]:
@@ -152,55 +142,38 @@ def load_results(run_path: Path) -> dict[str, ModelResult]:
 
 
 def compare_arms(results: dict[str, ModelResult]) -> dict:
-    """Means over seeds of each arm, and paired differences between all pairs of arms; content of
-    ``comparison.json``.
+    """Content of ``comparison.json``: means over seeds of each arm, and paired differences of all pairs of arms.
 
     Returns:
         ``arms``: {arm: {label, seeds, mask, box, per_class}}; ``differences``: a list of {a, b, label,
         seeds, mask, box, per_class, between_seeds}, value a minus b. Intervals are over test images.
-        ``between_seeds`` holds Student's intervals over the common seeds, which cover training, where there
-        are at least three; else null.
+        ``between_seeds`` holds Student's intervals over the common seeds, which cover training, where
+        there are at least three; else null.
 
     Raises:
         UserError: the models were not evaluated on the same images with the same draws.
     """
     if not results:
         return {"arms": {}, "differences": []}
-    first = _same_draws(results)
+    first = _check_same_draws(results)
     confidence = first["bootstrap"]["confidence"]
-    arms = {arm: [r for r in results.values() if r.metrics["arm"] == arm] for arm in _arms(results)}
-    means = {arm: _mean(members) for arm, members in arms.items()}
-    described = {
-        arm: {"label": members[0].metrics["label"], "seeds": [m.metrics["seed"] for m in members]}
-        | _tree({key: _entry(*mean, confidence) for key, mean in means[arm].items()})
-        for arm, members in arms.items()
-    }
-    differences = [
-        _difference(arms, means, a, b, confidence) for a, b in itertools.combinations(arms, 2)
-    ]
+    arms = {arm: _select_arm(results, arm) for arm in _order_arms(results)}
+    means = {arm: _average_seeds(members) for arm, members in arms.items()}
+    described = {}
+    for arm, members in arms.items():
+        entries = {key: _make_entry(*mean, confidence) for key, mean in means[arm].items()}
+        described[arm] = {
+            "label": members[0].metrics["label"],
+            "seeds": [member.metrics["seed"] for member in members],
+        } | _nest_entries(entries)
+    differences = []
+    for a, b in itertools.combinations(arms, 2):
+        differences.append(_subtract_arms(arms, means, a, b, confidence))
     shared = {key: first[key] for key in ("images", "area_limits", "bootstrap")}
     return shared | {"arms": described, "differences": differences}
 
 
-def evaluate_arms(
-    ground_truth: Path | dict, detections: dict[str, Path | list], **settings
-) -> tuple[dict, dict]:
-    """Evaluate several models, keys ``<arm>-seed<k>``, and compare them.
-
-    Returns:
-        ({key: content of metrics.json}, content of comparison.json). ``settings`` are those of
-        ``evaluate_model``.
-    """
-    results = {}
-    for key, found in detections.items():
-        arm, _, seed = key.rpartition("-seed")
-        if not arm or not seed.isdigit():
-            raise UserError(f"{key!r}: name a model <arm>-seed<number>, for example byol-seed0")
-        results[key] = evaluate_model(ground_truth, found, arm=arm, seed=int(seed), **settings)
-    return {key: result.metrics for key, result in results.items()}, compare_arms(results)
-
-
-def _same_draws(results: dict[str, ModelResult]) -> dict:
+def _check_same_draws(results: dict[str, ModelResult]) -> dict:
     """The first model's metrics, after a check that all others can be paired with it."""
     (first_key, first), *others = results.items()
     for key, other in others:
@@ -213,57 +186,73 @@ def _same_draws(results: dict[str, ModelResult]) -> dict:
     return first.metrics
 
 
-def _arms(results: dict[str, ModelResult]) -> list[str]:
+def _order_arms(results: dict[str, ModelResult]) -> list[str]:
     found = dict.fromkeys(result.metrics["arm"] for result in results.values())
-    return [
-        *(arm for arm in ARM_ORDER if arm in found),
-        *(arm for arm in found if arm not in ARM_ORDER),
-    ]
+    known = [arm for arm in ARM_ORDER if arm in found]
+    return known + [arm for arm in found if arm not in ARM_ORDER]
 
 
-def _mean(members: list[ModelResult]) -> dict[str, tuple[float, np.ndarray]]:
+def _select_arm(results: dict[str, ModelResult], arm: str) -> list[ModelResult]:
+    return [result for result in results.values() if result.metrics["arm"] == arm]
+
+
+def _average_seeds(members: list[ModelResult]) -> dict[str, tuple[float, np.ndarray]]:
     """Mean over seeds of each value and, replicate by replicate, of its draws."""
-    return {
-        key: (
-            float(np.mean([_value(m.metrics, key) for m in members])),
-            np.mean([m.columns[key] for m in members], axis=0),
-        )
-        for key in members[0].columns
-    }
+    means = {}
+    for key in members[0].columns:
+        value = float(np.mean([_read_value(member.metrics, key) for member in members]))
+        means[key] = (value, np.mean([member.columns[key] for member in members], axis=0))
+    return means
 
 
-def _difference(arms: dict, means: dict, a: str, b: str, confidence: float) -> dict:
-    entries = {
-        key: _entry(value - means[b][key][0], draws - means[b][key][1], confidence)
-        for key, (value, draws) in means[a].items()
-    }
-    of_seed = [{m.metrics["seed"]: m.metrics for m in arms[arm]} for arm in (a, b)]
-    common = sorted(of_seed[0].keys() & of_seed[1].keys())
-    between = None
-    if len(common) >= ENOUGH:
-        spread = {
-            key: [_value(of_seed[0][seed], key) - _value(of_seed[1][seed], key) for seed in common]
-            for key in means[a]
-        }
-        between = _tree({key: _seed_entry(values, confidence) for key, values in spread.items()})
-        between["seeds"] = common
-    label = " - ".join(arms[arm][0].metrics["label"] for arm in (a, b))
+def _subtract_arms(
+    arms: dict[str, list[ModelResult]], means: dict, a: str, b: str, confidence: float
+) -> dict:
+    """The paired difference a minus b, over the test images and over the common seeds."""
+    entries = {}
+    for key, (value, draws) in means[a].items():
+        other_value, other_draws = means[b][key]
+        entries[key] = _make_entry(value - other_value, draws - other_draws, confidence)
     return {
         "a": a,
         "b": b,
-        "label": label,
-        "between_seeds": between,
-        "seeds": {arm: [m.metrics["seed"] for m in arms[arm]] for arm in (a, b)},
-    } | _tree(entries)
+        "label": f"{arms[a][0].metrics['label']} - {arms[b][0].metrics['label']}",
+        "between_seeds": _subtract_seeds(arms[a], arms[b], list(means[a]), confidence),
+        "seeds": {arm: [member.metrics["seed"] for member in arms[arm]] for arm in (a, b)},
+    } | _nest_entries(entries)
 
 
-def _value(metrics: dict, key: str) -> float:
+def _subtract_seeds(
+    first: list[ModelResult], second: list[ModelResult], keys: list[str], confidence: float
+) -> dict | None:
+    """Mean differences over the seeds that two arms share, with Student's intervals; None for too few."""
+    metrics_a = {member.metrics["seed"]: member.metrics for member in first}
+    metrics_b = {member.metrics["seed"]: member.metrics for member in second}
+    common = sorted(metrics_a.keys() & metrics_b.keys())
+    entries = {}
+    for key in keys:
+        values = []
+        for seed in common:
+            values.append(_read_value(metrics_a[seed], key) - _read_value(metrics_b[seed], key))
+        bounds = t_interval(values, confidence)
+        if bounds is None:
+            return None
+        low, high = bounds
+        entries[key] = {
+            "value": nan_to_none(float(np.mean(values))),
+            "low": nan_to_none(low),
+            "high": nan_to_none(high),
+        }
+    return _nest_entries(entries) | {"seeds": common}
+
+
+def _read_value(metrics: dict, key: str) -> float:
     group, name = key.split("/", 1)
     value = metrics["per_class" if group == "class" else group][name]["value"]
     return math.nan if value is None else value
 
 
-def _tree(entries: dict[str, dict]) -> dict:
+def _nest_entries(entries: dict[str, dict]) -> dict:
     """``{"mask/AP": entry}`` as ``{"mask": {"AP": entry}}``; classes under ``per_class``."""
     tree: dict = {"mask": {}, "box": {}, "per_class": {}}
     for key, entry in entries.items():
@@ -272,18 +261,9 @@ def _tree(entries: dict[str, dict]) -> dict:
     return tree
 
 
-def _entry(value: float, draws: np.ndarray, confidence: float) -> dict:
+def _make_entry(value: float, draws: np.ndarray, confidence: float) -> dict:
     low, high = percentile_interval(draws, confidence)
     return {"value": nan_to_none(value), "low": nan_to_none(low), "high": nan_to_none(high)}
-
-
-def _seed_entry(values: list[float], confidence: float) -> dict:
-    low, high = t_interval(values, confidence)
-    return {
-        "value": nan_to_none(np.mean(values)),
-        "low": nan_to_none(low),
-        "high": nan_to_none(high),
-    }
 
 
 def nan_to_none(value: float | None) -> float | None:

@@ -26,9 +26,10 @@ def ema(values: np.ndarray, beta: float = BETA, initial: float | None = None) ->
     """V_t = beta V_(t-1) + (1 - beta) theta_t (thesis eq. 24).
 
     Args:
-        values: theta, [N]. beta: smoothing factor, 0 <= beta < 1; 0 changes nothing. initial: V before the
-        first value. The thesis does not give it; None takes the first value, so that the
-            curve starts on it instead of at zero.
+        values: theta, [N].
+        beta: smoothing factor, 0 <= beta < 1; 0 changes nothing.
+        initial: V before the first value. The thesis does not give it; None takes the first value, so
+            that the curve starts on it instead of at zero.
 
     Returns:
         V, [N]. A missing value (nan) leaves V as it was.
@@ -66,7 +67,7 @@ def read_metrics(path: Path | str) -> dict[str, np.ndarray]:
 
 def read_final_losses(path: Path | str, beta: float = BETA) -> dict[str, float]:
     """Last smoothed losses as in table 4.2: box, class, mask and their sum, without the two RPN losses."""
-    columns = _needed(path, LOSSES)
+    columns = _read_columns(path, LOSSES)
     final = {name: float(ema(values, beta)[-1]) for name, values in columns.items()}
     return final | {"total": sum(final.values())}
 
@@ -76,13 +77,13 @@ def read_smoothed_rates(path: Path | str, beta: float = BETA) -> dict[str, np.nd
 
     Shares 0-1 of the pixels of the training batch's foreground regions, not errors of detection.
     """
-    columns = _needed(path, RATES | {"step": "step"})
-    return {
-        name: values if name == "step" else ema(values, beta) for name, values in columns.items()
-    }
+    rates = _read_columns(path, RATES | {"step": "step"})
+    for name in RATES:
+        rates[name] = ema(rates[name], beta)
+    return rates
 
 
-def _needed(path: Path | str, names: dict[str, str]) -> dict[str, np.ndarray]:
+def _read_columns(path: Path | str, names: dict[str, str]) -> dict[str, np.ndarray]:
     columns = read_metrics(path)
     missing = [column for column in names.values() if column not in columns]
     if missing:

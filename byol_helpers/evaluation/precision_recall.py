@@ -3,29 +3,8 @@
 import numpy as np
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.evaluation.average_precision import Evaluation
-from byol_helpers.evaluation.bootstrap import RECALLS, THRESHOLDS
-
-IOUS = np.linspace(0.5, 0.95, THRESHOLDS)
-
-
-def interpolate_precision(hit: np.ndarray, positives: int) -> np.ndarray:
-    """Best precision at or beyond each of the 101 recalls, [101]; 0 where a recall is never reached.
-
-    Args:
-        hit: bool [D], true positives among the detections of one class, best score first.
-        positives: objects to be found. With none there is no recall, and all values are 0.
-    """
-    values = np.zeros(len(RECALLS))
-    if not positives or not len(hit):
-        return values
-    found = np.cumsum(hit, dtype=float)
-    precision = found / (np.arange(1, len(hit) + 1) + np.spacing(1))  # as pycocotools spells it
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    first = np.searchsorted(found / positives, RECALLS, side="left")
-    reached = first < len(hit)
-    values[reached] = best[first[reached]]
-    return values
+from byol_helpers.evaluation.average_precision import RECALLS, Evaluation, interpolate_precision
+from byol_helpers.evaluation.matching import IOU_THRESHOLDS
 
 
 def compute_precision_recall(evaluation: Evaluation, iou: float = 0.5) -> np.ndarray:
@@ -36,16 +15,15 @@ def compute_precision_recall(evaluation: Evaluation, iou: float = 0.5) -> np.nda
     Raises:
         UserError: ``iou`` is none of COCO's ten thresholds .50:.05:.95.
     """
-    number = int(np.argmin(np.abs(IOUS - iou)))
-    if abs(IOUS[number] - iou) > 1e-6:
+    t = int(np.argmin(np.abs(IOU_THRESHOLDS - iou)))
+    if abs(IOU_THRESHOLDS[t] - iou) > 1e-6:
         raise UserError(
             f"iou {iou:g}: matches are kept at 0.50, 0.55, ... 0.95; choose one of these"
         )
-    curves = [
-        interpolate_precision(
-            match.hit[0, number, match.counts[0, number]], int(match.positives[0].sum())
-        )
-        for match in evaluation.matches
-        if match.positives[0].any()
-    ]
+    curves = []
+    for match in evaluation.matches:
+        positives = int(match.positives[0].sum())
+        if positives:
+            hit = match.hit[0, t, match.counts[0, t]]
+            curves.append(interpolate_precision(hit, positives))
     return np.mean(curves, axis=0) if curves else np.full(len(RECALLS), np.nan)

@@ -18,6 +18,7 @@ without objects does not count as AP 0. Detections on a crowd of their class are
 positives, but one that points at an object may be put right and find it. The counts leave them out.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,16 @@ from pycocotools.coco import COCO
 
 from byol_helpers.coco.masks import compress_mask
 from byol_helpers.coco.records import read_detections, read_ground_truth
-from byol_helpers.evaluation.precision_recall import interpolate_precision
+from byol_helpers.evaluation.average_precision import interpolate_precision
+from byol_helpers.evaluation.matching import match_greedily
 
 ERROR_TYPES = ("classification", "localisation", "both", "duplicate", "background", "missed")
 HIT, CLASSIFICATION, LOCALISATION, BOTH, DUPLICATE, BACKGROUND = range(6)  # what a detection is
-FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
-DETECTIONS_PER_IMAGE = 100  # detections of an image, of all classes, best scores first
+FOREGROUND_IOU = 0.5
+BACKGROUND_IOU = 0.1
+DETECTIONS_PER_IMAGE = 100  # of all classes, best scores first
+NO_OBJECT = -1
+ON_CROWD = -2
 
 
 @dataclass(frozen=True)
@@ -47,10 +52,10 @@ class ClassifiedDetections:
     score: np.ndarray  # [D]
     kind: np.ndarray  # [D] HIT, CLASSIFICATION, ... BACKGROUND
     ignored: np.ndarray  # [D] bool: no hit, and on a crowd of its class
-    aim: np.ndarray  # [D] the object that it hits, or would hit were it put right; -1 for none
-    place: (
-        np.ndarray
-    )  # [D] the object that it takes when classes do not matter; -1 for none, -2 on a crowd
+    # [D] the object that it hits, or would hit were it put right; NO_OBJECT for none
+    aim: np.ndarray
+    # [D] the object that it takes when classes do not matter; NO_OBJECT for none, or ON_CROWD
+    place: np.ndarray
     object_image: np.ndarray  # [G]
     object_label: np.ndarray  # [G]
 
@@ -90,53 +95,46 @@ def classify_detections(
         ground_truth, detections: as ``average_precision.evaluate``; masks are compared.
         foreground, background: the IoUs f and b.
     """
-    truth = read_ground_truth(ground_truth)
-    found = read_detections(detections, truth, "segm")
-    numbers = {category: k for k, category in enumerate(sorted(truth.cats))}
-    rows, objects = [], []
-    for at, (mine, there, iou, on_crowd) in enumerate(_images(truth, found, most)):
-        label = np.array([numbers[d["category_id"]] for d in mine], dtype=int)
-        owner = np.array([numbers[a["category_id"]] for a in there], dtype=int)
-        same = label[:, None] == owner
-        crowd = {numbers[category]: covered >= foreground for category, covered in on_crowd.items()}
-        nowhere = np.zeros(len(mine), dtype=bool)
-        own_crowd = np.array([crowd.get(k, nowhere)[d] for d, k in enumerate(label)], dtype=bool)
-        kind, aim = _kinds(iou, same, foreground, background)
-        place = _matched(iou, foreground)
-        place[(place < 0) & np.any([nowhere, *crowd.values()], axis=0)] = -2
-        shift = len(objects)
-        rows += [
-            (
-                at,
-                label[d],
-                mine[d]["score"],
-                kind[d],
-                aim[d] + shift if aim[d] >= 0 else -1,
-                place[d] + shift if place[d] >= 0 else place[d],
-                own_crowd[d] and kind[d] != HIT,
-            )
-            for d in range(len(mine))
-        ]
-        objects += [(at, k) for k in owner]
-    image, label, score, kind, aim, place, ignored = np.array(rows, dtype=float).reshape(-1, 7).T
-    where = np.array(objects, dtype=int).reshape(-1, 2)
-    names = tuple(truth.cats[k]["name"] for k in sorted(truth.cats))
+    annotations = read_ground_truth(ground_truth)
+    results = read_detections(detections, annotations, "segm")
+    labels = {category: k for k, category in enumerate(sorted(annotations.cats))}
+    parts = []
+    object_image = []
+    object_label = []
+    for i, (mine, objects, iou, on_crowd) in enumerate(_visit_images(annotations, results, most)):
+        label = np.array([labels[d["category_id"]] for d in mine], dtype=int)
+        owner = np.array([labels[a["category_id"]] for a in objects], dtype=int)
+        kind, aim = _classify_image(iou, label[:, None] == owner, foreground, background)
+        place = _match_image(iou, foreground)
+        own_crowd = np.zeros(len(mine), dtype=bool)
+        any_crowd = np.zeros(len(mine), dtype=bool)
+        for category, covered in on_crowd.items():
+            own_crowd |= (label == labels[category]) & (covered >= foreground)
+            any_crowd |= covered >= foreground
+        place[(place == NO_OBJECT) & any_crowd] = ON_CROWD
+        first = len(object_label)  # objects are numbered over all images
+        part = {
+            "image": np.full(len(mine), i),
+            "label": label,
+            "score": np.array([d["score"] for d in mine], dtype=float),
+            "kind": kind,
+            "ignored": own_crowd & (kind != HIT),
+            "aim": np.where(aim >= 0, aim + first, aim),
+            "place": np.where(place >= 0, place + first, place),
+        }
+        parts.append(part)
+        object_image += [i] * len(objects)
+        object_label += owner.tolist()
     return ClassifiedDetections(
-        names,
-        tuple(sorted(truth.imgs)),
-        image.astype(int),
-        label.astype(int),
-        score,
-        kind.astype(int),
-        ignored.astype(bool),
-        aim.astype(int),
-        place.astype(int),
-        where[:, 0],
-        where[:, 1],
+        classes=tuple(annotations.cats[k]["name"] for k in sorted(annotations.cats)),
+        image_ids=tuple(sorted(annotations.imgs)),
+        object_image=np.array(object_image, dtype=int),
+        object_label=np.array(object_label, dtype=int),
+        **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
     )
 
 
-def weigh_errors(judged: ClassifiedDetections) -> Errors:
+def weigh_errors(classified: ClassifiedDetections) -> Errors:
     """Count each type, and put it right alone to see what AP50 gains (section 2.3).
 
     Put right means: a classification error gets its object's class and becomes a hit, a localisation error gets its
@@ -145,67 +143,66 @@ def weigh_errors(judged: ClassifiedDetections) -> Errors:
     are removed. Missed objects are taken off the objects to be found. A class with no hit at all keeps AP 0: it has no
     curve that could be stretched.
     """
-    kind, hit = judged.kind, judged.kind == HIT
-    base = _ap50(judged, hit)
-    false = ~hit & ~judged.ignored
-    counts = {
-        name: int(np.count_nonzero(false & (kind == number)))
-        for number, name in enumerate(ERROR_TYPES[:-1], start=1)
-    }
-    best = _best_of_each_object(judged)
+    kind = classified.kind
+    hit = kind == HIT
+    ap50 = _measure_ap50(classified, hit)
+    false = ~hit & ~classified.ignored
+    best = _find_best_of_each_object(classified)
+    counts = {}
     gains = {}
     for number, name in enumerate(ERROR_TYPES[:-1], start=1):
+        counts[name] = int(np.count_nonzero(false & (kind == number)))
         mended = best & (kind == number)
-        label = (
-            np.where(mended, judged.object_label[judged.aim], judged.label)
-            if len(judged.object_label)
-            else None
-        )
-        gains[name] = (
-            _ap50(judged, hit | mended, label, keep=hit | mended | false & (kind != number)) - base
-        )
-    missed = judged.missed
-    gains["missed"] = _ap50(judged, hit, spared=missed) - base
+        label = classified.label.copy()
+        label[mended] = classified.object_label[classified.aim[mended]]
+        keep = hit | mended | (false & (kind != number))
+        gains[name] = _measure_ap50(classified, hit | mended, label, keep=keep) - ap50
+    missed = classified.missed
+    counts["missed"] = int(missed.sum())
+    gains["missed"] = _measure_ap50(classified, hit, spared=missed) - ap50
     return Errors(
-        base,
-        counts | {"missed": int(missed.sum())},
-        gains,
-        _ap50(judged, hit, keep=hit) - base,
-        _ap50(judged, hit, spared=~judged.found) - base,
+        ap50=ap50,
+        counts=counts,
+        gains=gains,
+        false_positives=_measure_ap50(classified, hit, keep=hit) - ap50,
+        false_negatives=_measure_ap50(classified, hit, spared=~classified.found) - ap50,
     )
 
 
-def count_confusions(judged: ClassifiedDetections, score: float = 0.5) -> np.ndarray:
+def count_confusions(classified: ClassifiedDetections, score: float = 0.5) -> np.ndarray:
     """Counts [K + 1, K + 1] of true class (rows; last: background) by predicted class (columns; last: missed).
 
     Detections with at least this score take, best score first, the free object that they overlap most, whatever its
     class, if the IoU reaches f. A row of a class sums to its objects; a column of a class to the detections of that
     class, without those on crowds, which are left out.
     """
-    size = len(judged.classes)
+    size = len(classified.classes)
     counts = np.zeros((size + 1, size + 1), dtype=int)
-    chosen = (judged.score >= score) & (judged.place > -2)
-    place, label = judged.place[chosen], judged.label[chosen]
+    chosen = (classified.score >= score) & (classified.place != ON_CROWD)
+    place = classified.place[chosen]
+    label = classified.label[chosen]
     taken = place >= 0
-    np.add.at(counts, (judged.object_label[place[taken]], label[taken]), 1)
-    np.add.at(counts, (size, label[~taken]), 1)
-    np.add.at(counts, (np.delete(judged.object_label, place[taken]), size), 1)
+    missed = np.delete(classified.object_label, place[taken])
+    np.add.at(counts, (classified.object_label[place[taken]], label[taken]), 1)
+    counts[size, :size] = np.bincount(label[~taken], minlength=size)
+    counts[:size, size] = np.bincount(missed, minlength=size)
     return counts
 
 
-def score_images(judged: ClassifiedDetections, score: float = 0.5) -> dict[int, float]:
+def score_images(classified: ClassifiedDetections, score: float = 0.5) -> dict[int, float]:
     """F1 of each image that holds an object: 2 TP / (2 TP + FP + FN), hits with the right class and at least ``score``.
 
     Found, missed and invented objects in one number: 1 is perfect, 0 is no hit.
     """
-    size, chosen = len(judged.image_ids), judged.score >= score
-    hits = np.bincount(judged.image[chosen & (judged.kind == HIT)], minlength=size)
-    given = np.bincount(judged.image[chosen & ~judged.ignored], minlength=size)
-    objects = np.bincount(judged.object_image, minlength=size)
-    return {
-        judged.image_ids[i]: float(2 * hits[i] / (given[i] + objects[i]))
-        for i in np.flatnonzero(objects)
-    }
+    size = len(classified.image_ids)
+    chosen = classified.score >= score
+    hits = np.bincount(classified.image[chosen & (classified.kind == HIT)], minlength=size)
+    given = np.bincount(classified.image[chosen & ~classified.ignored], minlength=size)
+    objects = np.bincount(classified.object_image, minlength=size)
+    f1 = {}
+    for i in np.flatnonzero(objects):
+        f1[classified.image_ids[i]] = float(2 * hits[i] / (given[i] + objects[i]))
+    return f1
 
 
 def pick_extreme_images(scores: list[dict[int, float]]) -> dict[str, int]:
@@ -222,94 +219,114 @@ def pick_extreme_images(scores: list[dict[int, float]]) -> dict[str, int]:
     return {name: image for image, name in seen.items()}
 
 
-def _images(truth: COCO, found: list[dict], most: int) -> Iterator[tuple]:
+def _visit_images(annotations: COCO, results: list[dict], most: int) -> Iterator[tuple]:
     """For each image: its detections, its objects, their IoU [d, g], and the share of each detection on crowds."""
-    by_image: dict[int, list] = {image: [] for image in sorted(truth.imgs)}
-    for detection in found:
-        by_image[detection["image_id"]].append(detection)
-    for image, mine in by_image.items():
-        size = truth.imgs[image]["height"], truth.imgs[image]["width"]
-        mine = sorted(mine, key=lambda d: -d["score"])[
-            :most
-        ]  # stable: equal scores stay in the order of the file
-        masks = [compress_mask(d, *size) for d in mine]
-        every = truth.imgToAnns[image] if image in truth.imgToAnns else []
-        there = [a for a in every if not a["iscrowd"]]
+    by_image: dict[int, list] = {image: [] for image in sorted(annotations.imgs)}
+    for result in results:
+        by_image[result["image_id"]].append(result)
+    for image_id, mine in by_image.items():
+        height = annotations.imgs[image_id]["height"]
+        width = annotations.imgs[image_id]["width"]
+        mine = sorted(mine, key=lambda d: -d["score"])  # stable: equals stay in the file's order
+        mine = mine[:most]
+        masks = [compress_mask(d, height, width) for d in mine]
+        every = annotations.imgToAnns[image_id] if image_id in annotations.imgToAnns else []
+        objects = [a for a in every if not a["iscrowd"]]
+        object_masks = [compress_mask(a, height, width) for a in objects]
         crowds: dict[int, np.ndarray] = {}
-        for crowd in (a for a in every if a["iscrowd"]):
-            covered = _iou(masks, [compress_mask(crowd, *size)], crowd=True).max(axis=1, initial=0)
-            kind = crowd["category_id"]
-            crowds[kind] = np.maximum(crowds.get(kind, 0), covered)
-        yield mine, there, _iou(masks, [compress_mask(a, *size) for a in there]), crowds
+        for crowd in every:
+            if crowd["iscrowd"]:
+                covered = _measure_iou(masks, [compress_mask(crowd, height, width)], crowd=True)
+                before = crowds.get(crowd["category_id"], 0)
+                crowds[crowd["category_id"]] = np.maximum(before, covered.max(axis=1, initial=0))
+        yield mine, objects, _measure_iou(masks, object_masks), crowds
 
 
-def _iou(masks: list[dict], others: list[dict], crowd: bool = False) -> np.ndarray:
+def _measure_iou(masks: list, others: list, crowd: bool = False) -> np.ndarray:
+    """IoU [d, g] of masks in compressed RLE; with crowds, intersection over the mask alone."""
     if not masks or not others:
         return np.zeros((len(masks), len(others)))
     return np.asarray(rle.iou(masks, others, [int(crowd)] * len(others)))
 
 
-def _matched(iou: np.ndarray, threshold: float) -> np.ndarray:
-    """COCO's greedy matching: [d], the free object that each row overlaps most (the last of equals), or -1."""
-    free, result = np.ones(iou.shape[1], dtype=bool), np.full(len(iou), -1)
-    for d, row in enumerate(iou):
-        able = free & (row >= min(threshold, 1 - 1e-10))
-        if able.any():
-            result[d] = np.flatnonzero(able & (row == row[able].max()))[-1]
-            free[result[d]] = False
-    return result
+def _match_image(iou: np.ndarray, threshold: float) -> np.ndarray:
+    """COCO's greedy matching of one image and any class: [d], the object that each row takes, or NO_OBJECT."""
+    least = min(threshold, 1 - 1e-10)  # as in pycocotools
+    row, column = np.nonzero(iou >= least)
+    none = np.zeros(iou.shape[1], dtype=bool)
+    taken = match_greedily(
+        row,
+        column,
+        iou[row, column],
+        np.array([least]),
+        rank=np.arange(len(iou)),
+        ignored=none,
+        crowd=none,
+    )
+    return taken[:, 0]
 
 
-def _kinds(iou: np.ndarray, same: np.ndarray, foreground: float, background: float):
-    """What each detection of one image is, and the object that it aims at."""
-    own, other = iou * same, iou * ~same
-    aim = _matched(own, foreground)
+def _classify_image(
+    iou: np.ndarray, same: np.ndarray, foreground: float, background: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each detection of one image is, [d], and the object that it aims at, [d].
+
+    Args:
+        iou: [d, g], of detections and objects.
+        same: bool [d, g], whether their classes are the same.
+    """
+    own = iou * same
+    other = iou * ~same
+    aim = _match_image(own, foreground)
     kind = np.where(aim >= 0, HIT, BACKGROUND)
     if not iou.shape[1]:
         return kind, aim
     taken = np.isin(np.arange(iou.shape[1]), aim[aim >= 0])
     for d in np.flatnonzero(aim < 0):
         if background <= own[d].max() < foreground:
-            kind[d], aim[d] = LOCALISATION, own[d].argmax()
+            kind[d] = LOCALISATION
+            aim[d] = own[d].argmax()
         elif other[d].max() >= foreground:
-            kind[d], aim[d] = CLASSIFICATION, other[d].argmax()
+            kind[d] = CLASSIFICATION
+            aim[d] = other[d].argmax()
         elif own[d].max() >= foreground:
-            kind[d], aim[d] = DUPLICATE, (own[d] * taken).argmax()
+            kind[d] = DUPLICATE
+            aim[d] = (own[d] * taken).argmax()
         elif iou[d].max() > background:
             kind[d] = BOTH
     return kind, aim
 
 
-def _best_of_each_object(judged: ClassifiedDetections) -> np.ndarray:
+def _find_best_of_each_object(classified: ClassifiedDetections) -> np.ndarray:
     """bool [D]: of the classification and localisation errors at an object that was not found, the best-scored one."""
-    pointing = np.flatnonzero(np.isin(judged.kind, (CLASSIFICATION, LOCALISATION)))
-    pointing = pointing[~judged.found[judged.aim[pointing]]]
-    best = np.zeros(len(judged.kind), dtype=bool)
-    best[pointing[np.unique(judged.aim[pointing], return_index=True)[1]]] = (
-        True  # an object's image: best score first
-    )
+    pointing = np.flatnonzero(np.isin(classified.kind, (CLASSIFICATION, LOCALISATION)))
+    pointing = pointing[~classified.found[classified.aim[pointing]]]
+    # The detections of an image stand best score first, and an object lies in one image.
+    first = np.unique(classified.aim[pointing], return_index=True)[1]
+    best = np.zeros(len(classified.kind), dtype=bool)
+    best[pointing[first]] = True
     return best
 
 
-def _ap50(
-    judged: ClassifiedDetections,
+def _measure_ap50(
+    classified: ClassifiedDetections,
     hit: np.ndarray,
     label: np.ndarray | None = None,
     keep: np.ndarray | None = None,
     spared: np.ndarray | None = None,
 ) -> float:
     """Mean AP over the classes that have objects, with these hits, labels, kept detections and spared objects."""
-    label = judged.label if label is None else label
-    keep = ~judged.ignored if keep is None else keep
-    order = np.argsort(-judged.score, kind="stable")
+    label = classified.label if label is None else label
+    keep = ~classified.ignored if keep is None else keep
+    order = np.argsort(-classified.score, kind="stable")
     order = order[keep[order]]
-    size = len(judged.classes)
-    objects = np.bincount(judged.object_label, minlength=size)
-    wanted = (
-        objects if spared is None else np.bincount(judged.object_label[~spared], minlength=size)
-    )
-    each = [
-        interpolate_precision(hit[order][label[order] == k], int(wanted[k])).mean()
-        for k in np.flatnonzero(objects)
-    ]
-    return float(np.mean(each)) if each else float("nan")
+    size = len(classified.classes)
+    objects = np.bincount(classified.object_label, minlength=size)
+    positives = objects
+    if spared is not None:
+        positives = np.bincount(classified.object_label[~spared], minlength=size)
+    each = []
+    for k in np.flatnonzero(objects):
+        of_class = hit[order][label[order] == k]
+        each.append(interpolate_precision(of_class, int(positives[k])).mean())
+    return float(np.mean(each)) if each else math.nan

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from byol_helpers.coco.dataset import Split
-from byol_helpers.evaluation.bootstrap import RECALLS
+from byol_helpers.evaluation.average_precision import RECALLS
 from byol_helpers.evaluation.tide import ERROR_TYPES, Errors
 from byol_helpers.figures.pictures import draw_detections
 from byol_helpers.figures.style import (

@@ -9,8 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from byol_helpers.core.bootstrap import mean_interval, percentile_interval
-from byol_helpers.core.seed_intervals import ENOUGH, deviation_interval
+from byol_helpers.core.intervals import (
+    ENOUGH_SEEDS,
+    deviation_interval,
+    mean_interval,
+    percentile_interval,
+)
 from byol_helpers.evaluation.curves import read_final_losses, read_metrics, read_smoothed_rates
 from byol_helpers.reproduction.measures import (
     ABOVE,
@@ -221,9 +225,9 @@ def measure_c11(run: RunResults, thesis: Thesis) -> Evidence:
         for m in run.models.values()
         if m["arm"] == "byol" and m["mask"]["AP"]["value"] is not None
     ]
-    if len(scores) < ENOUGH:
+    if len(scores) < ENOUGH_SEEDS:
         raise NotTested(
-            f"needs at least {ENOUGH} seeds of the arm byol, this run has {len(scores)}"
+            f"needs at least {ENOUGH_SEEDS} seeds of the arm byol, this run has {len(scores)}"
         )
     lead = thesis.claim("C1").values["AP BYOL - ImageNet"]
     totals = [
@@ -231,7 +235,7 @@ def measure_c11(run: RunResults, thesis: Thesis) -> Evidence:
         for path in run.curves.get("byol", {}).values()
     ]
     values = [Measure("lead of BYOL over ImageNet", lead, None)]
-    if len(totals) >= ENOUGH:
+    if len(totals) >= ENOUGH_SEEDS:
         values.append(
             Measure(
                 "standard deviation of the total loss",

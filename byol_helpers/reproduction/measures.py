@@ -4,14 +4,14 @@ import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from byol_helpers.core.seed_intervals import ENOUGH, t_interval
+from byol_helpers.core.intervals import ENOUGH_SEEDS, t_interval
 from byol_helpers.evaluation.curves import choose_beta, ema, read_metrics
 from byol_helpers.reproduction.run_results import RunResults, arm_label
 
 INF = float("inf")
 ABOVE, BELOW = (0.0, INF), (-INF, 0.0)
 IMAGES_ONLY = "intervals cover the choice of test images, not the training seed"
-SEEDS_MISSING = f"with fewer than {ENOUGH} seeds there is no interval"
+SEEDS_MISSING = f"with fewer than {ENOUGH_SEEDS} seeds there is no interval"
 
 
 class NotTested(Exception):
@@ -95,12 +95,12 @@ def subtract_paired(a: dict, b: dict) -> list[float]:
 
 def note_images(run: RunResults) -> list[str]:
     """What an interval over test images leaves out, unless the seeds have one of their own."""
-    return [] if len(run.seeds) >= ENOUGH else [IMAGES_ONLY]
+    return [] if len(run.seeds) >= ENOUGH_SEEDS else [IMAGES_ONLY]
 
 
 def note_seeds(run: RunResults) -> list[str]:
     """Why there is no interval, where there are too few seeds."""
-    return [] if len(run.seeds) >= ENOUGH else [SEEDS_MISSING]
+    return [] if len(run.seeds) >= ENOUGH_SEEDS else [SEEDS_MISSING]
 
 
 def note_pretraining(run: RunResults) -> list[str]:

@@ -26,8 +26,8 @@ from byol_helpers.background.removal import (
 )
 from byol_helpers.background.scores import REMOVAL_SCORES, score_masks
 from byol_helpers.coco.images import read_image
-from byol_helpers.core.bootstrap import draw_weights, mean_interval, percentile_interval
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.intervals import draw_weights, mean_interval, percentile_interval
 
 SIZE = (12, 17)
 

@@ -9,7 +9,7 @@ import pytest
 from byol_helpers.background.removal import zero_background, zero_background_by_pixel
 from byol_helpers.background.scores import REMOVAL_SCORES, cosine, f_beta, iou, mae, score_masks
 from byol_helpers.background.shape_scores import boundary_iou, find_band, s_measure
-from byol_helpers.core.bootstrap import mean_interval
+from byol_helpers.core.intervals import mean_interval
 
 SIZE = (12, 17)
 

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from byol_helpers.core.bootstrap import draw_weights, percentile_interval
+from byol_helpers.core.intervals import draw_weights
 from byol_helpers.evaluation.average_precision import (
     COCO_METRICS,
+    RECALLS,
     Evaluation,
     evaluate_detections,
 )
-from byol_helpers.evaluation.bootstrap import RECALLS, _points_reached, replicate_metrics
+from byol_helpers.evaluation.bootstrap import _count_points_reached, replicate_metrics
 from tests.helpers.detections import LIMITS, guesses, world
 
 
@@ -67,14 +68,6 @@ def test_ties_within_an_image_do_occur_in_these_tests():
     assert any(np.any((np.diff(m.scores) == 0) & (np.diff(m.image) == 0)) for m in matches)
 
 
-def test_weights_are_drawn_the_same_for_every_model_and_keep_their_sum():
-    weights = draw_weights(40, 200, seed=5)
-    assert weights.shape == (200, 40)
-    assert (weights.sum(axis=1) == 40).all()
-    np.testing.assert_array_equal(weights, draw_weights(40, 200, seed=5))
-    assert (weights != draw_weights(40, 200, seed=6)).any()
-
-
 def test_chunks_do_not_change_the_numbers(monkeypatch):
     truth, shapes = world(2)
     evaluation = evaluate_detections(truth, guesses(shapes, 2), "segm", LIMITS)
@@ -97,11 +90,5 @@ def test_a_replicate_without_ground_truth_of_a_size_is_undefined_there():
 def test_points_reached_is_searchsorted():
     recall = np.unique([m / n for n in range(1, 260) for m in range(n + 1)])
     np.testing.assert_array_equal(
-        _points_reached(recall), np.searchsorted(RECALLS, recall, side="right")
+        _count_points_reached(recall), np.searchsorted(RECALLS, recall, side="right")
     )
-
-
-def test_interval_is_the_percentile_interval_of_the_defined_values():
-    low, high = percentile_interval(np.append(np.arange(101.0), np.nan), confidence=0.9)
-    assert (low, high) == pytest.approx((5.0, 95.0))
-    assert np.isnan(percentile_interval(np.array([np.nan]))).all()

@@ -9,8 +9,8 @@ import pytest
 from pycocotools import mask as masks
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.evaluation.average_precision import evaluate_detections
-from byol_helpers.evaluation.precision_recall import compute_precision_recall, interpolate_precision
+from byol_helpers.evaluation.average_precision import evaluate_detections, interpolate_precision
+from byol_helpers.evaluation.precision_recall import compute_precision_recall
 from byol_helpers.evaluation.tide import (
     BACKGROUND,
     BOTH,
