@@ -184,8 +184,8 @@ def test_an_interrupted_video_leaves_nothing_and_is_done_again(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; from tests.helpers.videos import left_half\n"
         "from byol_helpers.cutout.cut_files import cut_out\n"
-        "predict = lambda image: time.sleep(0.05) or left_half(image)\n"
-        "cut_out(Path(sys.argv[1]), predict, Path(sys.argv[2]))"
+        "slow = lambda image: time.sleep(0.05) or left_half(image)\n"
+        "cut_out(Path(sys.argv[1]), slow, Path(sys.argv[2]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, source, tmp_path / "out"],

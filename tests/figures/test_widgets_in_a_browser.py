@@ -1,4 +1,6 @@
-"""The widget of notebook 07 in a browser: in JupyterLab the slider moves, the image changes."""
+"""The widget of notebook 07 in a browser: JupyterLab runs a small notebook, the slider moves, the
+picture changes.
+"""
 
 import json
 import os
@@ -39,9 +41,8 @@ def found(score, left):
     own = np.zeros((40, 60), np.uint8, order="F")
     own[10:30, left:left + 15] = 1
     return {"image_id": 1, "category_id": 1, "score": score, "segmentation": rle.encode(own)}
-categories = [{"id": 1, "name": "leaf"}]
-records = [{"id": 1, "file_name": "a.png"}]
-split = Split("test", Path("."), records, {}, categories, Path("test.json"))
+images = [{"id": 1, "file_name": "a.png"}]
+split = Split("test", Path("."), images, {}, [{"id": 1, "name": "leaf"}], Path("test.json"))
 print("live:", is_live())
 build_explorer(split, {"byol": [found(0.9, 5), found(0.5, 35)], "random": []}, [1])
 """
