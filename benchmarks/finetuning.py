@@ -30,8 +30,8 @@ def measure_finetune_step(images: Path | None) -> dict:
     """Seconds of a training step at quick scale, from image files to updated weights.
 
     The peer is a ``for`` loop over the same network, batches, optimiser, schedule and clipped
-    gradients: no Lightning, no signals, no metrics.csv, no checkpoint. Both take turns; the median
-    over all steps of all rounds counts.
+    gradients: no Fabric, no training metrics, no metrics.csv, no checkpoint. Both take turns; the
+    median over all steps of all rounds counts.
     """
     import torch
 

@@ -74,6 +74,8 @@ def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
     _draw_byol_lane(ax, MIDDLES["byol"])
     _draw_supervised_lane(ax, MIDDLES["supervised"])
     _draw_random_lane(ax, MIDDLES["random"])
+    if metrics and not _all_have_intervals(metrics):
+        metrics = None
     high = max(m["mask"]["AP50"]["high"] for m in metrics.values()) if metrics else 1.0
     top = max(1, math.ceil(10 * high)) / 10
     for arm, y in MIDDLES.items():
@@ -87,6 +89,13 @@ def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
     add_text(ax, 4.29, 3.325, "BYOL starts from these weights", size=8, ha="left")
     _draw_last_row(ax)
     return fig
+
+
+def _all_have_intervals(metrics: dict[str, dict]) -> bool:
+    """Whether mask AP50 and its interval are defined in every evaluation: neither None nor nan."""
+    entries = [m["mask"]["AP50"] for m in metrics.values()]
+    ends = [[entry[end] for end in ("value", "low", "high")] for entry in entries]
+    return bool(np.isfinite(np.array(ends, dtype=float)).all())
 
 
 def _draw_byol_lane(ax: Axes, y: float) -> None:
@@ -394,16 +403,18 @@ def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     side = image.shape[0]
     picture = Image.fromarray(image)
 
-    def part(left: float, top: float, wide: float) -> Image.Image:
+    def crop_part(left: float, top: float, wide: float) -> Image.Image:
         return picture.resize(
             (160, 160),
             Image.Resampling.BICUBIC,
             box=(left * side, top * side, (left + wide) * side, (top + wide) * side),
         )
 
-    first = ImageEnhance.Color(ImageOps.mirror(part(0.02, 0.0, 0.55))).enhance(1.5)
+    first = ImageEnhance.Color(ImageOps.mirror(crop_part(0.02, 0.0, 0.55))).enhance(1.5)
     first = ImageEnhance.Brightness(first).enhance(1.12).filter(ImageFilter.GaussianBlur(1.5))
     second = (
-        ImageEnhance.Contrast(ImageOps.grayscale(part(0.15, 0.1, 0.75))).enhance(1.2).convert("RGB")
+        ImageEnhance.Contrast(ImageOps.grayscale(crop_part(0.15, 0.1, 0.75)))
+        .enhance(1.2)
+        .convert("RGB")
     )
     return np.asarray(first), np.asarray(second)

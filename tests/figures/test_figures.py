@@ -58,7 +58,10 @@ def evaluated():
 
 @pytest.fixture
 def split(tmp_path):
-    """Two pictures, one with a square and a crowd, one without anything; the second is not square."""
+    """Two pictures, one with a square and a crowd, one without anything.
+
+    The second is not square.
+    """
     Image.new("RGB", (40, 40), "#808080").save(tmp_path / "a.png")
     Image.new("RGB", (60, 40), "#404040").save(tmp_path / "b.png")
     square = {
@@ -148,7 +151,9 @@ def words_in(fig):
 
 
 def check_plot(fig):
-    """Wide enough, a title, a label on every axis of x and on the first of y, and it can be rendered."""
+    """Wide enough, a title, a label on every axis of x and on the first of y, and it can be
+    rendered.
+    """
     assert 1000 <= fig.get_size_inches()[0] * 150 <= 1450
     assert fig.texts and fig.texts[0].get_text()
     shown = [ax for ax in fig.axes if ax.get_visible()]
@@ -235,6 +240,15 @@ def test_a_model_that_finds_nothing_is_drawn():
     check_plot(figures.plot_average_precision(nothing))
     check_plot(figures.plot_class_ap(nothing))
     encode_png(figures.draw_pipeline(nothing), "x")
+
+
+@pytest.mark.parametrize("undefined", [None, math.nan])
+def test_the_pipeline_is_drawn_without_numbers_where_there_is_no_interval(undefined):
+    evaluations = {arm: metrics() for arm in ARMS}
+    evaluations["byol"]["mask"]["AP50"] |= {"low": undefined, "high": undefined}
+    fig = figures.draw_pipeline(evaluations)
+    assert words_in(fig).count("AP50 ± interval") == len(ARMS)
+    assert "AP50 ± interval" not in words_in(figures.draw_pipeline({a: metrics() for a in ARMS}))
 
 
 def test_statistics():

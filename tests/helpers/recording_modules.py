@@ -1,4 +1,7 @@
-"""Trainings that leave what each process did; in a file of its own, so that a new process can import it."""
+"""Trainings that leave what each process did.
+
+In a file of its own, so that a new process can import it.
+"""
 
 import json
 

@@ -114,7 +114,8 @@ def pretrained(
 
 @pytest.mark.slow
 def test_byol_on_two_processes_is_byol_on_one_with_the_joint_batch(run, tmp_path):
-    """Loss, gradients, online and target network, running statistics: batch norm sees the whole batch in both.
+    """Loss, gradients, online and target network, running statistics: batch norm sees the whole
+    batch in both.
 
     In double precision, because batch norm over eight values blows rounding up.
     """
@@ -136,7 +137,10 @@ def test_byol_on_two_processes_is_byol_on_one_with_the_joint_batch(run, tmp_path
 
 
 def test_accumulated_gradients_make_one_step_and_one_target_update(run, tmp_path):
-    """Two batches of four are one step; the gradient is the mean of both, not that of a batch of eight."""
+    """Two batches of four are one step.
+
+    The gradient is the mean of both, not that of a batch of eight.
+    """
     ((left, losses),) = pretrained(run, tmp_path / "two", accumulate=2, steps=2, every=2, batch=4)
     assert len(losses) == 2
     rows = (tmp_path / "two/metrics.csv").read_text().splitlines()
