@@ -30,8 +30,8 @@ def measure_finetune_step(images: Path | None) -> dict:
     """Seconds of a training step at quick scale, from image files to updated weights.
 
     The peer is a ``for`` loop over the same network, batches, optimiser, schedule and clipped
-    gradients: no Lightning, no signals, no metrics.csv, no checkpoint. Both take turns; the median
-    over all steps of all rounds counts.
+    gradients: no Fabric, no training metrics, no metrics.csv, no checkpoint. Both take turns; the
+    median over all steps of all rounds counts.
     """
     import torch
 
@@ -42,29 +42,23 @@ def measure_finetune_step(images: Path | None) -> dict:
     from byol_helpers.training.loop import fit
     from byol_helpers.training.sampler import StepBatches
 
-    class Timed(engine.MaskRCNNModule):
+    class Timed(engine.MaskRCNNTask):
         """Notes when each step ends."""
 
-        def on_train_batch_end(self, *_) -> None:
+        def after_step(self, step: int) -> None:
             self.ends = [*getattr(self, "ends", []), time.perf_counter()]
 
-    def prepared(folder: Path) -> Timed:
+    def prepare_task() -> Timed:
         network = engine.build(18, len(split.categories), settings, seed=0)
-        return Timed(
-            plan_of(settings, split, folder, "finetune", 0),
-            InstanceDataset(split, settings, 0),
-            network,
-            settings,
-        )
+        return Timed(network, InstanceDataset(split, settings, 0), settings)
 
-    def loop(module: Timed) -> list[float]:
-        network = module.network.train()
-        made = module.configure_optimizers()
-        optimizer = made["optimizer"]
-        schedule = made["lr_scheduler"]["scheduler"]
+    def run_bare_loop(task: Timed) -> list[float]:
+        network = task.network.train()
+        optimizer = task.make_optimizer()
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, task.lr_factor)
         ends = []
         for batch in StepBatches(len(split.images), settings.batch_size, 0, 0, STEPS):
-            loss = sum(network(*collate([module.dataset[item] for item in batch])).values())
+            loss = sum(network(*collate([task.dataset[item] for item in batch])).values())
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
@@ -81,10 +75,10 @@ def measure_finetune_step(images: Path | None) -> dict:
         split = load_split(run, "train")
         for turn in range(ROUNDS):
             for who in ("ours", "peer") if turn % 2 else ("peer", "ours"):
-                module = prepared(Path(folder) / str(turn))
+                task = prepare_task()
                 if who == "ours":
-                    fit(module)
-                rounds[who].append(np.diff(module.ends if who == "ours" else loop(module)))
+                    fit(task, plan_of(settings, split, Path(folder) / str(turn), "finetune", 0))
+                rounds[who].append(np.diff(task.ends if who == "ours" else run_bare_loop(task)))
     about = {
         "profile": "quick",
         "steps": STEPS,

@@ -19,7 +19,7 @@ def measure_report(images: Path | None) -> dict:
     """Every stage of a smoke run in a process of its own; the fine-tuning of one arm beside a bare
     loop.
 
-    The peer trains the same network on the same batches in a ``for`` loop: no Lightning, no
+    The peer trains the same network on the same batches in a ``for`` loop: no Fabric, no
     checkpoint, no metrics.csv. Both times hold the building of the network and all steps, and no
     import.
     """

@@ -67,12 +67,16 @@ def load(path: Path) -> dict[str, torch.Tensor]:
 
 
 def encoder_of(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The trained encoder in a checkpoint of the stages pretrain (the online encoder, not the target) or supervised."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    for prefix in ("network.encoder.", "network."):
+    """The trained encoder in a checkpoint of the stages pretrain (the online encoder) or supervised.
+
+    Checkpoints of version 0.1 keep the network's state under ``state_dict`` and a longer prefix.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    tensors = state["network"] if "network" in state else state.get("state_dict", {})
+    for prefix in ("encoder.", "network.encoder.", "network."):
         found = {
             name.removeprefix(prefix): value
-            for name, value in state.items()
+            for name, value in tensors.items()
             if name.startswith(prefix)
         }
         if found:

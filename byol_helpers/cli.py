@@ -1,6 +1,7 @@
 """The command line: ``python -m byol_helpers report|<stage>|study|cutout|doctor``.
 
-Exit status 0 when all is done, 1 when some files of a folder failed, 2 with one line for what the user can put right.
+Exit status 0 when all is done, 1 when some files of a folder failed, 2 with one line for what the
+user can put right. Nothing heavy is imported before a command needs it.
 """
 
 import argparse
@@ -10,11 +11,15 @@ import shutil
 import sys
 from pathlib import Path
 
-from byol_helpers import pipeline
+import psutil
+
 from byol_helpers.core.config import PROFILES
 from byol_helpers.core.environment import device_name, installed_versions
 from byol_helpers.core.errors import UserError
 from byol_helpers.cutout import options as cutout_options
+
+# Errors of the system that the user can put right.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 STAGE_HELP = {
     "prepare": "images, labels, splits and statistics",
@@ -34,9 +39,50 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m byol_helpers", description="BYOL for instance segmentation"
     )
     commands = top.add_subparsers(dest="command", required=True)
+    common = _make_common_options()
+    commands.add_parser(
+        "report", parents=[common], help="the whole thesis: all notebooks, figures, index.html"
+    )
+    for name, text in STAGE_HELP.items():
+        stage = commands.add_parser(name, parents=[common], help=text)
+        if name == "prepare":
+            stage.add_argument(
+                "--check", action="store_true", help="only say what is wrong with the --data folder"
+            )
+        if name == "evaluate":
+            _add_results_options(stage)
+    study = commands.add_parser(
+        "study", parents=[common], help="the arms again with one setting changed"
+    )
+    _add_study_options(study)
+    download = commands.add_parser(
+        "download", parents=[common], help="bring the part of COCO that a profile needs"
+    )
+    _add_download_options(download)
+    cutout_options.add_options(
+        commands.add_parser("cutout", help="cut objects out of pictures and videos")
+    )
+    publish = commands.add_parser(
+        "publish-outputs",
+        help="for maintainers: a run's figures, tables and notebooks into this repository",
+    )
+    publish.add_argument(
+        "--run",
+        type=Path,
+        default=Path("runs/quick"),
+        help="a run whose report is finished (default: %(default)s)",
+    )
+    commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
+    return top
+
+
+def _make_common_options() -> argparse.ArgumentParser:
+    """Options of every command that works on a run."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--profile", default="quick", help=f"{', '.join(PROFILES)} (default: quick)"
+        "--profile",
+        default="quick",
+        help=f"{', '.join(PROFILES)}, or the path of your own YAML file (default: quick)",
     )
     common.add_argument(
         "--data", type=Path, help="a folder in COCO layout, instead of the profile's own images"
@@ -47,17 +93,12 @@ def make_parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
     )
-    commands.add_parser(
-        "report", parents=[common], help="the whole thesis: all notebooks, figures, index.html"
-    )
-    stages = {
-        name: commands.add_parser(name, parents=[common], help=text)
-        for name, text in STAGE_HELP.items()
-    }
-    stages["prepare"].add_argument(
-        "--check", action="store_true", help="only say what is wrong with the --data folder"
-    )
-    files = stages["evaluate"].add_argument_group("results files from anywhere, instead of a run")
+    return common
+
+
+def _add_results_options(parser: argparse.ArgumentParser) -> None:
+    """Options of ``evaluate`` for results files that no run made."""
+    files = parser.add_argument_group("results files from anywhere, instead of a run")
     files.add_argument(
         "--ground-truth", type=Path, metavar="FILE", help="annotations in COCO's format"
     )
@@ -75,50 +116,35 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="keep metrics.json, bootstrap.csv, comparison.json",
     )
-    study = commands.add_parser(
-        "study", parents=[common], help="the arms again with one setting changed"
-    )
-    study.add_argument(
+
+
+def _add_study_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "name",
         help="norm-policy: trainable against frozen batch norm; engines: both engines; "
         "pretraining: width of the hidden layer, and BYOL from random weights",
     )
-    study.add_argument(
+    parser.add_argument(
         "--out", type=Path, metavar="FILE", help="a copy of the CSV from the run's folder studies"
     )
-    fetch = commands.add_parser(
-        "download", parents=[common], help="bring the part of COCO that a profile needs"
-    )
-    fetch.add_argument(
+
+
+def _add_download_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--images-url", metavar="URL", help="a mirror or folder with train2017/, val2017/, ..."
     )
-    fetch.add_argument(
+    parser.add_argument(
         "--annotations-url", metavar="URL", help="annotations_trainval2017.zip, or a folder"
     )
-    fetch.add_argument(
+    parser.add_argument(
         "--archives", action="store_true", help="whole archives, instead of image by image"
     )
-    fetch.add_argument(
+    parser.add_argument(
         "--connections", type=int, default=24, help="images on their way at once (default: 24)"
     )
-    fetch.add_argument(
+    parser.add_argument(
         "--dry-run", action="store_true", help="only say how many files and bytes that is"
     )
-    cutout_options.add_options(
-        commands.add_parser("cutout", help="cut objects out of pictures and videos")
-    )
-    publish = commands.add_parser(
-        "publish-outputs",
-        help="for maintainers: a run's figures, tables and notebooks into this repository",
-    )
-    publish.add_argument(
-        "--run",
-        type=Path,
-        default=Path("runs/quick"),
-        help="a run whose report is finished (default: %(default)s)",
-    )
-    commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
-    return top
 
 
 def collect_overrides(options: argparse.Namespace) -> list[str]:
@@ -144,6 +170,8 @@ def run_command(options: argparse.Namespace) -> int:
     settings = collect_overrides(options)
     if options.command == "download":
         return _download(options, settings)
+    from byol_helpers import pipeline
+
     run = pipeline.open_run(options.profile, options.run, options.data, settings)
     if options.command == "report":
         from byol_helpers.report.notebooks import write_report
@@ -159,7 +187,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def _check_data(data: Path | None) -> int:
-    """The command ``prepare --check``: one line on the standard error for each kind of problem, the worst first."""
+    """The command ``prepare --check``: a line for each kind of problem, the worst first."""
     from byol_helpers.coco.preparation import check_data
 
     if data is None:
@@ -184,7 +212,8 @@ def _download(options: argparse.Namespace, settings: list[str]) -> int:
     profile = load_profile(options.profile, settings)
     if profile.data.source != "coco":
         raise UserError(
-            f"the profile {profile.name} generates its images; download for --profile colab or thesis"
+            f"the profile {profile.name} generates its images; download for --profile colab or "
+            "thesis"
         )
     coco.fetch(
         options.data,
@@ -204,13 +233,13 @@ def _evaluate_files(options: argparse.Namespace) -> int:
 
     if not options.ground_truth or not options.detections:
         raise UserError(
-            "evaluate needs both --ground-truth FILE and --detections FILE, or neither to evaluate a run"
+            "evaluate needs both --ground-truth FILE and --detections FILE, or neither to evaluate "
+            "a run"
         )
-    print(
-        external_results.evaluate_results_files(
-            options.ground_truth, options.detections, options.out
-        )
+    table = external_results.evaluate_results_files(
+        options.ground_truth, options.detections, options.out
     )
+    print(table)
     return 0
 
 
@@ -229,7 +258,8 @@ def _cut_out(options: argparse.Namespace) -> int:
 
     from byol_helpers.segmentation.engine import categories_of, predictor
 
-    # A core for reading and writing: where threads outnumber cores, those of a prediction wait for each other.
+    # A core for reading and writing: where threads outnumber cores, those of a prediction wait for
+    # each other.
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
@@ -238,9 +268,8 @@ def _cut_out(options: argparse.Namespace) -> int:
             options, known, lambda: predictor(options.weights, options.score)
         )
     finally:
-        torch.set_num_threads(
-            threads
-        )  # other thread counts sum in another order: whoever trains next would notice
+        # Other thread counts sum in another order: whoever trains next would notice.
+        torch.set_num_threads(threads)
     print(summary)
     return 1 if summary.failed else 0
 
@@ -249,27 +278,21 @@ def print_machine() -> int:
     """What this machine has, and what a run needs."""
     import torch  # noqa: F401  loaded so that device_name() can ask it
 
-    engines = ["torchvision", *(["detectron2"] if importlib.util.find_spec("detectron2") else [])]
+    engines = ["torchvision"]
+    if importlib.util.find_spec("detectron2"):
+        engines.append("detectron2")
     disk = shutil.disk_usage(Path.cwd())
+    free = psutil.virtual_memory().available
     lines = {
         "device": device_name(),
         "engines": ", ".join(engines),
-        "memory free": _describe_memory(),
+        "memory free": f"{free / 2**30:.1f} GB (a quick run used 2.6 GB)",
         "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run leaves 0.6 GB)",
     }
     lines |= {"python": sys.version.split()[0]} | installed_versions()
     for key, value in lines.items():
         print(f"{key:22} {value}")
     return 0
-
-
-def _describe_memory() -> str:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return "unknown on this system (a quick run used 2.6 GB)"
-    return f"{free / 2**20:.1f} GB (a quick run used 2.6 GB)"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -280,12 +303,13 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in DISK_ERRORS:
             raise
         where = error.filename or "the run folder"
+        said = (error.strerror or str(error)).lower()
         print(
-            f"error: {where}: {error.strerror.lower()}; make room or choose another --run folder, then call the "
-            "same command again: finished stages are kept",
+            f"error: {where}: {said}; make room or choose another --run folder, then call the same "
+            "command again: finished stages are kept",
             file=sys.stderr,
         )
     except KeyboardInterrupt:

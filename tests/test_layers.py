@@ -11,9 +11,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "byol_helpers"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# What each room may import from the package besides itself, bottom up. pretraining, segmentation and
-# background are strangers to each other; backbones is the bridge of the first two. download and cutout
-# are for the command line alone.
+# What each room may import from the package besides itself, bottom up. pretraining, segmentation
+# and background are strangers to each other; backbones is the bridge of the first two. download and
+# cutout are for the command line alone.
 DATA = {"core", "synthetic", "coco"}
 TRAINED = {"training", "pretraining", "segmentation", "backbones"}
 MEASURED = {"background", "evaluation", "reproduction"}
@@ -53,7 +53,10 @@ NO_TORCH = (
 
 
 def part(path: Path) -> str:
-    """The layer a file belongs to: its folder, or its own name at the top; "" for the package itself."""
+    """The layer a file belongs to: its folder, or its own name at the top.
+
+    "" for the package itself.
+    """
     first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     return "" if first == "__init__" else first
 

@@ -107,7 +107,10 @@ def test_nothing_is_run_twice(done, capsys):
     ],
 )
 def test_killed_and_called_again_ends_like_an_uninterrupted_run(done, tmp_path, stage, folder):
-    """kill -9 right after the first checkpoint; on a CPU every number and every weight must come out the same."""
+    """kill -9 right after the first checkpoint.
+
+    On a CPU every number and every weight must come out the same.
+    """
     run = tmp_path / "killed"
     shutil.copytree(done, run)
     shutil.rmtree(run / folder)
@@ -300,7 +303,8 @@ def test_evaluating_needs_no_model_and_no_torch(done):
     code = (
         "import sys; from byol_helpers import pipeline; from pathlib import Path; "
         f"run = pipeline.open_run('smoke', Path({str(done)!r}), overrides={SMALL!r}); "
-        "pipeline.score_detections(run, run.path / 'evaluate/random-seed0', 'random', 0); pipeline.compare(run); "
+        "pipeline.score_detections(run, run.path / 'evaluate/random-seed0', 'random', 0); "
+        "pipeline.compare(run); "
         "pipeline.scorecard(run); assert 'torch' not in sys.modules"
     )
     before = json.loads((done / "evaluate/random-seed0/metrics.json").read_text())

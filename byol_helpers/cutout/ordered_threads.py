@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-Item = TypeVar("Item")
-Read = TypeVar("Read")
-Work = TypeVar("Work")
-Written = TypeVar("Written")
+_Item = TypeVar("_Item")
+_Read = TypeVar("_Read")
+_Work = TypeVar("_Work")
+_Written = TypeVar("_Written")
 
 # So many threads, so many items read early and so many waiting to be written: this bounds memory.
 THREADS = max(2, min(4, os.cpu_count() or 1))
@@ -18,11 +18,11 @@ AHEAD = THREADS
 
 
 def map_in_threads(
-    items: Iterable[Item],
-    read: Callable[[Item], Read],
-    work: Callable[[Read], Work],
-    write: Callable[[Item, Work], Written],
-) -> Iterator[tuple[Item, Callable[[], Written]]]:
+    items: Iterable[_Item],
+    read: Callable[[_Item], _Read],
+    work: Callable[[_Read], _Work],
+    write: Callable[[_Item, _Work], _Written],
+) -> Iterator[tuple[_Item, Callable[[], _Written]]]:
     """``write(item, work(read(item)))`` for each item: ``work`` here, the others in threads.
 
     ``work`` does one at a time. At most ``AHEAD`` items are read and not yet worked on, and as many
@@ -35,8 +35,8 @@ def map_in_threads(
     """
     waiting = iter(items)
     pool = ThreadPoolExecutor(THREADS)
-    reading: deque[tuple[Item, Future[Read]]] = deque()
-    writing: deque[tuple[Item, Future[Written]]] = deque()
+    reading: deque[tuple[_Item, Future[_Read]]] = deque()
+    writing: deque[tuple[_Item, Future[_Written]]] = deque()
     try:
         while True:
             for item in islice(waiting, AHEAD - len(reading)):
@@ -56,15 +56,15 @@ def map_in_threads(
 
 def _submit_write(
     pool: ThreadPoolExecutor,
-    item: Item,
-    future: Future[Read],
-    work: Callable[[Read], Work],
-    write: Callable[[Item, Work], Written],
-) -> Future[Written]:
+    item: _Item,
+    future: Future[_Read],
+    work: Callable[[_Read], _Work],
+    write: Callable[[_Item, _Work], _Written],
+) -> Future[_Written]:
     """From what was read to what will be written; a failure becomes that of the writing."""
     try:
         return pool.submit(write, item, work(future.result()))
     except Exception as error:
-        failed: Future[Written] = Future()
+        failed: Future[_Written] = Future()
         failed.set_exception(error)
         return failed

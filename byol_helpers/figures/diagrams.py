@@ -28,7 +28,7 @@ PIXELS = 224  # their side
 ARMS = ("byol", "supervised", "random")
 MIDDLES = {"byol": 4.12, "supervised": 2.76, "random": 1.7}  # middle of each arm's lane, inches
 GROUND = "#F3F4F6"
-GREY = "#C9CDD4"
+PALE_GREY = "#C9CDD4"
 
 
 def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
@@ -194,9 +194,9 @@ def _draw_score(ax: Axes, x: float, y: float, ink: str, metrics: dict | None, to
     low, value, high = (left + width * entry[key] / top for key in ("low", "value", "high"))
     said = f"AP50  {100 * entry['value']:.1f}" if metrics else "AP50 ± interval"
     add_text(ax, x + 0.55, y + 0.14, said, size=8.5 if metrics else 7.8, weight="bold", zorder=4)
-    ax.plot([left, left + width], [line] * 2, color=GREY, lw=1, zorder=3)
+    ax.plot([left, left + width], [line] * 2, color=PALE_GREY, lw=1, zorder=3)
     for end, number in ((left, 0), (left + width, 100 * top)):
-        ax.plot([end, end], [line - 0.03, line + 0.03], color=GREY, lw=1, zorder=3)
+        ax.plot([end, end], [line - 0.03, line + 0.03], color=PALE_GREY, lw=1, zorder=3)
         add_text(ax, end, line - 0.115, f"{number:.0f}", size=6.5, ink=SOFT, zorder=4)
     ax.plot(
         [low, high],
@@ -244,7 +244,7 @@ def _draw_last_row(ax: Axes) -> None:
         )
     draw_arrow(ax, (5.6, 1.03), (5.6, 1.18), INK)
     add_text(ax, 5.6, 0.22, "the same few scenes\nwith masks, for all arms", size=8)
-    draw_box(ax, 6.55, 0.12, 2.95, 0.9, GROUND, GREY, 1.0)
+    draw_box(ax, 6.55, 0.12, 2.95, 0.9, GROUND, PALE_GREY, 1.0)
     draw_badge(ax, 6.76, 0.84, 7, "Scorecard")
     add_text(ax, 6.68, 0.58, "each claim of the thesis gets a verdict:", size=8, ha="left")
     add_text(
@@ -394,16 +394,18 @@ def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     side = image.shape[0]
     picture = Image.fromarray(image)
 
-    def part(left: float, top: float, wide: float) -> Image.Image:
+    def crop_part(left: float, top: float, wide: float) -> Image.Image:
         return picture.resize(
             (160, 160),
             Image.Resampling.BICUBIC,
             box=(left * side, top * side, (left + wide) * side, (top + wide) * side),
         )
 
-    first = ImageEnhance.Color(ImageOps.mirror(part(0.02, 0.0, 0.55))).enhance(1.5)
+    first = ImageEnhance.Color(ImageOps.mirror(crop_part(0.02, 0.0, 0.55))).enhance(1.5)
     first = ImageEnhance.Brightness(first).enhance(1.12).filter(ImageFilter.GaussianBlur(1.5))
     second = (
-        ImageEnhance.Contrast(ImageOps.grayscale(part(0.15, 0.1, 0.75))).enhance(1.2).convert("RGB")
+        ImageEnhance.Contrast(ImageOps.grayscale(crop_part(0.15, 0.1, 0.75)))
+        .enhance(1.2)
+        .convert("RGB")
     )
     return np.asarray(first), np.asarray(second)

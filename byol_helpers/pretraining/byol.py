@@ -6,7 +6,7 @@ target:  view' -> encoder f -> projector g                     weights xi, a mov
 
 import copy
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -59,8 +59,7 @@ def tau_at(step: int, steps: int, start: float) -> float:
     return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(NamedTuple):
     """What one step saw, without gradients: N images, two views each."""
 
     features: torch.Tensor  # [2N, W] of the online encoder, first views first

@@ -1,7 +1,6 @@
 """Stages pretrain and supervised: BYOL on unlabelled images, and the classifier that stands in for ImageNet."""
 
 import csv
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 from torch.optim.swa_utils import update_bn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 from torchvision.io import decode_image
 
 from byol_helpers.coco.images import read_image
-from byol_helpers.core.config import Profile
+from byol_helpers.core.config import Pretrain, Profile, Supervised
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.augmentations import View, two_views
 from byol_helpers.pretraining.byol import BYOL, encoder, parameter_groups, tau_at
@@ -27,7 +26,7 @@ from byol_helpers.pretraining.diagnostics import (
 )
 from byol_helpers.pretraining.lars import LARS
 from byol_helpers.pretraining.torch_augmentations import view_of
-from byol_helpers.training.loop import Plan, StepModule, cosine_with_warmup, fit
+from byol_helpers.training.loop import Plan, Task, cosine_with_warmup, fit
 from byol_helpers.training.sampler import Item, rng
 
 METRICS_EVERY = 5  # steps
@@ -84,79 +83,97 @@ class CropsDataset(Dataset):
         return view(image, draw), self.labels[item.index]
 
 
-class BYOLModule(StepModule):
-    """BYOL under Lightning: SGD or LARS, warm-up and cosine, target update after the optimiser's step.
+class BYOLTask(Task):
+    """BYOL: SGD or LARS, warm-up and cosine, target update after the optimiser's step.
 
-    With ``accumulate`` several batches make one step, and the target is updated once for all of them. That saves
-    memory; it is not a larger batch, because batch norm sees each of them alone.
+    With ``accumulate`` several batches make one step, and the target is updated once for all of them.
+    That saves memory; it is not a larger batch, because batch norm sees each of them alone.
     """
 
-    def __init__(self, plan: Plan, dataset: ViewsDataset, network: BYOL, settings):
-        super().__init__(plan, dataset, default_collate)
-        self.network, self.settings = network, settings
+    def __init__(self, network: BYOL, dataset: ViewsDataset, settings: Pretrain):
+        self.network = network
+        self.dataset = dataset
+        self.settings = settings
+        self.learning_rate = settings.learning_rate
 
-    def configure_optimizers(self) -> dict:
+    def make_optimizer(self) -> torch.optim.Optimizer:
         settings = self.settings
-        factor = partial(cosine_with_warmup, steps=self.plan.steps, warmup=settings.warmup_steps)
         groups = parameter_groups(self.network, settings.weight_decay)
         if settings.optimizer == "lars":
-            return self.scheduled(LARS(groups, settings.learning_rate, settings.momentum), factor)
-        return self.sgd(
-            groups, settings.learning_rate, settings.momentum, settings.weight_decay, factor
+            return LARS(groups, settings.learning_rate, settings.momentum)
+        return torch.optim.SGD(
+            groups,
+            settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
         )
 
-    def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+    def lr_factor(self, step: int) -> float:
+        return cosine_with_warmup(step, self.settings.steps, self.settings.warmup_steps)
+
+    def loss(
+        self, network: nn.Module, batch: list[torch.Tensor], step: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         if self.settings.channels_last:
             batch = [view.contiguous(memory_format=torch.channels_last) for view in batch]
-        loss, seen = self.network(*batch)
+        loss, seen = network(*batch)
         first, second = seen.features.chunk(2)
-        self.values = {
+        values = {
             "loss": loss.item(),
-            "lr": self.optimizers().param_groups[0]["lr"],
-            "tau": self._tau(),
+            "tau": self.tau(step),
             "feature_std": feature_std(seen.features),
             "alignment": alignment(first, second),
             "target_cosine": mean_cosine(seen.projections, seen.targets),
         }
-        if (
-            self.global_step + 1
-        ) % METRICS_EVERY == 0:  # a decomposition: too dear for every step of a fast device
-            self.values["effective_rank"] = effective_rank(seen.features)
-        return loss
+        if (step + 1) % METRICS_EVERY == 0:  # a decomposition: too dear for every step of a GPU
+            values["effective_rank"] = effective_rank(seen.features)
+        return loss, values
 
-    def optimizer_step(self, *args, **kwargs) -> None:
-        tau = self._tau()
-        super().optimizer_step(*args, **kwargs)
-        self.network.update_target(tau)
+    def after_step(self, step: int) -> None:
+        self.network.update_target(self.tau(step))
 
-    def _tau(self) -> float:
-        return tau_at(self.global_step, self.plan.steps, self.settings.tau_start)
+    def tau(self, step: int) -> float:
+        """The target's tau at a step."""
+        return tau_at(step, self.settings.steps, self.settings.tau_start)
 
 
-class ClassifierModule(StepModule):
+class Classifier(nn.Module):
+    """An encoder with one linear layer: images [N, 3, H, W] -> logits [N, classes]."""
+
+    def __init__(self, encoder: nn.Module, classes: int):
+        super().__init__()
+        self.encoder = encoder
+        self.fc = nn.Linear(encoder.width, classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.encoder(images))
+
+
+class ClassifierTask(Task):
     """The stand-in for ImageNet pretraining: cross-entropy on generated single-object crops."""
 
-    def __init__(self, plan: Plan, dataset: CropsDataset, network: nn.Module, settings):
-        super().__init__(plan, dataset, default_collate)
-        self.network, self.settings = network, settings
-        self.fc = nn.Linear(network.width, dataset.classes)
+    def __init__(self, network: Classifier, dataset: CropsDataset, settings: Supervised):
+        self.network = network
+        self.dataset = dataset
+        self.settings = settings
+        self.learning_rate = settings.learning_rate
 
-    def configure_optimizers(self) -> dict:
-        factor = partial(
-            cosine_with_warmup, steps=self.plan.steps, warmup=max(1, self.plan.steps // 20)
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(
+            self.network.parameters(), self.learning_rate, momentum=0.9, weight_decay=1e-4
         )
-        return self.sgd(list(self.parameters()), self.settings.learning_rate, 0.9, 1e-4, factor)
 
-    def training_step(self, batch: list, _: int) -> torch.Tensor:
+    def lr_factor(self, step: int) -> float:
+        return cosine_with_warmup(step, self.settings.steps, max(1, self.settings.steps // 20))
+
+    def loss(
+        self, network: nn.Module, batch: list[torch.Tensor], step: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         images, labels = batch
-        logits = self.fc(self.network(images))
+        logits = network(images)
         loss = F.cross_entropy(logits, labels)
-        self.values = {
-            "loss": loss.item(),
-            "accuracy": (logits.argmax(1) == labels).float().mean().item(),
-            "lr": self.optimizers().param_groups[0]["lr"],
-        }
-        return loss
+        accuracy = (logits.argmax(1) == labels).float().mean()
+        return loss, {"loss": loss.item(), "accuracy": accuracy.item()}
 
 
 def train_byol(
@@ -205,9 +222,8 @@ def train_byol(
     dataset = ViewsDataset(
         files, settings.view_size, seed, settings.views == "torch", settings.cache_side is not None
     )
-    module = BYOLModule(plan, dataset, network, settings)
-    fit(module)
-    return cpu_tensors(module.network.encoder)
+    fit(BYOLTask(network, dataset, settings), plan)
+    return cpu_tensors(network.encoder)
 
 
 def neighbours_of(
@@ -249,7 +265,8 @@ def neighbours_of(
 
 def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
     """Train the stand-in on ``data/crops`` and return its encoder's tensors."""
-    settings, seed = profile.supervised, profile.seed
+    settings = profile.supervised
+    seed = profile.seed
     torch.manual_seed(seed)
     plan = Plan(
         "supervised stand-in",
@@ -260,9 +277,10 @@ def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
         settings.checkpoint_every,
         METRICS_EVERY,
     )
-    module = ClassifierModule(plan, CropsDataset(data, seed), encoder(profile.depth), settings)
-    fit(module)
-    return cpu_tensors(module.network)
+    dataset = CropsDataset(data, seed)
+    network = Classifier(encoder(profile.depth), dataset.classes)
+    fit(ClassifierTask(network, dataset, settings), plan)
+    return cpu_tensors(network.encoder)
 
 
 def cpu_tensors(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -32,7 +32,6 @@ def render_notebook(path: Path) -> str:
     from jinja2 import DictLoader, pass_context
     from nbconvert import HTMLExporter
 
-    # The extension keeps nbconvert from looking for a template of its own with this name.
     template = (TEMPLATES / "notebook.html").read_text(encoding="utf-8")
     exporter = HTMLExporter(
         template_name="lab",
@@ -80,7 +79,11 @@ def render_index(run: Run, stems: list[str]) -> str:
     from nbconvert.filters import markdown2html
 
     pages = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     pages.filters |= {"percent": format_percent, "duration": duration}
     pages.tests["defined_number"] = is_defined

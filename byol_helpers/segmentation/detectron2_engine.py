@@ -37,7 +37,13 @@ from byol_helpers.segmentation.shared_settings import (
     WARMUP_FROM,
     plan_of,
 )
-from byol_helpers.training.loop import CHECKPOINT, Plan, clock, not_finite, step_seed
+from byol_helpers.training.loop import (
+    CHECKPOINT,
+    Plan,
+    loss_is_not_finite,
+    measure_time,
+    step_seed,
+)
 from byol_helpers.training.metrics import Medians, write_csv
 from byol_helpers.training.sampler import Item, StepBatches
 
@@ -184,7 +190,7 @@ class Recorder(HookBase):
 
     def before_step(self) -> None:
         torch.manual_seed(step_seed(self.plan, self.trainer.iter))
-        self.started = clock()
+        self.started = measure_time()
 
     def after_backward(self) -> None:
         if self.plan.gradient_clip:
@@ -197,7 +203,7 @@ class Recorder(HookBase):
             for name in LOGGED
             if name in latest and latest[name][1] == self.trainer.iter
         }
-        self.medians.add(step, values | {"seconds": clock() - self.started})
+        self.medians.add(step, values | {"seconds": measure_time() - self.started})
         self.progress.update()
         if step % self.plan.checkpoint_every == 0 or step == self.plan.steps:
             write_csv(self.plan.folder / "metrics.csv", self.medians.rows)
@@ -249,7 +255,7 @@ def train(
     try:
         trainer.train(first, plan.steps)
     except FloatingPointError:
-        raise not_finite(
+        raise loss_is_not_finite(
             plan, "not finite", trainer.iter + 1, optimizer.param_groups[0]["lr"]
         ) from None
     return network.cpu().eval()

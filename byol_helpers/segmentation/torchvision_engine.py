@@ -37,7 +37,7 @@ from byol_helpers.segmentation.shared_settings import (
     schedule,
 )
 from byol_helpers.segmentation.training_metrics import recording
-from byol_helpers.training.loop import Plan, StepModule, fit
+from byol_helpers.training.loop import Task, fit
 
 FROZEN_STAGES = ("conv1", "bn1", "layer1")  # detectron2's FREEZE_AT 2
 DETECTRON2_NAMES = {
@@ -175,44 +175,48 @@ def _start_heads(heads: RoIHeads) -> None:
         nn.init.zeros_(layer.bias)
 
 
-class MaskRCNNModule(StepModule):
-    """Mask R-CNN under Lightning, with detectron2's names for everything that is logged."""
+class MaskRCNNTask(Task):
+    """Mask R-CNN, with detectron2's names for everything that is logged."""
 
-    def __init__(self, plan: Plan, dataset: InstanceDataset, network: MaskRCNN, settings: Finetune):
-        super().__init__(plan, dataset, collate)
-        self.network, self.settings = network, settings
+    collate = staticmethod(collate)
 
-    def configure_optimizers(self) -> dict:
+    def __init__(self, network: MaskRCNN, dataset: InstanceDataset, settings: Finetune):
+        self.network = network
+        self.dataset = dataset
+        self.settings = settings
+        self.learning_rate = settings.learning_rate
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        norms = set()
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                norms.update(module.parameters())
         trained = [p for p in self.network.parameters() if p.requires_grad]
-        norms = {
-            id(p)
-            for m in self.network.modules()
-            if isinstance(m, torch.nn.BatchNorm2d)
-            for p in m.parameters()
-        }
         groups = [
-            {"params": [p for p in trained if id(p) not in norms]},
-            {"params": [p for p in trained if id(p) in norms], "weight_decay": 0.0},
+            {"params": [p for p in trained if p not in norms]},
+            {"params": [p for p in trained if p in norms], "weight_decay": 0.0},
         ]
-        settings = self.settings
-        return self.sgd(
+        return torch.optim.SGD(
             [group for group in groups if group["params"]],
-            settings.learning_rate,
-            settings.momentum,
-            settings.weight_decay,
-            lambda step: schedule(step, settings),
+            self.learning_rate,
+            momentum=self.settings.momentum,
+            weight_decay=self.settings.weight_decay,
         )
 
-    def training_step(self, batch: tuple, _: int) -> torch.Tensor:
+    def lr_factor(self, step: int) -> float:
+        return schedule(step, self.settings)
+
+    def loss(
+        self, network: nn.Module, batch: tuple, step: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
         with recording() as signals:
-            losses = {DETECTRON2_NAMES[name]: value for name, value in self.network(*batch).items()}
+            named = network(*batch)
+        losses = {DETECTRON2_NAMES[name]: value for name, value in named.items()}
         total = sum(losses.values())
-        self.values = {"total_loss": total.item()} | {
-            name: value.item() for name, value in losses.items()
-        }
-        self.values |= {"lr": self.optimizers().param_groups[0]["lr"]}
-        self.values |= {name: signals[name] for name in SIGNALS}
-        return total
+        values = {"total_loss": total.item()}
+        values |= {name: value.item() for name, value in losses.items()}
+        values |= {name: signals[name] for name in SIGNALS}
+        return total, values
 
 
 def train(
@@ -231,7 +235,7 @@ def train(
     settings = profile.finetune
     network = build(profile.depth, len(split.categories), settings, seed, weights)
     plan = plan_of(settings, split, folder, title, seed)
-    fit(MaskRCNNModule(plan, InstanceDataset(split, settings, seed), network, settings))
+    fit(MaskRCNNTask(network, InstanceDataset(split, settings, seed), settings), plan)
     return network.cpu().eval()
 
 

@@ -1,42 +1,36 @@
-"""What the three trainings (stand-in classifier, BYOL, Mask R-CNN) share, around Lightning's Trainer.
+"""One training loop for BYOL, the classifier and Mask R-CNN.
 
-One rule makes an interrupted run end like an uninterrupted one, bit for bit on a CPU: everything random is a function
-of the seed and the number of the step. The order of the images, their augmentation and the sampling inside a network
-are drawn from generators seeded by both, so a restart needs nothing but the checkpoint and the step it was made at.
+What a step does stands in ``run_steps`` in the order in which it happens. One rule makes an interrupted
+run end like an uninterrupted one, bit for bit on a CPU: everything random is a function of the seed and
+the number of the step. The order of the images, their augmentation and the sampling inside a network are
+drawn from generators seeded by both, so a restart needs nothing but the checkpoint.
 """
 
-import logging
 import math
-import signal
 import statistics
 import sys
 import time
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import lightning
 import torch
-from torch.utils.data import DataLoader, Dataset
+from lightning.fabric import Fabric
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from byol_helpers.core.environment import peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
-from byol_helpers.core.progress import Progress, duration
+from byol_helpers.core.progress import Progress, announce, duration
 from byol_helpers.training.metrics import Medians, write_csv
 from byol_helpers.training.sampler import StepBatches, rng
-from byol_helpers.training.shared_batch_norm import SharedNorm
+from byol_helpers.training.shared_batch_norm import share_batch_norm
 
 CHECKPOINT = "last.ckpt"
 FORECAST_AFTER = 20  # steps
-
-
-def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:
-    """Factor of the learning rate: linear from 1/warmup to 1, then half a cosine down to 0 at ``steps``."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 @dataclass(frozen=True)
@@ -51,77 +45,186 @@ class Plan:
     checkpoint_every: int
     metrics_every: int
     workers: int = 0
-    gradient_clip: float = 0.0
+    gradient_clip: float = 0.0  # norm; 0 switches clipping off
     devices: int = 1  # processes that share each batch: GPUs, or CPU processes where there is none
     precision: str = "32-true"
     accumulate: int = 1  # batches of one step
-    reference: tuple[str, int] | None = (
-        None  # a training to forecast beside this one: name, images shown in all
+    reference: tuple[str, int] | None = None  # a training to forecast: name, images shown in all
+
+
+class Task:
+    """What differs between trainings: network, data, optimiser, loss, and what follows a step."""
+
+    network: nn.Module
+    dataset: Dataset
+    learning_rate: float  # at its peak
+    collate: Callable = staticmethod(default_collate)
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser over the trainable parameters, at the peak of the learning rate."""
+        raise NotImplementedError
+
+    def lr_factor(self, step: int) -> float:
+        """What the peak of the learning rate is multiplied by at a step (from 0)."""
+        raise NotImplementedError
+
+    def loss(
+        self, network: nn.Module, batch: Any, step: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """The loss of one batch, and the numbers that go into metrics.csv.
+
+        ``network`` is ``self.network``, wrapped where several devices or a mixed precision need it.
+        """
+        raise NotImplementedError
+
+    def after_step(self, step: int) -> None:
+        """What follows the optimiser's step; BYOL moves its target network here."""
+
+
+def fit(task: Task, plan: Plan) -> None:
+    """Train ``task.network`` to the last step of the plan, from its newest checkpoint if there is one.
+
+    Raises:
+        UserError: the loss is no finite number any more, or fewer devices are there than asked for.
+    """
+    fabric = Fabric(accelerator="auto", precision=plan.precision, **_devices(plan))  # pyright: ignore[reportArgumentType]
+    try:
+        fabric.launch(partial(run_steps, task=task, plan=plan))
+    except torch.multiprocessing.ProcessRaisedException as error:  # another process's, as text
+        kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
+        if not kind.endswith("UserError"):
+            raise
+        raise UserError(said) from None
+    if plan.devices > 1:  # the network was trained in other processes
+        task.network.load_state_dict(load_checkpoint(plan)["network"])
+
+
+def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
+    """The training loop, in each process that shares the batches."""
+    keep_types(fabric)
+    if fabric.world_size > 1:
+        use_own_memory(task.network)
+        share_batch_norm(task.network)
+    plain_optimizer = task.make_optimizer()
+    network, optimizer = fabric.setup(task.network.train(), plain_optimizer)
+    medians = Medians(plan.metrics_every, plan.steps)
+    first = 0
+    if (plan.folder / CHECKPOINT).exists():
+        state = load_checkpoint(plan)
+        task.network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        medians.load_state_dict(state["medians"])
+        fabric.strategy.precision.load_state_dict(state["precision"])
+        first = state["step"]
+
+    batches = load_batches(fabric, task, plan, first)
+    watch = Stopwatch(plan, first, fabric.is_global_zero)
+    for step in range(first, plan.steps):
+        lr = task.learning_rate * task.lr_factor(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad()
+        values: dict[str, float] = {}
+        for part in range(plan.accumulate):
+            batch = next(batches)
+            if part == 0:
+                watch.start_step()
+            torch.manual_seed(step_seed(plan, step))  # of what the network itself draws
+            with fabric.no_backward_sync(network, enabled=part + 1 < plan.accumulate):
+                loss, values = task.loss(network, batch, step)
+                if not math.isfinite(loss.item()):
+                    raise loss_is_not_finite(plan, loss.item(), step + 1, lr)
+                fabric.backward(loss / plan.accumulate)
+        if plan.gradient_clip:
+            fabric.clip_gradients(
+                network, optimizer, max_norm=plan.gradient_clip, error_if_nonfinite=False
+            )
+        optimizer.step()
+        task.after_step(step)
+
+        medians.add(step + 1, values | {"lr": lr, "seconds": watch.end_step()})
+        if (step + 1) % plan.checkpoint_every == 0 or step + 1 == plan.steps:
+            if fabric.is_global_zero:
+                write_csv(plan.folder / "metrics.csv", medians.rows)
+                save_checkpoint(fabric, task, plan, optimizer, medians, step + 1)
+            fabric.barrier()
+    watch.close()
+
+
+def use_own_memory(network: nn.Module) -> None:
+    """Copy what a spawned process shares with the one that started it, so that each trains its own."""
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.data = tensor.data.clone()
+
+
+def keep_types(fabric: Fabric) -> None:
+    """Leave it to autocast what is computed in half precision, and outputs in the type that they have.
+
+    Fabric would also cast what goes into a network, boxes among it, and round what comes out.
+    """
+    precision: Any = fabric.strategy.precision
+    if precision.precision.endswith("mixed"):
+        precision.convert_input = _unchanged
+    precision.convert_output = _unchanged
+
+
+def _unchanged(data: Any) -> Any:
+    return data
+
+
+def load_batches(fabric: Fabric, task: Task, plan: Plan, first: int) -> Iterator[Any]:
+    """This process's part of every batch from step ``first`` to the last, on its device."""
+    sampler = StepBatches(
+        len(task.dataset),  # pyright: ignore[reportArgumentType]  # torch's Dataset declares no length
+        plan.batch_size,
+        plan.seed,
+        first * plan.accumulate,
+        plan.steps * plan.accumulate,
+        fabric.global_rank,
+        fabric.world_size,
     )
+    loader = DataLoader(
+        task.dataset,
+        batch_sampler=sampler,
+        num_workers=plan.workers,
+        collate_fn=task.collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
 
 
-class StepModule(lightning.LightningModule):
-    """A LightningModule whose ``training_step`` leaves the step's numbers in ``self.values`` (plain floats)."""
-
-    def __init__(self, plan: Plan, dataset: Dataset, collate: Callable):
-        super().__init__()
-        self.plan, self.dataset, self.collate = plan, dataset, collate
-        self.values: dict[str, float] = {}
-
-    def train_dataloader(self) -> DataLoader:
-        """The batches from here to the next checkpoint; Lightning asks again after each."""
-        plan, first = self.plan, self.global_step
-        last = min(plan.steps, first + plan.checkpoint_every - first % plan.checkpoint_every)
-        batches = StepBatches(
-            len(self.dataset),
-            plan.batch_size,
-            plan.seed,
-            first * plan.accumulate,
-            last * plan.accumulate,
-            self.trainer.global_rank,
-            self.trainer.world_size,
-        )
-        return DataLoader(
-            self.dataset,
-            batch_sampler=batches,
-            num_workers=plan.workers,
-            collate_fn=self.collate,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Seed whatever the network itself draws (ROI sampling) by the step."""
-        torch.manual_seed(step_seed(self.plan, self.global_step))
-
-    def sgd(
-        self,
-        parameters: list,
-        learning_rate: float,
-        momentum: float,
-        weight_decay: float,
-        factor: Callable[[int], float],
-    ) -> dict:
-        """SGD with a learning rate that is multiplied by a function of the step."""
-        return self.scheduled(
-            torch.optim.SGD(
-                parameters, learning_rate, momentum=momentum, weight_decay=weight_decay
-            ),
-            factor,
-        )
-
-    def scheduled(self, optimizer: torch.optim.Optimizer, factor: Callable[[int], float]) -> dict:
-        """An optimiser whose learning rate is multiplied by a function of the step."""
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+def save_checkpoint(
+    fabric: Fabric,
+    task: Task,
+    plan: Plan,
+    optimizer: torch.optim.Optimizer,
+    medians: Medians,
+    step: int,
+) -> None:
+    """All that the next step needs. The rows of metrics.csv travel along, so they never run ahead."""
+    state = {
+        "step": step,
+        "network": task.network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "medians": medians.state_dict(),
+        "precision": fabric.strategy.precision.state_dict(),
+    }
+    with replacing(plan.folder / CHECKPOINT) as part:
+        torch.save(state, part)
 
 
-def not_finite(plan: Plan, loss: str, step: int, learning_rate: float) -> UserError:
+def load_checkpoint(plan: Plan) -> dict[str, Any]:
+    """The newest checkpoint of a training, on the CPU."""
+    return torch.load(plan.folder / CHECKPOINT, map_location="cpu", weights_only=True)
+
+
+def loss_is_not_finite(plan: Plan, loss: float, step: int, lr: float) -> UserError:
     """What to say when a loss is no number any more."""
     last = plan.folder / CHECKPOINT
     kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was made yet"
     return UserError(
-        f"{plan.title}: the loss is {loss} at step {step}, learning rate {learning_rate:.3g}; {kept}; try "
-        "a lower learning rate or a longer warm-up"
+        f"{plan.title}: the loss is {loss} at step {step}, learning rate {lr:.3g}; {kept}; try a "
+        "lower learning rate or a longer warm-up"
     )
 
 
@@ -130,18 +233,63 @@ def step_seed(plan: Plan, step: int) -> int:
     return int(rng(plan.seed, step, 1).integers(2**63))
 
 
+def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:
+    """Factor of the learning rate: linear from 1/warmup to 1, then half a cosine to 0 at ``steps``."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+class Stopwatch:
+    """Seconds of each step, progress lines, and a forecast after the first steps."""
+
+    def __init__(self, plan: Plan, first: int, speaks: bool):
+        self.plan = plan
+        self.progress = Progress(plan.title, plan.steps, done=first) if speaks else None
+        self.computed: list[float] = []  # seconds of each step
+        self.waited: list[
+            float
+        ] = []  # seconds between two steps, in which the next images are made
+        self.started = 0.0
+        self.ended = 0.0
+
+    def start_step(self) -> None:
+        """The first batch of a step is there."""
+        self.started = measure_time()
+        if self.ended:
+            self.waited.append(self.started - self.ended)
+
+    def end_step(self) -> float:
+        """Seconds since ``start_step``; the first process prints how far the training is."""
+        self.ended = measure_time()
+        self.computed.append(self.ended - self.started)
+        if self.progress:
+            self.progress.update()
+            if len(self.computed) == FORECAST_AFTER:
+                announce(forecast(self.plan, self.computed, self.waited))
+        return self.computed[-1]
+
+    def close(self) -> None:
+        """Print the last line, with the whole time."""
+        if self.progress:
+            self.progress.close()
+
+
 def forecast(plan: Plan, computed: list[float], waited: list[float]) -> str:
     """What the first steps say about this device, in one line.
 
     Args:
         plan: its ``reference`` is a training to compare with: (name, images shown in all).
-        computed, waited: seconds of each step, and seconds between steps, in which the next images are made.
+        computed: seconds of each step.
+        waited: seconds between steps, in which the next images are made.
     """
-    work, wait = statistics.median(computed), statistics.median(waited)
+    work = statistics.median(computed)
+    wait = statistics.median(waited)
     rate = plan.batch_size * plan.accumulate / (work + wait)
     said = (
-        f"{plan.title}: {rate:.3g} images/s, {work:.2g} s a step and {wait:.2g} s waiting for images, "
-        f"{peak_memory_mb():,} MB; {plan.steps:,} steps take {duration(plan.steps * (work + wait))}"
+        f"{plan.title}: {rate:.3g} images/s, {work:.2g} s a step and {wait:.2g} s waiting for "
+        f"images, {peak_memory_mb():,} MB; {plan.steps:,} steps take "
+        f"{duration(plan.steps * (work + wait))}"
     )
     if plan.reference:
         name, images = plan.reference
@@ -149,105 +297,15 @@ def forecast(plan: Plan, computed: list[float], waited: list[float]) -> str:
     return said
 
 
-class Recorder(lightning.Callback):
-    """Progress lines, metrics.csv, the NaN guard and the checkpoint.
-
-    The rows travel inside the checkpoint, so metrics.csv never runs ahead of the weights.
-    """
-
-    def __init__(self, plan: Plan):
-        self.plan, self.medians, self.progress = plan, Medians(plan.metrics_every, plan.steps), None
-        self.computed, self.waited, self.ended = [], [], None
-
-    def state_dict(self) -> dict:
-        return self.medians.state_dict()
-
-    def load_state_dict(self, state: dict) -> None:
-        self.medians.load_state_dict(state)
-
-    def on_train_start(self, trainer, module) -> None:
-        if trainer.is_global_zero:
-            self.progress = Progress(self.plan.title, self.plan.steps, done=trainer.global_step)
-
-    def on_train_batch_start(self, trainer, module, batch, batch_idx) -> None:
-        now = clock()
-        if batch_idx % self.plan.accumulate == 0:
-            self.started = now
-            self.waited += [now - self.ended] if self.ended else []
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        loss = float(outputs["loss"])
-        if not math.isfinite(loss):
-            raise not_finite(
-                self.plan, str(loss), trainer.global_step, module.values.get("lr", math.nan)
-            )
-        if (batch_idx + 1) % self.plan.accumulate:
-            return
-        self.ended = clock()
-        self.computed.append(self.ended - self.started)
-        self.medians.add(trainer.global_step, module.values | {"seconds": self.computed[-1]})
-        if self.progress:
-            self.progress.update()
-            if len(self.computed) == FORECAST_AFTER:
-                print(forecast(self.plan, self.computed, self.waited), flush=True)
-
-    def on_train_epoch_end(self, trainer, module) -> None:
-        last = self.plan.folder / CHECKPOINT
-        if not trainer.is_global_zero:
-            trainer.save_checkpoint(last)  # all processes take part, the first one writes
-            return
-        write_csv(self.plan.folder / "metrics.csv", self.medians.rows)
-        with replacing(last) as part:
-            trainer.save_checkpoint(part)
-
-    def on_train_end(self, trainer, module) -> None:
-        if self.progress:
-            self.progress.close()
+def measure_time() -> float:
+    """Seconds of wall time, after the accelerator has finished its queue."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
-def fit(module: StepModule) -> None:
-    """Train a module to the last step of its plan, from its newest checkpoint if there is one."""
-    plan = module.plan
-    last = plan.folder / CHECKPOINT
-    logging.getLogger("lightning.pytorch").setLevel(
-        logging.ERROR
-    )  # the Recorder says what a reader needs
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    trainer = lightning.Trainer(
-        max_steps=plan.steps,
-        max_epochs=-1,
-        accelerator="auto",
-        precision=plan.precision,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[Recorder(plan)],
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,
-        gradient_clip_val=plan.gradient_clip or None,
-        accumulate_grad_batches=plan.accumulate,
-        **_devices(plan),
-    )
-    try:
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=False)
-    except (
-        SystemExit
-    ):  # what Lightning makes of Ctrl-C, with further ones ignored: bad manners in a notebook
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from None
-    except (
-        torch.multiprocessing.ProcessRaisedException
-    ) as error:  # the error of another process, as text
-        kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
-        if not kind.endswith("UserError"):
-            raise
-        raise UserError(said) from None
-
-
-def _devices(plan: Plan) -> dict:
-    """The Trainer's settings for one device, or for several that exchange gradients and batch statistics (SyncBN).
+def _devices(plan: Plan) -> dict[str, object]:
+    """Fabric's settings for one device, or for several that exchange gradients.
 
     The processes start from this one, so the stage around the training exists once.
     """
@@ -258,15 +316,6 @@ def _devices(plan: Plan) -> dict:
         raise UserError(
             f"{plan.title}: {plan.devices} devices are asked for, {there} found; set devices={there}"
         )
-    start = (
-        "notebook" if hasattr(sys, "ps1") else "spawn"
-    )  # a notebook's own code cannot be imported by a new process
-    shared = {"sync_batchnorm": True} if there else {"plugins": [SharedNorm()]}
-    return {"devices": plan.devices, "strategy": f"ddp_{start}"} | shared
-
-
-def clock() -> float:
-    """Seconds of wall time, after the accelerator has finished its queue."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+    # A notebook's own code cannot be imported by a new process.
+    start = "notebook" if hasattr(sys, "ps1") else "spawn"
+    return {"devices": plan.devices, "strategy": f"ddp_{start}"}

@@ -1,11 +1,11 @@
 """Batch norm over the batches of all processes, for CPUs: torch's SyncBatchNorm is for GPUs alone.
 
-With it two processes that share a batch compute what one process computes on the whole, and a test can say so.
+With it two processes that share a batch compute what one process computes on the whole, and a test can
+say so.
 """
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import nn
 
 
@@ -47,16 +47,15 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         return centred * scale.view(shape) + self.bias.view(shape)
 
 
-class SharedNorm(LayerSync):
-    """Lightning's hook that replaces batch norm in the processes that train, and nowhere else."""
+def share_batch_norm(network: nn.Module) -> None:
+    """Let every batch norm of a network use the statistics of all processes, in place.
 
-    def apply(self, model: nn.Module) -> nn.Module:
-        for module in model.modules():
-            if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
-                module.__class__ = (
-                    SharedBatchNorm  # the same parameters and buffers, another forward
-                )
-        return model
-
-    def revert(self, model: nn.Module) -> nn.Module:
-        return model
+    On GPUs by torch's ``SyncBatchNorm``, on CPUs by ``SharedBatchNorm``: the same parameters and
+    buffers under the same names, another forward.
+    """
+    if torch.cuda.is_available():
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return
+    for module in network.modules():
+        if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
+            module.__class__ = SharedBatchNorm

@@ -1,4 +1,6 @@
-"""Methods from before deep learning: they find what their rule finds, always the same, and never fall over."""
+"""Methods from before deep learning: they find what their rule finds, always the same, and never
+fall over.
+"""
 
 import inspect
 

@@ -1,4 +1,6 @@
-"""Background removal: the rule as pure functions, then the scoring of detections and baselines on test images."""
+"""Background removal: the rule as pure functions, then the scoring of detections and baselines on
+test images.
+"""
 
 import json
 
@@ -146,7 +148,7 @@ def _changes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def world(tmp_path):
-    """Images 1-8 have one instance, 9 has two, 10 a crowd, 11 a crowd and one instance, 12 nothing."""
+    """Images 1-8 have an instance, 9 has two, 10 a crowd, 11 a crowd and one more, 12 nothing."""
     dice = np.random.default_rng(5)
     images, annotations = [], []
     corner = box(0, 0, 4, 4)
@@ -277,7 +279,9 @@ def test_the_second_table_takes_all_images_and_joins_instances(world):
 
 
 def test_intervals_are_those_of_the_evaluation(world):
-    """The bootstrap of the average precision on the same images: the same draws, and so paired with it."""
+    """The bootstrap of the average precision on the same images: the same draws, and so paired with
+    it.
+    """
     folder, _, true = world
     metrics = scores_of(folder, [detection(box(0, 0, 8, 8), 0.9, i) for i in range(1, 9)])
     values = np.array([row["iou"] for row in metrics["per_image"]])

@@ -52,7 +52,7 @@ def slow_scores(image, predicted, true) -> dict[str, float]:
 
 
 def slow_band(mask, width) -> set[tuple[int, int]]:
-    """Pixels of the mask with a pixel outside it, or the outside of the picture, within ``width``."""
+    """Pixels of the mask with a pixel outside it, or outside of the image, within ``width``."""
     height, across = mask.shape
 
     def outside(y, x):
@@ -78,7 +78,9 @@ def slow_boundary_iou(predicted, true) -> float:
 
 
 def slow_s_measure(predicted, true) -> float:
-    """Fan et al. (2017), equations 2 to 8, for masks of which the true one is neither empty nor full."""
+    """Fan et al. (2017), equations 2 to 8, for masks of which the true one is neither empty nor
+    full.
+    """
     height, width = true.shape
     pixels = [(y, x) for y in range(height) for x in range(width)]
 
@@ -121,7 +123,10 @@ def test_scores_equal_brute_force_loops(seed):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2), (70, 110)])
 def test_shape_scores_equal_loops_at_other_sizes(size):
-    """110 x 70 has a band of 3 pixels; the smallest pictures have one of 1, and quarters without pixels."""
+    """110 x 70 has a band of 3 pixels.
+
+    The smallest pictures have one of 1, and quarters without pixels.
+    """
     _, predicted, true = draw(1, size)
     predicted.flat[0] = true.flat[0] = True
     assert boundary_iou(predicted, true) == pytest.approx(
@@ -133,7 +138,8 @@ def test_shape_scores_equal_loops_at_other_sizes(size):
         )
 
 
-# PySODMetrics 1.6.2 on pair(0) ... pair(5): Smeasure, MAE, Fmeasure(beta=0.3) at a threshold inside (0, 1).
+# PySODMetrics 1.6.2 on pair(0) ... pair(5): Smeasure, MAE, Fmeasure(beta=0.3) at a threshold inside
+# (0, 1).
 SOD = [
     (0.16906834072923677, 0.7346938775510204, 0.15759448538150703),
     (0.305295771932011, 0.391304347826087, 0.6982622432859399),
@@ -154,7 +160,9 @@ def test_scores_equal_those_of_pysodmetrics(seed):
 
 @pytest.mark.filterwarnings("ignore")
 def test_scores_equal_those_of_pysodmetrics_where_it_is_installed():
-    """All its releases ask for an older numpy than ours, so it cannot be a requirement of the tests."""
+    """All its releases ask for an older numpy than ours, so it cannot be a requirement of the
+    tests.
+    """
     sod = pytest.importorskip(
         "py_sod_metrics",
         exc_type=ImportError,
@@ -244,6 +252,7 @@ def test_interval_of_a_mean():
     assert got["high"] == pytest.approx(got["value"] + half, abs=0.15 * half)
     assert got == mean_interval(values, seed=0) != mean_interval(values, seed=1)
     assert mean_interval([0.25]) == {"value": 0.25, "low": 0.25, "high": 0.25}
-    # The same draws for equal seeds: shifting every value shifts the interval, which is what pairing needs.
+    # The same draws for equal seeds: shifting every value shifts the interval, which is what
+    # pairing needs.
     shifted = mean_interval([value + 1 for value in values])
     assert shifted == pytest.approx({key: value + 1 for key, value in got.items()}, abs=1e-12)

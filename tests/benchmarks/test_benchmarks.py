@@ -1,4 +1,6 @@
-"""The benchmarks run on everybody's machine: on generated images, on a folder, and past what is missing."""
+"""The benchmarks run on everybody's machine: on generated images, on a folder, and past what is
+missing.
+"""
 
 import json
 import sys

@@ -1,4 +1,6 @@
-"""Instances files read in place: the content of a plain parser, subsets that pycocotools opens, other files named."""
+"""Instances files read in place: the content of a plain parser, subsets that pycocotools opens,
+other files named.
+"""
 
 import json
 import pickle

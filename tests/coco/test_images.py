@@ -238,7 +238,9 @@ def test_real_images(folder):
 
 
 def _write_png(path, pixels, depth, colour, size=None, packed=None):
-    """A PNG by hand, for what Pillow does not write: 16-bit colour, and sizes that the pixels do not fill."""
+    """A PNG by hand, for what Pillow does not write: 16-bit colour, and sizes that the pixels do
+    not fill.
+    """
 
     def chunk(name: bytes, content: bytes) -> bytes:
         check = zlib.crc32(name + content)

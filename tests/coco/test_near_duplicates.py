@@ -1,4 +1,7 @@
-"""Near-duplicates: found when scaled, recompressed, brightened; none among other photographs; pairs by brute force."""
+"""Near-duplicates: found when scaled, recompressed, brightened; none among other photographs.
+
+Pairs by brute force.
+"""
 
 from pathlib import Path
 

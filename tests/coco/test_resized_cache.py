@@ -1,4 +1,6 @@
-"""Pictures for pretraining: shrunk copies that survive an interruption, and unreadable ones left out up to a share."""
+"""Pictures for pretraining: shrunk copies that survive an interruption, and unreadable ones left
+out up to a share.
+"""
 
 import numpy as np
 import pytest

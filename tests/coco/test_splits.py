@@ -1,4 +1,7 @@
-"""Splits depend on ids and seed alone; parts are nested; strata keep their shares; licences leave images out."""
+"""Splits depend on ids and seed alone; parts are nested; strata keep their shares.
+
+Licences leave images out.
+"""
 
 import hashlib
 import json
@@ -20,7 +23,10 @@ def test_the_order_is_a_hash_and_the_same_in_every_process():
     ids = [139, 9, 25, 30, 34]
     by_hand = sorted(ids, key=lambda i: hashlib.sha256(f"7:labelled:{i}".encode()).digest())
     assert order_ids(ids, 7, "labelled") == order_ids(reversed(ids), 7, "labelled") == by_hand
-    again = "from byol_helpers.coco.splits import order_ids; print(order_ids({139, 9, 25, 30, 34}, 7, 'labelled'))"
+    again = (
+        "from byol_helpers.coco.splits import order_ids; "
+        "print(order_ids({139, 9, 25, 30, 34}, 7, 'labelled'))"
+    )
     said = subprocess.run(
         [sys.executable, "-c", again], capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,7 @@
-"""All that is wrong with an instances file, in one go, in order of importance; and what is not wrong."""
+"""All that is wrong with an instances file, in one go, in order of importance.
+
+And what is not wrong.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What takes the place of the background, and how soft the edge is: exact values on small arrays."""
+"""What takes the background's place, and how soft the edge is: exact values on small arrays."""
 
 import math
 

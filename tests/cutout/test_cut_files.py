@@ -28,7 +28,9 @@ def left_half(image: np.ndarray) -> np.ndarray:
 
 
 def predict(image: np.ndarray) -> list[dict]:
-    """A stand-in for a model: sure of the left half, less sure of everything, and blind to dark images."""
+    """A stand-in for a model: sure of the left half, less sure of everything, and blind to dark
+    images.
+    """
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     if image.mean() < 10:
         return []

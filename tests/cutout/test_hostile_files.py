@@ -1,4 +1,7 @@
-"""Two hundred files as they lie around: each is cut out or costs one line; nothing crashes or hangs."""
+"""Two hundred files as they lie around: each is cut out or costs one line.
+
+Nothing crashes or hangs.
+"""
 
 import io
 import os

@@ -1,4 +1,6 @@
-"""The command ``cutout`` with a real network, small and untrained, which finds something everywhere."""
+"""The command ``cutout`` with a real network, small and untrained, which finds something
+everywhere.
+"""
 
 from pathlib import Path
 

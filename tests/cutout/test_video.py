@@ -24,10 +24,8 @@ def cut(path: Path, background: object = "transparent") -> Path:
     out = path.parent / "out"
     summary = cut_out(path, left_half, out, background=background, overwrite=True)
     assert (summary.done, summary.failed) == (1, [])
-    return (
-        out
-        / f"{path.stem}{'.mov' if isinstance(background, str) and background == 'transparent' else '.mp4'}"
-    )
+    transparent = isinstance(background, str) and background == "transparent"
+    return out / f"{path.stem}{'.mov' if transparent else '.mp4'}"
 
 
 def test_a_transparent_video_carries_its_alpha(tmp_path):
@@ -186,7 +184,8 @@ def test_an_interrupted_video_leaves_nothing_and_is_done_again(tmp_path):
     script = (
         "import sys, time; from pathlib import Path; from tests.helpers.videos import left_half\n"
         "from byol_helpers.cutout.cut_files import cut_out\n"
-        "cut_out(Path(sys.argv[1]), lambda image: time.sleep(0.05) or left_half(image), Path(sys.argv[2]))"
+        "slow = lambda image: time.sleep(0.05) or left_half(image)\n"
+        "cut_out(Path(sys.argv[1]), slow, Path(sys.argv[2]))"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, source, tmp_path / "out"],

@@ -1,4 +1,6 @@
-"""A miniature COCO on the loopback interface and as local copies: what a profile needs lies where prepare reads it."""
+"""A miniature COCO on the loopback interface and as local copies: what a profile needs lies where
+prepare reads it.
+"""
 
 import io
 import json

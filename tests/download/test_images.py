@@ -1,4 +1,4 @@
-"""Images over a bad line: all of them intact, none twice, and what cannot be had said in one line."""
+"""Images over a bad line: all intact, none twice, and what cannot be had said in one line."""
 
 import asyncio
 import io
@@ -33,7 +33,10 @@ def lying(folder: Path) -> dict[str, bytes]:
 
 
 def bad_line(seed: int):
-    """10 % dropped, 5 % cut, 1 % stalled, 4 % busy; one file begins with a page of a hotel's network."""
+    """10 % dropped, 5 % cut, 1 % stalled, 4 % busy.
+
+    One file begins with a page of a hotel's network.
+    """
     draws = random.Random(seed)
 
     def fault(path, nth):
@@ -113,8 +116,8 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(tmp_path, capsys)
     fetched(dict(list(files.items())[:30]), tmp_path)
     fetched(files, tmp_path, dry_run=True)
     assert (
-        f"40 images: 30 there, 10 to fetch, {disk.readable(sum(map(len, list(files.values())[30:])))}"
-        in (capsys.readouterr().out)
+        "40 images: 30 there, 10 to fetch, "
+        f"{disk.readable(sum(map(len, list(files.values())[30:])))}" in (capsys.readouterr().out)
     )
 
 

@@ -18,7 +18,10 @@ from tests.helpers.detections import LIMITS, from_one, guesses, rle, world
 
 
 def summary(truth: dict, results: list[dict], iou_type: str) -> np.ndarray:
-    """pycocotools as its own demo uses it, on COCO's sizes; boxes hidden from the mask evaluation."""
+    """pycocotools as its own demo uses it, on COCO's sizes.
+
+    Boxes hidden from the mask evaluation.
+    """
     hidden = "bbox" if iou_type == "segm" else "segmentation"
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
@@ -71,7 +74,9 @@ def test_nothing_found_scores_zero():
 
 
 def test_closed_form_one_hit_of_two():
-    """One of two discs is found: precision 1 up to recall 0.5, which are 51 of the 101 recall points."""
+    """One of two discs is found: precision 1 up to recall 0.5, which are 51 of the 101 recall
+    points.
+    """
     truth, _ = world(0)
     two = [
         dict(
@@ -111,7 +116,9 @@ def test_area_limits_move_objects_between_sizes():
 
 
 def test_size_of_a_detected_mask_is_its_own_and_not_its_box():
-    """pycocotools would take the area of the box where there is one, and count other detections as small."""
+    """pycocotools would take the area of the box where there is one, and count other detections as
+    small.
+    """
     truth, shapes = world(4)
     results = guesses(shapes, 4)
     with_boxes = evaluate_detections(truth, results, "segm", LIMITS)
@@ -173,7 +180,9 @@ def test_wrong_files_are_named(tmp_path):
 
 
 def test_real_coco_annotations_moved_a_little(photographs):
-    """Shifted copies of real annotations: crowds, polygons of several parts, images without objects."""
+    """Shifted copies of real annotations: crowds, polygons of several parts, images without
+    objects.
+    """
     truth = json.loads((photographs / "annotations" / "instances_train2017.json").read_text())
     coco = COCO()
     coco.dataset = copy.deepcopy(truth)

@@ -1,4 +1,4 @@
-"""The bootstrap against pycocotools: exact for weights of one, and on duplicated images for others."""
+"""The bootstrap against pycocotools: exact for weights of one, and on copied images for others."""
 
 import numpy as np
 import pytest

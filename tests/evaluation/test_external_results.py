@@ -1,4 +1,6 @@
-"""The command ``evaluate_detections`` on results files from anywhere, and every way in which such files are wrong."""
+"""The command ``evaluate_detections`` on results files from anywhere, and every way in which such
+files are wrong.
+"""
 
 import json
 import math

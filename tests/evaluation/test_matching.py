@@ -1,4 +1,6 @@
-"""The matching against pycocotools' own evaluation: all metrics and every class's AP, to the last bit."""
+"""The matching against pycocotools' own evaluation: all metrics and every class's AP, to the last
+bit.
+"""
 
 import contextlib
 import copy
@@ -47,7 +49,9 @@ def assert_same(
 
 
 def contested(seed: int) -> tuple[dict, list[dict]]:
-    """Detections that compete for instances: twins of both, and a third of the instances are crowds."""
+    """Detections that compete for instances: twins of both, and a third of the instances are
+    crowds.
+    """
     truth, shapes = world(seed, images=6, per_image=8)
     results = guesses(shapes, seed, noise=0.7)
     rng = np.random.default_rng(seed)
@@ -170,7 +174,10 @@ def entry(mask: np.ndarray, image: int, category: int, rng: np.random.Generator)
 
 
 def test_a_detection_takes_an_instance_that_counts_before_a_better_crowd():
-    """It overlaps the crowd entirely and the instance by 0.6; the crowd is taken only where 0.6 is too little."""
+    """It overlaps the crowd entirely and the instance by 0.6.
+
+    The crowd is taken only where 0.6 is too little.
+    """
     part = rle(7, 10, 10, 5, 3)
     whole = rle(7, 10, 10, 5, 5)
     annotations = [
@@ -193,7 +200,9 @@ def test_a_detection_takes_an_instance_that_counts_before_a_better_crowd():
 
 
 def test_of_two_equally_good_instances_the_later_is_taken():
-    """The first detection lies just between two boxes and takes the second, which the other detection then misses."""
+    """The first detection lies just between two boxes and takes the second, which the other
+    detection then misses.
+    """
     boxes = [[10, 10, 10, 10], [14, 10, 10, 10]]
     annotations = [
         {

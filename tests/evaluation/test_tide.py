@@ -1,4 +1,6 @@
-"""TIDE's error types on hand-made pictures in closed form, what fixing them gains, and the views built on them."""
+"""TIDE's error types on hand-made pictures in closed form, what fixing them gains, and the views
+built on them.
+"""
 
 import math
 
@@ -128,7 +130,9 @@ def test_crowds_take_errors_of_their_class_out_of_the_account():
 
 
 def test_a_detection_on_a_crowd_may_still_be_put_right():
-    """As in the authors' code since version 1.0.1: no false positive, but the object it points at is not missed."""
+    """As in the authors' code since version 1.0.1: no false positive, but the object it points at
+    is not missed.
+    """
     crowd = truth((1, A, OBJECT), crowds=[(1, A, (0, 0, 30, 30))])
     made = weigh_errors(classify_detections(crowd, found((1, A, (0, 0, 7, 7), 0.9))))
     assert made.ap50 == 0 and made.counts == dict.fromkeys(ERROR_TYPES, 0)
@@ -136,7 +140,7 @@ def test_a_detection_on_a_crowd_may_still_be_put_right():
 
 
 def test_what_each_type_costs_in_closed_form():
-    """One object of class A, found at rank 2 behind one error: AP is 1/2, and 1 without the error."""
+    """One object of class A, found at rank 2 behind one error: AP is 1/2, without it 1."""
     for label, shape, name in ((A, FAR, "background"), (B, (0, 0, 7, 7), "both")):
         made = weigh_errors(
             classify_detections(

@@ -1,4 +1,6 @@
-"""Browsing annotations: which pictures hold a category, and menus that draw another picture when they are moved."""
+"""Browsing annotations: which pictures hold a category, and menus that draw another picture when
+they are moved.
+"""
 
 import pytest
 

@@ -57,7 +57,10 @@ def evaluated():
 
 @pytest.fixture
 def split(tmp_path):
-    """Two pictures, one with a square and a crowd, one without anything; the second is not square."""
+    """Two pictures, one with a square and a crowd, one without anything.
+
+    The second is not square.
+    """
     Image.new("RGB", (40, 40), "#808080").save(tmp_path / "a.png")
     Image.new("RGB", (60, 40), "#404040").save(tmp_path / "b.png")
     square = {
@@ -147,7 +150,9 @@ def words_in(fig):
 
 
 def check_plot(fig):
-    """Wide enough, a title, a label on every axis of x and on the first of y, and it can be rendered."""
+    """Wide enough, a title, a label on every axis of x and on the first of y, and it can be
+    rendered.
+    """
     assert 1000 <= fig.get_size_inches()[0] * 150 <= 1450
     assert fig.texts and fig.texts[0].get_text()
     shown = [ax for ax in fig.axes if ax.get_visible()]

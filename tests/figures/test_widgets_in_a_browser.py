@@ -1,4 +1,6 @@
-"""The widget of notebook 07 in a browser: JupyterLab runs a small notebook, the slider moves, the picture changes."""
+"""The widget of notebook 07 in a browser: JupyterLab runs a small notebook, the slider moves, the
+picture changes.
+"""
 
 import json
 import os
@@ -31,16 +33,18 @@ from pathlib import Path
 from PIL import Image
 from pycocotools import mask as rle
 from byol_helpers.coco.dataset import Split
-from byol_helpers.figures.explorer import explorer, live
+from byol_helpers.figures.explorer import build_explorer, is_live
 
-Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save("a.png")
+pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+Image.fromarray(pixels).save("a.png")
 def found(score, left):
     own = np.zeros((40, 60), np.uint8, order="F")
     own[10:30, left:left + 15] = 1
     return {"image_id": 1, "category_id": 1, "score": score, "segmentation": rle.encode(own)}
-split = Split("test", Path("."), [{"id": 1, "file_name": "a.png"}], {}, [{"id": 1, "name": "leaf"}], Path("test.json"))
-print("live:", live())
-explorer(split, {"byol": [found(0.9, 5), found(0.5, 35)], "random": []}, [1])
+images = [{"id": 1, "file_name": "a.png"}]
+split = Split("test", Path("."), images, {}, [{"id": 1, "name": "leaf"}], Path("test.json"))
+print("live:", is_live())
+build_explorer(split, {"byol": [found(0.9, 5), found(0.5, 35)], "random": []}, [1])
 """
 
 

@@ -1,4 +1,6 @@
-"""Made-up ground truth and detections for the tests of evaluation: crowds, sizes, ties, empty images."""
+"""Made-up ground truth and detections for the tests of evaluation: crowds, sizes, ties, empty
+images.
+"""
 
 import numpy as np
 from pycocotools import mask as masks
@@ -19,7 +21,7 @@ def shape(
 
 
 def rle(category: int, x: float, y: float, a: float, b: float, side: int = SIDE) -> dict:
-    """An ellipse (discs) or a rectangle as compressed RLE with text counts, as in a results file."""
+    """An ellipse (discs) or a rectangle as compressed RLE with text counts, as in results."""
     rows, columns = np.mgrid[:side, :side] + 0.5
     u, v = np.abs(columns - x) / a, np.abs(rows - y) / b
     inside = u**2 + v**2 <= 1 if category == 3 else np.maximum(u, v) <= 1
@@ -28,7 +30,10 @@ def rle(category: int, x: float, y: float, a: float, b: float, side: int = SIDE)
 
 
 def world(seed: int = 0, images: int = 12, per_image: int = 4) -> tuple[dict, dict[int, list]]:
-    """COCO annotations, and the shapes behind them by image; every fifth image is empty, "rare" is seldom."""
+    """COCO annotations, and the shapes behind them by image.
+
+    Every fifth image is empty, "rare" is seldom.
+    """
     rng = np.random.default_rng(seed)
     annotations, shapes = [], {}
     for image in range(1, images + 1):
@@ -62,7 +67,10 @@ def world(seed: int = 0, images: int = 12, per_image: int = 4) -> tuple[dict, di
 def guesses(
     shapes: dict[int, list], seed: int, noise: float = 1.5, decimals: int = 1
 ) -> list[dict]:
-    """Shifted copies of the shapes and some inventions; rounded scores make ties, also within one image."""
+    """Shifted copies of the shapes and some inventions.
+
+    Rounded scores make ties, also within one image.
+    """
     rng = np.random.default_rng(seed)
     results = []
     for image, objects in shapes.items():

@@ -1,7 +1,8 @@
-"""A web server on the loopback interface that behaves as badly as a test asks: drops, cuts, stalls, refusals, lies.
+"""A web server on the loopback interface that behaves as badly as a test asks: drops, cuts, stalls,
+refusals, lies.
 
-Also a program for the benchmark: ``python -m tests.helpers.http_server FOLDER --latency 0.05`` serves a folder, prints its address and
-ends with its standard input.
+Also a program for the benchmark: ``python -m tests.helpers.http_server FOLDER --latency 0.05``
+serves a folder, prints its address and ends with its standard input.
 """
 
 import argparse
@@ -28,9 +29,10 @@ def status(code: int, **headers: str):
 class Server:
     """Files by path, and what happened to them.
 
-    ``fault(path, nth)`` is asked before the nth answer (from 1) to a GET of a path: None, ``DROP`` (no answer),
-    ``STALL`` (half the body, then silence), ``CUT`` (half, then the end), ``status(...)``, or bytes to send instead.
-    ``ranges="careless"`` sends the rest of another version, whatever ``If-Range`` says.
+    ``fault(path, nth)`` is asked before the nth answer (from 1) to a GET of a path: None, ``DROP``
+    (no answer), ``STALL`` (half the body, then silence), ``CUT`` (half, then the end),
+    ``status(...)``, or bytes to send instead. ``ranges="careless"`` sends the rest of another
+    version, whatever ``If-Range`` says.
     """
 
     def __init__(

@@ -1,8 +1,10 @@
-"""Copies of the committed notebooks that run at another scale but keep their outputs, for nbval to compare.
+"""Copies of the committed notebooks that run at another scale but keep their outputs, for nbval to
+compare.
 
-A committed notebook holds the outputs of a quick run. Its cells marked ``# NBVAL_CHECK_OUTPUT`` promise a
-value that holds at every scale. The promise is tested by executing a copy whose only change is the profile,
-which takes minutes. Copies stand in a folder beside ``notebooks/``, so that relative paths stay true.
+A committed notebook holds the outputs of a quick run. Its cells marked ``# NBVAL_CHECK_OUTPUT``
+promise a value that holds at every scale. The promise is tested by executing a copy whose only
+change is the profile, which takes minutes. Copies stand in a folder beside ``notebooks/``, so that
+relative paths stay true.
 
     python -m tests.helpers.notebook_copies --profile smoke --out .nbval
 """
@@ -20,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def with_profile(source: str, profile: str) -> str:
-    """The parameters cell with the value of its ``profile`` (any case) replaced; nothing else moves.
+    """The parameters cell with the value of its ``profile`` (any case) replaced; nothing else
+    moves.
 
     Raises:
         ValueError: no such parameter.

@@ -1,7 +1,7 @@
 """What a committed notebook must look like before a reader opens it.
 
-A rule takes a notebook and returns one line per problem, an empty list when there is none; ``RULES`` holds
-all rules by name.
+A rule takes a notebook and returns one line per problem, an empty list when there is none;
+``RULES`` holds all rules by name.
 """
 
 import ast
@@ -131,7 +131,9 @@ def parameters(nb: Notebook) -> list[str]:
 
 
 def alt_text(nb: Notebook) -> list[str]:
-    """Every image output has metadata ``{"image/png": {"alt": "..."}}``, every Markdown image its text."""
+    """Every image output has metadata ``{"image/png": {"alt": "..."}}``, every Markdown image its
+    text.
+    """
     problems = []
     for number, output in nb.outputs:
         for kind in set(IMAGES) & set(output.get("data", {})):
@@ -158,7 +160,10 @@ def no_absolute_paths(nb: Notebook) -> list[str]:
 
 
 def links_alive(nb: Notebook) -> list[str]:
-    """Relative links lead to a file in the repository; what a run writes to ``runs/`` cannot be checked."""
+    """Relative links lead to a file in the repository.
+
+    What a run writes to ``runs/`` cannot be checked.
+    """
     problems = []
     for number, source in markdown(nb):
         for link in (first or second for first, second in LINK.findall(source)):
@@ -175,7 +180,7 @@ def links_alive(nb: Notebook) -> list[str]:
 
 
 def checked_cells(nb: Notebook) -> list[str]:
-    """At least one cell whose output nbval compares, and each such cell has an output to compare."""
+    """At least one cell whose output nbval compares, and each such cell has an output."""
     checked = [(n, cell) for n, cell in nb.code if CHECKED in text(cell["source"])]
     if not checked:
         return [f"no cell with {CHECKED}"]
@@ -213,7 +218,8 @@ def markdown(nb: Notebook) -> list[tuple[int, str]]:
 RULES: dict[str, Callable[[Notebook], list[str]]] = {
     rule.__name__: rule
     for rule in (
-        outputs_present, executed_in_order, kernel, no_errors, no_widget_state, size, cell_length, cell_count,
-        parameters, alt_text, no_absolute_paths, links_alive, checked_cells, title, cell_ids,
+        outputs_present, executed_in_order, kernel, no_errors, no_widget_state, size, cell_length,
+        cell_count, parameters, alt_text, no_absolute_paths, links_alive, checked_cells, title,
+        cell_ids,
     )
 }  # fmt: skip

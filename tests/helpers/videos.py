@@ -52,8 +52,8 @@ def film(
 ) -> Path:
     """Write a video, the last ``dark`` frames of it black.
 
-    ``times`` are thousandths of a frame's duration; ``rotation`` is how far a player turns it, counterclockwise;
-    ``full`` uses all 256 levels instead of 16 to 235.
+    ``times`` are thousandths of a frame's duration; ``rotation`` is how far a player turns it,
+    counterclockwise; ``full`` uses all 256 levels instead of 16 to 235.
     """
     with av.open(f"file:{path}", "w") as out:
         video = out.add_stream(codec, rate=rate)

@@ -1,4 +1,6 @@
-"""The copies that nbval runs differ from the committed notebooks in their profile, and in nothing else."""
+"""The copies that nbval runs differ from the committed notebooks in their profile, and in nothing
+else.
+"""
 
 import json
 
@@ -9,7 +11,11 @@ from tests.helpers.notebook_rules import text
 
 
 def test_only_the_profile_changes():
-    source = 'RUN: str = "profile"  # é\nPROFILE: str = "quick"  # "quick" or another\nSEEDS: list = [0]  # runs'
+    source = (
+        'RUN: str = "profile"  # é\n'
+        'PROFILE: str = "quick"  # "quick" or another\n'
+        "SEEDS: list = [0]  # runs"
+    )
     assert with_profile(source, "smoke") == source.replace('= "quick"', '= "smoke"')
 
 

@@ -73,7 +73,9 @@ def test_strengths_are_uniform_over_the_published_ranges_and_their_order_is_rand
 
 
 def test_crop_areas_and_ratios_are_those_of_torchvision():
-    """Same distribution as RandomResizedCrop, which BYOL's reimplementations use: quantiles of 2,000 draws each."""
+    """Same distribution as RandomResizedCrop, which BYOL's reimplementations use: quantiles of
+    2,000 draws each.
+    """
     from torchvision.transforms import RandomResizedCrop
 
     torch.manual_seed(0)
@@ -163,7 +165,9 @@ def test_a_fast_view_is_a_function_of_its_key():
     not PHOTOS.is_dir(), reason="real photographs (../shared/data/coco-real) are not here"
 )
 def test_statistics_of_both_views_are_those_of_lightly_on_photographs():
-    """Mean, spread, colourfulness and sharpness of many views, against lightly's transform of the same recipe."""
+    """Mean, spread, colourfulness and sharpness of many views, against lightly's transform of the
+    same recipe.
+    """
     from lightly.transforms.byol_transform import BYOLView1Transform, BYOLView2Transform
 
     images = [read_image(path) for path in list_images(PHOTOS)[:40]]

@@ -58,7 +58,10 @@ def test_loss_at_its_marks(other, value):
 
 
 def test_head_is_lightlys_but_for_the_biases():
-    """The official code has a bias before the norm and none at the end; lightly has them the other way round."""
+    """The official code has a bias before the norm and none at the end.
+
+    Lightly has them the other way round.
+    """
     torch.manual_seed(0)
     ours, theirs = head(512, 2048, 256), lightly.models.modules.BYOLProjectionHead(512, 2048, 256)
     assert sum(p.numel() for p in ours.parameters()) == 512 * 2048 + 2048 + 2 * 2048 + 2048 * 256
@@ -197,7 +200,9 @@ def test_lars_steps_by_the_equation(start, adapt):
 
 
 def test_lars_equals_lightlys_where_both_read_the_paper_alike():
-    """lightly divides by |g| + decay |w| instead of |g + decay w|: the same where g and w are parallel."""
+    """lightly divides by |g| + decay |w| instead of |g + decay w|: the same where g and w are
+    parallel.
+    """
     from lightly.utils.lars import LARS as Theirs
 
     torch.manual_seed(0)

@@ -1,4 +1,6 @@
-"""The numbers that stand beside BYOL's loss, at their analytic extremes and on a network that collapses."""
+"""The numbers that stand beside BYOL's loss, at their analytic extremes and on a network that
+collapses.
+"""
 
 import csv
 import math
@@ -120,7 +122,7 @@ def test_measured_statistics_are_means_over_batches_and_no_weight_moves():
 
 @pytest.mark.parametrize(("stop_gradient", "healthy"), [(True, True), (False, False)])
 def test_a_network_that_collapses_is_seen(stop_gradient, healthy):
-    """Without stop-gradient the two sides agree on one vector: loss, spread and rank fall together."""
+    """Without stop-gradient both sides agree on one vector: loss, spread and rank fall together."""
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 32))
     backbone.width = 32

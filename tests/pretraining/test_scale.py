@@ -1,4 +1,7 @@
-"""A pretraining of any size: memory that does not grow with images or steps; a compiled network that is the same."""
+"""A pretraining of any size: memory that does not grow with images or steps.
+
+A compiled network that is the same.
+"""
 
 import csv
 import gc

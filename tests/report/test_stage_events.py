@@ -1,4 +1,4 @@
-"""What a stage announces in a notebook's process reaches the terminal of the report, and no more."""
+"""What a stage announces in a notebook's process reaches the report's terminal, and no more."""
 
 import subprocess
 import sys

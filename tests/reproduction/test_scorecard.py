@@ -1,4 +1,6 @@
-"""Verdicts on a made-up run folder in which BYOL is better than the stand-in, and both better than random."""
+"""Verdicts on a made-up run folder in which BYOL is better than the stand-in, and both better than
+random.
+"""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The thesis's numbers: sums and differences that must hold, and the contradictions that must not."""
+"""The thesis's numbers: sums and differences that must hold, contradictions that must not."""
 
 import pytest
 

@@ -57,7 +57,9 @@ def run(tmp_path_factory):
 
 
 def backbone_weights(depth, seed=0):
-    """A ResNet with batch-norm statistics that are not those of a fresh one, and its tensors under both names."""
+    """A ResNet with batch-norm statistics that are not those of a fresh one, and its tensors under
+    both names.
+    """
     torch.manual_seed(seed)
     network = {18: resnet18, 50: resnet50}[depth](weights=None)
     for module in network.modules():
@@ -82,7 +84,7 @@ def test_the_transferred_backbone_gives_the_source_networks_features(engine, dep
 
 @pytest.mark.parametrize("control", ["stride", "channels"])
 def test_a_wrong_setting_would_be_seen(engine, control):
-    """The same comparison must fail with the stride in the 1x1 convolution, and with BGR pictures."""
+    """The same comparison must fail with the stride in the 1x1 convolution, and with BGR images."""
     from detectron2.modeling import build_model
 
     cfg = engine.configuration(50, 3, load_profile("smoke").finetune)

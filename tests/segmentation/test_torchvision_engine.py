@@ -1,4 +1,6 @@
-"""The torchvision engine: same network for every arm, detectron2's signals, targets from COCO annotations."""
+"""The torchvision engine: same network for every arm, detectron2's signals, targets from COCO
+annotations.
+"""
 
 import json
 from pathlib import Path

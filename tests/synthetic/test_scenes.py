@@ -17,7 +17,8 @@ from byol_helpers.synthetic import occlusion, random_stream, rendering, scenes, 
 SIZE = 128
 IDS = [category.id for category in scenes.CATEGORIES]
 
-# A change of these is a change of the world: results of earlier runs can no longer be compared with new ones.
+# A change of these is a change of the world: results of earlier runs can no longer be compared with
+# new ones.
 SCENES = {
     (0, 0, 128, "train"): "60107caf03252ebd9231eb5b75c72b63daf3d1805ce8664cfcbdad64a2b8e7e3",
     (7, 53, 128, "unlabelled"): "4f889555fc195cee3a9c64110f5ce20a03a3955be52e7b22ed61b0ab01973066",

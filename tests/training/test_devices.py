@@ -38,24 +38,23 @@ def run(tmp_path_factory):
 
 
 def trained(run, folder, *options):
-    settings, split = load_profile("smoke", [*SMALL, *options]).finetune, load_split(run, "train")
+    settings = load_profile("smoke", [*SMALL, *options]).finetune
+    split = load_split(run, "train")
     network = build(18, len(split.categories), settings, 0)
     plan = plan_of(settings, split, folder, "test", 0)
-    module = Witness(plan, InstanceDataset(split, settings, 0), network, settings)
-    fit(module)
-    return module
+    task = Witness(plan, network, InstanceDataset(split, settings, 0), settings)
+    fit(task, plan)
+    return task
 
 
 @pytest.mark.slow
 def test_two_processes_agree_on_the_weights_and_this_one_gets_them(run, tmp_path):
-    module = trained(run, tmp_path, "finetune.devices=2")
+    task = trained(run, tmp_path, "finetune.devices=2")
     first, second = (torch.load(tmp_path / f"rank{rank}.pth", weights_only=True) for rank in (0, 1))
-    learned = [name for name, _ in module.network.named_parameters()]
+    learned = [name for name, _ in task.network.named_parameters()]
     assert all(torch.equal(first[name], second[name]) for name in learned)
-    assert all(
-        torch.equal(first[name], value) for name, value in module.network.state_dict().items()
-    )
-    start = build(18, 10, module.settings, 0).state_dict()
+    assert all(torch.equal(first[name], value) for name, value in task.network.state_dict().items())
+    start = build(18, 10, task.settings, 0).state_dict()
     assert any(not torch.equal(start[name], first[name]) for name in learned)
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 2
 
@@ -101,9 +100,9 @@ def pretrained(
     plan = Plan(
         "test", folder, 0, steps, batch, every, 1, workers, 0.0, devices, precision, accumulate
     )
-    module = BYOLWitness(plan, ViewsDataset(list_pretraining_images(run), 32, 0), network, settings)
-    fit(module)
-    return module, [
+    task = BYOLWitness(plan, network, ViewsDataset(list_pretraining_images(run), 32, 0), settings)
+    fit(task, plan)
+    return [
         (
             torch.load(folder / f"rank{rank}.pth", weights_only=True),
             json.loads((folder / f"rank{rank}.json").read_text()),
@@ -114,12 +113,13 @@ def pretrained(
 
 @pytest.mark.slow
 def test_byol_on_two_processes_is_byol_on_one_with_the_joint_batch(run, tmp_path):
-    """Loss, gradients, online and target network, running statistics: batch norm sees the whole batch in both.
+    """Loss, gradients, online and target network, running statistics: batch norm sees the whole
+    batch in both.
 
     In double precision, because batch norm over eight values blows rounding up.
     """
-    _, ((whole, losses),) = pretrained(run, tmp_path / "one", precision="64-true")
-    _, shares = pretrained(run, tmp_path / "two", devices=2, precision="64-true")
+    ((whole, losses),) = pretrained(run, tmp_path / "one", precision="64-true")
+    shares = pretrained(run, tmp_path / "two", devices=2, precision="64-true")
     assert (
         np.mean([losses for _, losses in shares], axis=0) == pytest.approx(losses, abs=1e-8)
         and len(losses) == 4
@@ -136,11 +136,12 @@ def test_byol_on_two_processes_is_byol_on_one_with_the_joint_batch(run, tmp_path
 
 
 def test_accumulated_gradients_make_one_step_and_one_target_update(run, tmp_path):
-    """Two batches of four are one step; the gradient is the mean of both, not that of a batch of eight."""
-    module, ((left, losses),) = pretrained(
-        run, tmp_path / "two", accumulate=2, steps=2, every=2, batch=4
-    )
-    assert module.trainer.global_step == 2 and len(losses) == 2
+    """Two batches of four are one step.
+
+    The gradient is the mean of both, not that of a batch of eight.
+    """
+    ((left, losses),) = pretrained(run, tmp_path / "two", accumulate=2, steps=2, every=2, batch=4)
+    assert len(losses) == 2
     rows = (tmp_path / "two/metrics.csv").read_text().splitlines()
     assert len(rows) == 3 and rows[-1].startswith("2,")
     torch.manual_seed(0)
@@ -159,30 +160,24 @@ def test_accumulated_gradients_make_one_step_and_one_target_update(run, tmp_path
 @pytest.mark.slow
 def test_half_and_half_is_a_whole_with_workers_too(run, tmp_path):
     """Stopped in the middle with worker processes, resumed without: every bit as in one go."""
-    _, ((whole, losses),) = pretrained(run, tmp_path / "whole", steps=4, every=2, workers=2)
+    ((whole, losses),) = pretrained(run, tmp_path / "whole", steps=4, every=2, workers=2)
 
     class Stop(Exception):
         pass
 
     class Halfway(BYOLWitness):
-        def on_train_batch_start(self, batch, batch_idx):
-            super().on_train_batch_start(batch, batch_idx)
-            if self.global_step == 3:
+        def loss(self, network, batch, step):
+            if step == 3:
                 raise Stop
+            return super().loss(network, batch, step)
 
     settings = load_profile("smoke", GENTLE).pretrain
     torch.manual_seed(0)
     plan = Plan("test", tmp_path / "cut", 0, 4, 8, 2, 1, 2)
     with pytest.raises(Stop):
-        fit(
-            Halfway(
-                plan,
-                ViewsDataset(list_pretraining_images(run), 32, 0),
-                BYOL(encoder(18), 32, 16),
-                settings,
-            )
-        )
-    _, ((resumed, later),) = pretrained(run, tmp_path / "cut", steps=4, every=2)
+        views = ViewsDataset(list_pretraining_images(run), 32, 0)
+        fit(Halfway(plan, BYOL(encoder(18), 32, 16), views, settings), plan)
+    ((resumed, later),) = pretrained(run, tmp_path / "cut", steps=4, every=2)
     assert all(torch.equal(value, resumed["state"][name]) for name, value in whole["state"].items())
     assert later == losses[2:]
 
@@ -196,7 +191,7 @@ def test_byol_stops_at_a_loss_that_is_not_a_number_with_what_to_do(run, tmp_path
     with pytest.raises(
         UserError, match="pretrain byol: the loss is nan at step .*learning rate .*try a lower"
     ):
-        fit(BYOLWitness(plan, dataset, BYOL(encoder(18), 32, 16), settings.pretrain))
+        fit(BYOLWitness(plan, BYOL(encoder(18), 32, 16), dataset, settings.pretrain), plan)
 
 
 def test_after_twenty_steps_a_forecast(run, tmp_path, capsys):
@@ -204,14 +199,8 @@ def test_after_twenty_steps_a_forecast(run, tmp_path, capsys):
         "pretrain byol", tmp_path, 0, 22, 4, 22, 1, reference=("a long training", 4_000_000)
     )
     settings = load_profile("smoke", ["pretrain.hidden=32"]).pretrain
-    fit(
-        BYOLWitness(
-            plan,
-            ViewsDataset(list_pretraining_images(run), 32, 0),
-            BYOL(encoder(18), 32, 16),
-            settings,
-        )
-    )
+    views = ViewsDataset(list_pretraining_images(run), 32, 0)
+    fit(BYOLWitness(plan, BYOL(encoder(18), 32, 16), views, settings), plan)
     said = [line for line in capsys.readouterr().out.splitlines() if "images/s" in line]
     assert (
         len(said) == 1
