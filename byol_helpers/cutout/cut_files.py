@@ -90,10 +90,10 @@ def cut_out(
     cutter = Cutter(rule, score_threshold, **options)
     summary = Summary()
 
-    def unreadable(error: OSError) -> None:
+    def note_unreadable(error: OSError) -> None:
         _note_failure(summary, Path(error.filename), error)
 
-    targets = find_targets(Path(inputs), Path(out), get_video_suffix(cutter), unreadable)
+    targets = find_targets(Path(inputs), Path(out), get_video_suffix(cutter), note_unreadable)
     todo = [pair for pair in targets if overwrite or not os.path.lexists(pair[1])]
     summary.skipped = len(targets) - len(todo)
     unit = "files" if any(is_video(path) for path, _ in targets) else "images"

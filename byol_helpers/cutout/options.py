@@ -92,10 +92,11 @@ def run_cutout(
         raise UserError(f"--edge {options.edge:g}: give a number of pixels from 0 to 100")
     if options.close < 0:
         raise UserError(f"--close {options.close}: give a number of pixels, or 0 for none")
+    category = None
+    if options.category is not None:
+        category = find_category_id(options.category, categories)
     wanted = {
-        "category": None
-        if options.category is None
-        else find_category_id(options.category, categories),
+        "category": category,
         "point": None if options.point is None else _parse_point(options.point),
         "number": options.number,
         "background": _parse_background(options.fill),

@@ -85,12 +85,12 @@ def build_browser(splits: dict[str, Split]) -> "VBox":
         number.description = f"1 of {len(found)}" if len(found) < 2 else "picture"
         draw()
 
-    def name(*_) -> None:
+    def list_categories(*_) -> None:
         category.options = [EVERY_CATEGORY, *(c["name"] for c in splits[split.value].categories)]
         choose()
 
-    split.observe(name, "value")
+    split.observe(list_categories, "value")
     category.observe(choose, "value")
     number.observe(draw, "value")
-    name()
+    list_categories()
     return widgets.VBox([widgets.HBox([split, category, number]), picture])

@@ -394,16 +394,18 @@ def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     side = image.shape[0]
     picture = Image.fromarray(image)
 
-    def part(left: float, top: float, wide: float) -> Image.Image:
+    def crop_part(left: float, top: float, wide: float) -> Image.Image:
         return picture.resize(
             (160, 160),
             Image.Resampling.BICUBIC,
             box=(left * side, top * side, (left + wide) * side, (top + wide) * side),
         )
 
-    first = ImageEnhance.Color(ImageOps.mirror(part(0.02, 0.0, 0.55))).enhance(1.5)
+    first = ImageEnhance.Color(ImageOps.mirror(crop_part(0.02, 0.0, 0.55))).enhance(1.5)
     first = ImageEnhance.Brightness(first).enhance(1.12).filter(ImageFilter.GaussianBlur(1.5))
     second = (
-        ImageEnhance.Contrast(ImageOps.grayscale(part(0.15, 0.1, 0.75))).enhance(1.2).convert("RGB")
+        ImageEnhance.Contrast(ImageOps.grayscale(crop_part(0.15, 0.1, 0.75)))
+        .enhance(1.2)
+        .convert("RGB")
     )
     return np.asarray(first), np.asarray(second)

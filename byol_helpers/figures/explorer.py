@@ -135,14 +135,14 @@ def build_explorer(
     picture: Any = Image(format="png")
     said: Any = Label()
 
-    def found() -> list[dict]:
+    def select_detections() -> list[dict]:
         return [d for d in results[arm.value] if d["image_id"] == image.value]
 
     def draw(_=None) -> None:
         pixels = read_image(split.path(records[image.value]))
         pair = draw_removal(
             pixels,
-            found(),
+            select_detections(),
             least.value,
             chosen.value or EVERY_OBJECT,
             ground.value,
@@ -151,14 +151,14 @@ def build_explorer(
         picture.value = _encode_png(np.hstack(pair))
 
     def update_objects(_=None) -> None:
-        listed = list_objects(found(), least.value, split.categories)
+        listed = list_objects(select_detections(), least.value, split.categories)
         before = chosen.value
         chosen.unobserve(draw, "value")  # drawn once, below
         chosen.options = list(listed.items())
         chosen.value = before if before in listed.values() else next(iter(listed.values()), None)
         chosen.observe(draw, "value")
         enough = len(set(listed.values()) - {EVERY_OBJECT})
-        said.value = f"{len(found())} detections, {enough} with this score or more"
+        said.value = f"{len(select_detections())} detections, {enough} with this score or more"
         draw()
 
     for menu in (image, arm, least):

@@ -305,10 +305,10 @@ def enlarge_image(
         return image, masks
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
 
-    def scaled(pixels: np.ndarray) -> np.ndarray:
+    def resize(pixels: np.ndarray) -> np.ndarray:
         return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
-    return scaled(image), [scaled(mask.astype(np.uint8) * 255) > 127 for mask in masks]
+    return resize(image), [resize(mask.astype(np.uint8) * 255) > 127 for mask in masks]
 
 
 def _dilate(mask: np.ndarray, by: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from byol_helpers.core.environment import peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
-from byol_helpers.core.progress import Progress, duration
+from byol_helpers.core.progress import Progress, announce, duration
 from byol_helpers.training.metrics import Medians, write_csv
 from byol_helpers.training.sampler import StepBatches, rng
 from byol_helpers.training.shared_batch_norm import share_batch_norm
@@ -266,7 +266,7 @@ class Stopwatch:
         if self.progress:
             self.progress.update()
             if len(self.computed) == FORECAST_AFTER:
-                print(forecast(self.plan, self.computed, self.waited), flush=True)
+                announce(forecast(self.plan, self.computed, self.waited))
         return self.computed[-1]
 
     def close(self) -> None:
