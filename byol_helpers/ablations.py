@@ -40,7 +40,9 @@ PRETRAINING_SEEDS = (0, 1, 2)
 SHARED_FILES = ("data", "splits.json", "statistics.json", "weights")
 
 
-def run_study(run: Run, name: str, overrides: list[str], out: Path | None = None) -> Path:
+def run_study(
+    run: Run, name: str, profile: str, overrides: list[str], out: Path | None = None
+) -> Path:
     """Train, evaluate and compare.
 
     Rows of ``norm-policy`` and ``engines``: the arms under each value, the differences between arms
@@ -51,6 +53,7 @@ def run_study(run: Run, name: str, overrides: list[str], out: Path | None = None
     Args:
         run: gives data and weights; its stages up to the transfer are brought up to date.
         name: a key of ``STUDIES``, or ``pretraining``.
+        profile: a built-in name or the path of a file, as the run was opened with.
         overrides: settings that differ from the profile's, those of the run.
         out: where to write a copy.
 
@@ -65,11 +68,11 @@ def run_study(run: Run, name: str, overrides: list[str], out: Path | None = None
     pipeline.up_to(run, "transfer")
     path = run.path / "studies" / f"{name}.csv"
     if name == "pretraining":
-        return _write_rows(_train_pretrainings(run, overrides), path, out)
+        return _write_rows(_train_pretrainings(run, profile, overrides), path, out)
     setting, values = STUDIES[name]
     results = {}
     for value in values:
-        variant = _open_variant(run, f"{name}-{value}", [*overrides, f"{setting}={value}"])
+        variant = _open_variant(run, profile, f"{name}-{value}", [*overrides, f"{setting}={value}"])
         results[value] = _collect_results(variant)
     return _write_rows(_make_rows(run, setting, values, results), path, out)
 
@@ -84,7 +87,7 @@ def _write_rows(rows: list[dict], path: Path, copy: Path | None) -> Path:
     return write_text(path, text.getvalue())
 
 
-def _train_pretrainings(run: Run, overrides: list[str]) -> list[dict]:
+def _train_pretrainings(run: Run, profile: str, overrides: list[str]) -> list[dict]:
     """The rows of metrics.csv of every variant of the pretraining, once for each seed.
 
     The seed is that of order, views and new weights; the images and the supervised weights stay
@@ -94,7 +97,7 @@ def _train_pretrainings(run: Run, overrides: list[str]) -> list[dict]:
     for name, settings in PRETRAINING.items():
         for seed in PRETRAINING_SEEDS:
             changed = [*overrides, *settings, f"seed={seed}"]
-            variant = _open_variant(run, f"pretraining-{name}-seed{seed}", changed)
+            variant = _open_variant(run, profile, f"pretraining-{name}-seed{seed}", changed)
             rows += _read_pretraining(variant, name, seed)
     return rows
 
@@ -126,18 +129,17 @@ def _read_pretraining(variant: Run, name: str, seed: int) -> list[dict]:
     return rows
 
 
-def _open_variant(run: Run, name: str, overrides: list[str]) -> Run:
+def _open_variant(run: Run, profile: str, name: str, overrides: list[str]) -> Run:
     """The run with settings changed, in a folder of its own; the run itself if it has them.
 
     The folder holds data and weights of the run as links to the same files, or as copies.
     """
-    profile = load_profile(run.profile.name, overrides)
-    if profile == run.profile:
+    if load_profile(profile, overrides) == run.profile:
         return run
     folder = run.path / "studies" / name
     for shared in SHARED_FILES:
         _mirror(run.path / shared, folder / shared)
-    return pipeline.open_run(profile.name, folder, run.data, overrides)
+    return pipeline.open_run(profile, folder, run.data, overrides)
 
 
 def _mirror(source: Path, target: Path) -> None:

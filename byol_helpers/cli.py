@@ -176,11 +176,12 @@ def run_command(options: argparse.Namespace) -> int:
     if options.command == "report":
         from byol_helpers.report.notebooks import write_report
 
-        print(f"Done. Open {write_report(run, settings)}")
+        print(f"Done. Open {write_report(run, options.profile, settings)}")
     elif options.command == "study":
         from byol_helpers.ablations import run_study
 
-        print(f"Done. {run_study(run, options.name, settings, options.out)}")
+        path = run_study(run, options.name, options.profile, settings, options.out)
+        print(f"Done. {path}")
     else:
         pipeline.run_stage_by_name(run, options.command)
     return 0

@@ -74,6 +74,8 @@ def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
     _draw_byol_lane(ax, MIDDLES["byol"])
     _draw_supervised_lane(ax, MIDDLES["supervised"])
     _draw_random_lane(ax, MIDDLES["random"])
+    if metrics and not _all_have_intervals(metrics):
+        metrics = None
     high = max(m["mask"]["AP50"]["high"] for m in metrics.values()) if metrics else 1.0
     top = max(1, math.ceil(10 * high)) / 10
     for arm, y in MIDDLES.items():
@@ -87,6 +89,13 @@ def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
     add_text(ax, 4.29, 3.325, "BYOL starts from these weights", size=8, ha="left")
     _draw_last_row(ax)
     return fig
+
+
+def _all_have_intervals(metrics: dict[str, dict]) -> bool:
+    """Whether mask AP50 and its interval are defined in every evaluation: neither None nor nan."""
+    entries = [m["mask"]["AP50"] for m in metrics.values()]
+    ends = [[entry[end] for end in ("value", "low", "high")] for entry in entries]
+    return bool(np.isfinite(np.array(ends, dtype=float)).all())
 
 
 def _draw_byol_lane(ax: Axes, y: float) -> None:
@@ -392,10 +401,10 @@ def _make_scene(index: int) -> np.ndarray:
 def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two views as BYOL makes them, chosen by hand: crop, flip, colours, blur; crop and grey."""
     side = image.shape[0]
-    picture = Image.fromarray(image)
+    whole = Image.fromarray(image)
 
     def crop_part(left: float, top: float, wide: float) -> Image.Image:
-        return picture.resize(
+        return whole.resize(
             (160, 160),
             Image.Resampling.BICUBIC,
             box=(left * side, top * side, (left + wide) * side, (top + wide) * side),

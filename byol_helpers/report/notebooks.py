@@ -33,7 +33,7 @@ SHARES = {
 }
 
 
-def write_report(run: Run, overrides: list[str]) -> Path:
+def write_report(run: Run, profile: str, overrides: list[str]) -> Path:
     """Execute the notebooks in their order for one run and return ``index.html``.
 
     Stages that are up to date are not run again, and neither are notebooks whose source, package,
@@ -42,12 +42,13 @@ def write_report(run: Run, overrides: list[str]) -> Path:
 
     Args:
         run: a run folder, new or not.
+        profile: a built-in name or the path of a file, as the run was opened with.
         overrides: settings that differ from the profile's, handed on to the notebooks.
 
     Raises:
         UserError: a notebook is missing or failed, or a stage has to be put right by the user.
     """
-    values = _list_parameters(run, overrides)
+    values = _list_parameters(run, profile, overrides)
     if (run.path / "data" / "stage.json").is_file():
         pipeline.prepare(run)  # notices images that changed since
     for stem in SHARES:
@@ -77,10 +78,10 @@ def write_report(run: Run, overrides: list[str]) -> Path:
     return write_text(run.path / "index.html", html.render_index(run, list(SHARES)))
 
 
-def _list_parameters(run: Run, overrides: list[str]) -> dict:
+def _list_parameters(run: Run, profile: str, overrides: list[str]) -> dict:
     """Parameters that differ from what stands in the notebooks: none for a plain quick run."""
     given = {
-        "PROFILE": run.profile.name,
+        "PROFILE": profile,
         "RUN_FOLDER": str(run.path),
         "OVERRIDES": overrides,
         "DATA_FOLDER": str(run.data) if run.data else "",
@@ -115,7 +116,8 @@ def _is_fresh(run: Run, stem: str) -> bool:
     folder = run.path / "notebooks"
     if not all((folder / f"{stem}.{kind}").is_file() for kind in ("json", "ipynb", "html")):
         return False
-    then, now = read_json(folder / f"{stem}.json"), _collect_inputs(run, stem)
+    then = read_json(folder / f"{stem}.json")
+    now = _collect_inputs(run, stem)
     same_stages = all(now["stages"].get(path) == digest for path, digest in then["stages"].items())
     return same_stages and all(then[key] == now[key] for key in ("source", "profile", "package"))
 

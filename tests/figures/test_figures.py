@@ -241,6 +241,15 @@ def test_a_model_that_finds_nothing_is_drawn():
     encode_png(figures.draw_pipeline(nothing), "x")
 
 
+@pytest.mark.parametrize("undefined", [None, math.nan])
+def test_the_pipeline_is_drawn_without_numbers_where_there_is_no_interval(undefined):
+    evaluations = {arm: metrics() for arm in ARMS}
+    evaluations["byol"]["mask"]["AP50"] |= {"low": undefined, "high": undefined}
+    fig = figures.draw_pipeline(evaluations)
+    assert words_in(fig).count("AP50 ± interval") == len(ARMS)
+    assert "AP50 ± interval" not in words_in(figures.draw_pipeline({a: metrics() for a in ARMS}))
+
+
 def test_statistics():
     check_plot(figures.plot_category_counts(statistics()))
     fig = figures.plot_size_shares(statistics())
