@@ -1,9 +1,10 @@
-"""Background removal before deep learning: the methods that chapter 1 of the thesis names, to compare the arms with.
+"""Background removal before deep learning: the methods that chapter 1 of the thesis names, to
+compare the arms with.
 
-Each is a function from an image alone, [H, W, 3] of uint8, RGB, to a mask [H, W] of bool. None learns, none sees an
-annotation or a detection, and each gives the same mask every time. A method that parts the image in two does not say
-which side is the object. We take the side that covers less of the image's edge (``choose_object_side``). A image of one
-colour has no object.
+Each is a function from an image alone, [H, W, 3] of uint8, RGB, to a mask [H, W] of bool. None
+learns, none sees an annotation or a detection, and each gives the same mask every time. A method
+that parts the image in two does not say which side is the object. We take the side that covers less
+of the image's edge (``choose_object_side``). An image of one colour has no object.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,8 @@ Method = Callable[[np.ndarray], np.ndarray]
 
 
 def _seek_on_small_copy(method: Method) -> Method:
-    """Answer for images of one colour, and shrink large ones to ``LONGEST_SIDE`` and their mask back."""
+    """Answer for images of one colour, and shrink large ones to ``LONGEST_SIDE`` and their mask
+    back."""
 
     @wraps(method)
     def mask_of(image: np.ndarray) -> np.ndarray:
@@ -57,7 +59,8 @@ def otsu(image: np.ndarray) -> np.ndarray:
 
 @_seek_on_small_copy
 def k_means(image: np.ndarray) -> np.ndarray:
-    """Two clusters of colours by their distance in CIELAB (Dhanachandra et al. 2015), beginning with Otsu's sides."""
+    """Two clusters of colours by their distance in CIELAB (Dhanachandra et al. 2015), beginning
+    with Otsu's sides."""
     colours = rgb2lab(image).astype(np.float32).reshape(-1, 3)
     start = _brighter(image).astype(np.int32).reshape(-1, 1)
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, K_MEANS_ROUNDS, 0.01)
@@ -81,15 +84,16 @@ def watersheds(image: np.ndarray) -> np.ndarray:
 
 @_seek_on_small_copy
 def active_contours(image: np.ndarray) -> np.ndarray:
-    """A contour that moves until grey values are even on both its sides (Chan and Vese 2001, morphological by
-    Márquez-Neila et al. 2014).
+    """A contour that moves until grey values are even on both its sides (Chan and Vese 2001,
+    morphological by Márquez-Neila et al. 2014).
 
-    Snakes (Kass et al. 1988), which the thesis names, need a person to draw the first contour. This successor starts
-    from a chequerboard.
+    Snakes (Kass et al. 1988), which the thesis names, need a person to draw the first contour. This
+    successor starts from a chequerboard.
     """
     if min(image.shape[:2]) < 2:  # no gradient, no contour
         return np.zeros(image.shape[:2], bool)
-    # scikit-image takes two smoothings in turn and remembers which is next: an even number of rounds keeps the order
+    # scikit-image takes two smoothings in turn and remembers which is next: an even number of
+    # rounds keeps the order
     found = morphological_chan_vese(
         rgb2gray(image), CONTOUR_ROUNDS, init_level_set="checkerboard", smoothing=1
     )
@@ -98,10 +102,11 @@ def active_contours(image: np.ndarray) -> np.ndarray:
 
 @_seek_on_small_copy
 def grabcut(image: np.ndarray) -> np.ndarray:
-    """Graph cuts (Boykov et al. 2001) between two models of colour that are fitted in turn (Rother et al. 2004).
+    """Graph cuts (Boykov et al. 2001) between two models of colour that are fitted in turn (Rother
+    et al. 2004).
 
-    A person would draw a box around the object. Here the box is the image without a twentieth at each edge: what
-    it leaves out is background, all inside it may be the object.
+    A person would draw a box around the object. Here the box is the image without a twentieth at
+    each edge: what it leaves out is background, all inside it may be the object.
     """
     height, width = image.shape[:2]
     y = max(1, round(MARGIN * height))
@@ -134,9 +139,11 @@ BASELINES: dict[str, Method] = {
 
 
 def choose_object_side(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Of a mask and its complement, both [H, W] of bool, the one that covers less of the image's edge.
+    """Of a mask and its complement, both [H, W] of bool, the one that covers less of the image's
+    edge.
 
-    Photographers keep the object inside the frame. A tie goes to the smaller side, and then to the brighter one.
+    Photographers keep the object inside the frame. A tie goes to the smaller side, and then to the
+    brighter one.
     """
     edge = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
     if edge.mean() != 0.5:

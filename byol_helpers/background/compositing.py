@@ -1,4 +1,5 @@
-"""What takes the place of the background: transparency, a colour, its own blur, or another picture."""
+"""What takes the place of the background: transparency, a colour, its own blur, or another
+picture."""
 
 import cv2
 import numpy as np
@@ -16,12 +17,12 @@ def soften_mask(mask: np.ndarray, edge: float = 0.0, close: int = 0) -> np.ndarr
 
     Args:
         mask: [H, W], bool, true where the object is.
-        edge: standard deviation, in pixels, of the Gaussian that softens the edge: at a straight one the
-            opacity is 0.5, and 0.02 and 0.98 two standard deviations outside and inside. 0 leaves it hard.
-            Beyond the image's border the mask counts as going on.
-        close: holes of up to this many pixels, which the object encloses, are filled (neighbours share a
-            side), then specks of up to this many are removed (neighbours share a side or a corner), the
-            largest part never. 0 does neither.
+        edge: standard deviation, in pixels, of the Gaussian that softens the edge: at a straight
+            one the opacity is 0.5, and 0.02 and 0.98 two standard deviations outside and inside. 0
+            leaves it hard. Beyond the image's border the mask counts as going on.
+        close: holes of up to this many pixels, which the object encloses, are filled (neighbours
+            share a side), then specks of up to this many are removed (neighbours share a side or a
+            corner), the largest part never. 0 does neither.
 
     Returns:
         [H, W], float32, 0 to 1.
@@ -48,22 +49,23 @@ def fill_background(
     Args:
         image: [H, W, 3], uint8, RGB.
         alpha: [H, W], float32, 0 to 1, as ``soften_mask`` gives it.
-        background: ``"transparent"``; ``"black"``; a colour (red, green, blue), each 0 to 255; ``"blur"``,
-            the surroundings themselves, blurred with a standard deviation of ``BLUR_SHARE`` of the longer
-            side, without the object's colours in them; or a picture [h, w, 3], uint8, RGB, which is scaled
-            to cover the image and cut off evenly.
+        background: ``"transparent"``; ``"black"``; a colour (red, green, blue), each 0 to 255;
+            ``"blur"``, the surroundings themselves, blurred with a standard deviation of
+            ``BLUR_SHARE`` of the longer side, without the object's colours in them; or a picture
+            [h, w, 3], uint8, RGB, which is scaled to cover the image and cut off evenly.
 
     Returns:
-        A new array [H, W, 3], uint8, RGB; for ``"transparent"`` [H, W, 4], RGBA, with the image's own colours
-        where alpha is above 0 and zeros elsewhere. For a hard alpha these are the results of
-        ``zero_background`` (``"black"``) and ``to_rgba``.
+        A new array [H, W, 3], uint8, RGB; for ``"transparent"`` [H, W, 4], RGBA, with the image's
+        own colours where alpha is above 0 and zeros elsewhere. For a hard alpha these are the
+        results of ``zero_background`` (``"black"``) and ``to_rgba``.
 
     Raises:
         ValueError: image and alpha differ in size, or a background of another kind.
     """
     if alpha.shape != image.shape[:2]:
         raise ValueError(
-            f"alpha: expected {list(image.shape[:2])}, as large as the image, got {list(alpha.shape)}"
+            f"alpha: expected {list(image.shape[:2])}, as large as the image, "
+            f"got {list(alpha.shape)}"
         )
     if isinstance(background, str) and background == "transparent":
         opacity = cv2.convertScaleAbs(alpha, alpha=255)
@@ -87,7 +89,8 @@ def fill_background(
 
 
 def cover_size(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture [h, w, 3], uint8, scaled to cover height and width of ``size``, its middle cut out."""
+    """A picture [h, w, 3], uint8, scaled to cover height and width of ``size``, its middle cut
+    out."""
     height, width = size
     if picture.shape[:2] == (height, width):
         return picture
@@ -102,7 +105,8 @@ def cover_size(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _label_parts(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels [H, W] of a mask's connected parts, and the area in pixels of each; that of label 0, the rest, is 0."""
+    """Labels [H, W] of a mask's connected parts, and the area in pixels of each; that of label 0,
+    the rest, is 0."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.view(np.uint8), connectivity=connectivity
     )
@@ -112,7 +116,8 @@ def _label_parts(mask: np.ndarray, connectivity: int) -> tuple[np.ndarray, np.nd
 
 
 def _blur_surroundings(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """The background blurred by normalised convolution, blur(w * image) / blur(w) with w = 1 - alpha.
+    """The background blurred by normalised convolution, blur(w * image) / blur(w) with w = 1 -
+    alpha.
 
     Knutsson and Westin, Normalized and differential convolution, CVPR 1993.
     """

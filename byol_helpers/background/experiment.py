@@ -1,4 +1,5 @@
-"""Scoring background removal on test images (thesis 4.6.4, table 4.4), without a model in memory."""
+"""Scoring background removal on test images (thesis 4.6.4, table 4.4), without a model in
+memory."""
 
 import hashlib
 import io
@@ -52,8 +53,8 @@ class RemovalTask:
 class ImageSelection:
     """The images that every arm is scored on, and in words how they were chosen.
 
-    ``single`` is true where each has one instance, as the thesis assumes; otherwise all instances of an image
-    count.
+    ``single`` is true where each has one instance, as the thesis assumes; otherwise all instances
+    of an image count.
     """
 
     images: list[dict]  # COCO image entries, by id
@@ -63,11 +64,12 @@ class ImageSelection:
 
 
 def choose_images(ground_truth: Path, images: int, seed: int) -> ImageSelection:
-    """Choose test images by a rule that looks at the annotations only, so that all arms get the same ones.
+    """Choose test images by a rule that looks at the annotations only, so that all arms get the
+    same ones.
 
-    Images with exactly one instance, and that not a crowd, in an order drawn by the seed; where there is
-    none, images with any number of instances and no crowd. A smaller number is a part of a larger one with
-    the same seed.
+    Images with exactly one instance, and that not a crowd, in an order drawn by the seed; where
+    there is none, images with any number of instances and no crowd. A smaller number is a part of a
+    larger one with the same seed.
 
     Args:
         ground_truth: COCO JSON of the test split.
@@ -134,24 +136,25 @@ def score_removals(
 ) -> dict:
     """Cut out the objects that a model found, and compare with the cut-outs by the annotations.
 
-    Writes ``<out>/<image id>.png``, the cut-out on black, for each chosen image, and beside ``out`` the same
-    for the annotations in ``ground-truth/``, which all arms share.
+    Writes ``<out>/<image id>.png``, the cut-out on black, for each chosen image, and beside ``out``
+    the same for the annotations in ``ground-truth/``, which all arms share.
 
     Args:
         task: the images.
         detections: COCO results JSON with masks in RLE.
         score_threshold: detections with a lower score are not used; 0 to 1.
-        rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``. Where no image has a single
-            instance, ``all`` is used whatever was asked, because the truth then is a union too; the result
-            says so.
+        rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``. Where no image has
+            a single instance, ``all`` is used whatever was asked, because the truth then is a union
+            too; the result says so.
         out: folder of this arm.
 
     Returns:
-        ``images``, how many; ``rule``, in words; ``empty``, the number of images in which nothing was found
-        (cut-out black throughout); ``scores``, for each of ``REMOVAL_SCORES`` the mean over images as ``value`` with its
-        bootstrap interval ``low`` to ``high``; ``per_image``, a list with ``image_id``, ``file_name``,
-        ``instances`` (how many were joined) and the scores. ``choose_all_images`` holds the same for all images with
-        instances and no crowd, with the rule ``all``; ``bootstrap`` the seed, replicates and confidence.
+        ``images``, how many; ``rule``, in words; ``empty``, the number of images in which nothing
+        was found (cut-out black throughout); ``scores``, for each of ``REMOVAL_SCORES`` the mean
+        over images as ``value`` with its bootstrap interval ``low`` to ``high``; ``per_image``, a
+        list with ``image_id``, ``file_name``, ``instances`` (how many were joined) and the scores.
+        ``choose_all_images`` holds the same for all images with instances and no crowd, with the
+        rule ``all``; ``bootstrap`` the seed, replicates and confidence.
 
     Raises:
         UserError: a file is missing, broken, or does not belong to the others.
@@ -178,12 +181,13 @@ def score_removals(
 
 
 def score_baseline(task: RemovalTask, method: str) -> dict:
-    """The same for a method that needs no model, on the same images and in the same format; no pictures.
+    """The same for a method that needs no model, on the same images and in the same format; no
+    pictures.
 
     Args:
         task: the images.
-        method: a key of ``baselines.BASELINES``; ``keep-everything`` is the zero point of the cosine similarity: only
-            what lies above it was earned.
+        method: a key of ``baselines.BASELINES``; ``keep-everything`` is the zero point of the
+            cosine similarity: only what lies above it was earned.
     """
     chosen = choose_images(task.ground_truth, task.images, task.seed)
     every = choose_all_images(task.ground_truth)

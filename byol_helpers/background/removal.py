@@ -1,4 +1,5 @@
-"""Background removal (thesis 3.3.3): choose the instances to keep, set every other pixel to zero."""
+"""Background removal (thesis 3.3.3): choose the instances to keep, set every other pixel to
+zero."""
 
 from collections.abc import Sequence
 
@@ -32,7 +33,8 @@ def zero_background(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def zero_background_by_pixel(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The same rule as the thesis tells it, pixel by pixel: the slow reference for tests and benchmarks.
+    """The same rule as the thesis tells it, pixel by pixel: the slow reference for tests and
+    benchmarks.
 
     Arguments, result and errors are those of ``zero_background``.
     """
@@ -66,14 +68,15 @@ def choose_instances(
     """The detections to keep, from those of one image.
 
     Args:
-        detections: COCO results of one image, each with ``score`` and ``segmentation`` (RLE), and with
-            ``find_category_id`` where a category is asked for.
-        rule: ``confident`` keeps the one with the highest score (the thesis: one instance per image),
-            ``largest`` the one whose mask has most pixels, ``all`` every one. Of equals the first is kept.
+        detections: COCO results of one image, each with ``score`` and ``segmentation`` (RLE), and
+            with ``find_category_id`` where a category is asked for.
+        rule: ``confident`` keeps the one with the highest score (the thesis: one instance per
+            image), ``largest`` the one whose mask has most pixels, ``all`` every one. Of equals the
+            first is kept.
         score_threshold: detections with a lower score are never kept; 0 to 1.
         category: only detections of this category id are looked at.
-        point: (x, y), pixels of the upright image from its upper left corner; only detections whose mask
-            holds that pixel are looked at.
+        point: (x, y), pixels of the upright image from its upper left corner; only detections whose
+            mask holds that pixel are looked at.
         number: instead of the rule, the one with this rank by score, from 1 on, of those looked at.
 
     Returns:
@@ -120,7 +123,8 @@ def find_category_id(name: str, categories: Sequence[dict]) -> int:
 
 
 def merge_masks(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
-    """Union of the masks of COCO annotations or results, [H, W], bool; false everywhere for no instances.
+    """Union of the masks of COCO annotations or results, [H, W], bool; false everywhere for no
+    instances.
 
     Raises:
         ValueError: a mask of another size.
@@ -129,7 +133,8 @@ def merge_masks(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
     for part in parts:
         if tuple(part["size"]) != tuple(size):
             raise ValueError(
-                f"a mask of {_write_size(part['size'])} (height x width) for an image of {_write_size(size)}"
+                f"a mask of {_write_size(part['size'])} (height x width) "
+                f"for an image of {_write_size(size)}"
             )
     if not parts:
         return np.zeros(size, bool)

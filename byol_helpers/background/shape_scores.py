@@ -1,6 +1,8 @@
-"""Scores of two masks that look at form: boundary IoU at the outline, S-measure at the whole and its quarters.
+"""Scores of two masks that look at form: boundary IoU at the outline, S-measure at the whole and
+its quarters.
 
-IoU counts pixels, and most pixels of a large object lie far inside it: a mask with a ragged edge keeps a high IoU.
+IoU counts pixels, and most pixels of a large object lie far inside it: a mask with a ragged edge
+keeps a high IoU.
 """
 
 import cv2
@@ -11,10 +13,11 @@ BAND = 0.02
 
 
 def boundary_iou(predicted: np.ndarray, true: np.ndarray) -> float:
-    """IoU of the bands of pixels inside two masks that lie near their outlines (Cheng et al., CVPR 2021).
+    """IoU of the bands of pixels inside two masks that lie near their outlines (Cheng et al., CVPR
+    2021).
 
-    The band is as wide as in the authors' code: 2 % of the diagonal, rounded, at least 1 pixel. The edge of the image
-    counts as outline too.
+    The band is as wide as in the authors' code: 2 % of the diagonal, rounded, at least 1 pixel. The
+    edge of the image counts as outline too.
 
     Args:
         predicted, true: [H, W], bool.
@@ -30,18 +33,21 @@ def boundary_iou(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def find_band(mask: np.ndarray, width: int) -> np.ndarray:
-    """Pixels of a mask [H, W] of bool at most ``width`` from a pixel outside it, diagonals counting as one step."""
+    """Pixels of a mask [H, W] of bool at most ``width`` from a pixel outside it, diagonals counting
+    as one step."""
     padded = np.pad(mask, 1).astype(np.uint8)  # beyond the image is outside
     inside = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=width)
     return mask & ~inside[1:-1, 1:-1].astype(bool)
 
 
 def s_measure(predicted: np.ndarray, true: np.ndarray) -> float:
-    """Structure measure of two masks [H, W] of bool (Fan et al., ICCV 2017), with their alpha = 1/2.
+    """Structure measure of two masks [H, W] of bool (Fan et al., ICCV 2017), with their alpha =
+    1/2.
 
-    Half of it compares object and background as wholes, half compares the four quarters around the centre of the true
-    object by their structural similarity. The empty cases are those of PySODMetrics: without a true object it is the
-    share of pixels left out, and with an object that fills the image the share of pixels kept.
+    Half of it compares object and background as wholes, half compares the four quarters around the
+    centre of the true object by their structural similarity. The empty cases are those of
+    PySODMetrics: without a true object it is the share of pixels left out, and with an object that
+        fills the image the share of pixels kept.
 
     Returns:
         0 to 1, higher is better.
@@ -66,14 +72,16 @@ def s_measure(predicted: np.ndarray, true: np.ndarray) -> float:
 
 
 def _measure_evenness(right: np.ndarray) -> float:
-    """Equation 6: 2 m / (m^2 + 1 + s), with mean m and deviation s of the pixels [N] of one side, right or wrong."""
+    """Equation 6: 2 m / (m^2 + 1 + s), with mean m and deviation s of the pixels [N] of one side,
+    right or wrong."""
     mean = right.mean()
     spread = right.std(ddof=1) if right.size > 1 else 0.0
     return 2 * mean / (mean**2 + 1 + spread)
 
 
 def _measure_similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity of two pieces of bool: 1 where neither varies, 0 for a piece without pixels."""
+    """Structural similarity of two pieces of bool: 1 where neither varies, 0 for a piece without
+    pixels."""
     n = a.size
     if not n:
         return 0.0

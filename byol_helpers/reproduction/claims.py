@@ -1,7 +1,7 @@
 """The claims C1 to C14, each measured on the artefacts of a run.
 
-A claim becomes tests: quantities with an interval and the range that the claim puts them in. What cannot be
-measured raises ``NotTested`` with the reason.
+A claim becomes tests: quantities with an interval and the range that the claim puts them in. What
+cannot be measured raises ``NotTested`` with the reason.
 """
 
 import statistics
@@ -291,7 +291,8 @@ def _pair_with_others(run: RunResults, thesis: Thesis, claim: str) -> list[tuple
 
 
 def _share_of_wins(differences: list[dict], classes: list[str], key: str) -> float:
-    """Share of classes in which BYOL is ahead of every other arm, by the value or an end of the interval."""
+    """Share of classes in which BYOL is ahead of every other arm, by the value or an end of the
+    interval."""
     wins = 0
     for name in classes:
         wins += all((difference[name][key] or 0) > 0 for difference in differences)
@@ -308,7 +309,8 @@ def _average_cosine(models: list[dict]) -> dict[int, float]:
 
 
 def _measure_rate(run: RunResults, name: str, better: tuple[float, float]) -> Evidence:
-    """BYOL nearer to the reference than to random, and both better than random, at the end of the smoothed curves."""
+    """BYOL nearer to the reference than to random, and both better than random, at the end of the
+    smoothed curves."""
     require_arms(run.curves, "byol", run.reference, "random")
     first = {}
     last = {}

@@ -1,4 +1,5 @@
-"""What a claim is measured by: quantities with an interval and the range that the claim puts them in."""
+"""What a claim is measured by: quantities with an interval and the range that the claim puts them
+in."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -22,7 +23,8 @@ class NotTested(Exception):
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured number beside the thesis's; ``claimed`` is the open range that the claim puts it in, if it tests."""
+    """A measured number beside the thesis's; ``claimed`` is the open range that the claim puts it
+    in, if it tests."""
 
     name: str
     thesis: float | None
@@ -56,7 +58,8 @@ def profile_confidence(run: RunResults) -> float:
 def compare_ap(
     run: RunResults, metric: str, other: str, said: float | None, claimed: Bounds
 ) -> list[Measure]:
-    """BYOL minus another arm in AP points: over test images, and over training seeds where there are enough."""
+    """BYOL minus another arm in AP points: over test images, and over training seeds where there
+    are enough."""
     difference = run.difference("byol", other)
     name = f"{metric} BYOL - {arm_label(other)}"
     tests = [measure_points(name, said, difference["mask"][metric], claimed)]
@@ -85,7 +88,8 @@ def convert_to_points(entry: dict) -> tuple[float | None, tuple[float, float] | 
 def test_over_seeds(
     run: RunResults, name: str, said: float | None, values: list[float], claimed: Bounds | None
 ) -> Measure:
-    """The mean of one value for each seed, with Student's interval where there are enough of them."""
+    """The mean of one value for each seed, with Student's interval where there are enough of
+    them."""
     mean = statistics.fmean(values) if values else None
     return Measure(name, said, mean, t_interval(values, profile_confidence(run)), claimed)
 
@@ -137,7 +141,8 @@ def _smooth_until(curve: dict, until: float) -> float:
 def test_objective(
     run: RunResults, variants: tuple[str, str], names: tuple[str, str], found: dict
 ) -> Measure:
-    """Objective of the first variant minus that of the second: over the seeds of a study, or of the run's own two.
+    """Objective of the first variant minus that of the second: over the seeds of a study, or of the
+    run's own two.
 
     Args:
         variants: in ``studies/pretraining.csv``.

@@ -17,7 +17,8 @@ from byol_helpers.evaluation import comparison as comparisons
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run folder. Only the arms and seeds of its profile count; folders of earlier settings are passed over."""
+    """A run folder. Only the arms and seeds of its profile count; folders of earlier settings are
+    passed over."""
 
     path: Path
     profile: dict
@@ -60,7 +61,8 @@ class RunResults:
 
     @cached_property
     def baselines(self) -> dict[str, dict]:
-        """Content of each ``background/<method>/metrics.json`` of a method without learning, by its label."""
+        """Content of each ``background/<method>/metrics.json`` of a method without learning, by its
+        label."""
         found = {}
         for method, name in BASELINE_LABELS.items():
             path = self.path / "background" / method / "metrics.json"
@@ -70,7 +72,8 @@ class RunResults:
 
     @cached_property
     def pretraining(self) -> dict[str, dict]:
-        """Each finished pretraining, {name: {"parameters": of the stage, "metrics": path of metrics.csv}}."""
+        """Each finished pretraining, {name: {"parameters": of the stage, "metrics": path of
+        metrics.csv}}."""
         found = {}
         for path in sorted(self.path.glob("pretrain/*/stage.json")):
             found[path.parent.name] = {
@@ -81,7 +84,8 @@ class RunResults:
 
     @cached_property
     def pretraining_study(self) -> dict[str, dict[int, dict]]:
-        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}}; empty without it."""
+        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}};
+        empty without it."""
         path = self.path / "studies" / "pretraining.csv"
         if not path.is_file():
             return {}
@@ -106,14 +110,16 @@ class RunResults:
         return len(read_json(path)["pretrain"]) if path.is_file() else None
 
     def difference(self, a: str, b: str) -> dict:
-        """The paired difference a minus b of ``comparison``; ``KeyError`` where an arm is missing."""
+        """The paired difference a minus b of ``comparison``; ``KeyError`` where an arm is
+        missing."""
         for difference in self.comparison["differences"]:
             if (difference["a"], difference["b"]) == (a, b):
                 return difference
         raise KeyError(f"{a} - {b}")
 
     def _find_files(self, stage: str, name: str) -> dict[str, Path]:
-        """Files ``<stage>/<arm>-seed<k>/<name>`` of the profile's arms and seeds, by key, in their order."""
+        """Files ``<stage>/<arm>-seed<k>/<name>`` of the profile's arms and seeds, by key, in their
+        order."""
         tune = self.profile["finetune"]
         keys = [f"{arm}-seed{seed}" for arm in tune["arms"] for seed in tune["seeds"]]
         paths = {key: self.path / stage / key / name for key in keys}

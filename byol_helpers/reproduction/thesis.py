@@ -1,4 +1,5 @@
-"""The thesis as data: its settings, tables, claims and contradictions, each with the place where it stands.
+"""The thesis as data: its settings, tables, claims and contradictions, each with the place where it
+stands.
 
 Everything is in ``thesis.yaml``; this module only gives it types.
 """
@@ -27,7 +28,8 @@ class Setting(FrozenModel):
 
 
 class Table(FrozenModel):
-    """A table: ``rows[name]`` holds one value for each of ``columns``; None where it prints a dash."""
+    """A table: ``rows[name]`` holds one value for each of ``columns``; None where it prints a
+    dash."""
 
     title: str
     where: str
@@ -47,7 +49,8 @@ class Table(FrozenModel):
 
 
 class Claim(FrozenModel):
-    """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives any."""
+    """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives
+    any."""
 
     id: str
     text: str
@@ -76,7 +79,8 @@ class Contradiction(FrozenModel):
 
 
 class Thesis(FrozenModel):
-    """The whole thesis; ``settings`` by experiment (pretraining, finetuning, rates, ...) and name."""
+    """The whole thesis; ``settings`` by experiment (pretraining, finetuning, rates, ...) and
+    name."""
 
     title: str
     author: str

@@ -1,8 +1,9 @@
-"""The scorecard: the thesis's claims beside what a run measured, with verdicts that are computed, never typed.
+"""The scorecard: the thesis's claims beside what a run measured, with verdicts that are computed,
+never typed.
 
-A claim is *reproduced* when every one of its intervals lies wholly in the range that the claim names, *not
-reproduced* when one lies wholly outside, *undecided* when one straddles the border or cannot be had, and
-*not tested at this scale* when the run holds nothing to measure it by.
+A claim is *reproduced* when every one of its intervals lies wholly in the range that the claim
+names, *not reproduced* when one lies wholly outside, *undecided* when one straddles the border or
+cannot be had, and *not tested at this scale* when the run holds nothing to measure it by.
 """
 
 import math
@@ -30,10 +31,11 @@ def build_scorecard(run_path: Path | str, thesis: Thesis) -> dict:
 
     Returns:
         ``{"run", "scale", "verdicts": {verdict: how many}, "claims": [row, ...], "contradictions":
-        [...]}``. A row is ``{"claim", "text", "where", "tested", "unit", "thesis", "measured", "interval":
-        [low, high] or None, "verdict", "reason", "tests": [...], "values": [...], "scale", "link"}``; the
-        numbers of the row are those of its first test. A test or value is ``{"name", "thesis", "measured",
-        "interval"}``, a test with ``"verdict"`` and ``"claimed": [low, high]`` (None: no limit) besides.
+        [...]}``. A row is ``{"claim", "text", "where", "tested", "unit", "thesis", "measured",
+        "interval": [low, high] or None, "verdict", "reason", "tests": [...], "values": [...],
+        "scale", "link"}``; the numbers of the row are those of its first test. A test or value is
+        ``{"name", "thesis", "measured", "interval"}``, a test with ``"verdict"`` and ``"claimed":
+        [low, high]`` (None: no limit) besides.
 
     Raises:
         UserError: no run folder, or a damaged file in it.
@@ -64,7 +66,8 @@ def decide_verdict(measure: Measure) -> str:
 
 
 def write_markdown(card: dict) -> str:
-    """The scorecard as text: scale, one line for each claim, the numbers behind them, the contradictions."""
+    """The scorecard as text: scale, one line for each claim, the numbers behind them, the
+    contradictions."""
     scale = card["scale"]
     lines = [
         "# Scorecard",
