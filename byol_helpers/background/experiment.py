@@ -24,9 +24,8 @@ RULE_TEXTS = {
     "largest": "the largest detection",
     "all": "all detections",
 }
-PredictMask = Callable[
-    [dict, np.ndarray], tuple[np.ndarray, int]
-]  # image entry, pixels -> mask, detections joined
+# From an image's entry and its pixels: the mask, and how many detections it joins.
+PredictMask = Callable[[dict, np.ndarray], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
@@ -84,22 +83,23 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> ImageSelection:
     if alone:
         kind = "images with exactly one instance and no crowd"
     else:
-        kind = "images with several instances, joined by union, and no crowd, because none has exactly one"
+        kind = (
+            "images with several instances, joined by union, and no crowd, "
+            "because none has exactly one"
+        )
     if len(fitting) > images:
         drawn = f"{images} of {len(fitting)}, drawn with seed {seed}"
     else:
         drawn = f"all there are: {len(fitting)}, of {images} asked for"
+
     # A hash instead of a random generator: the same order with every version of every library.
-    fitting = sorted(fitting, key=lambda i: hashlib.sha256(f"{seed}:{i['id']}".encode()).digest())[
-        :images
-    ]
-    chosen = sorted(fitting, key=lambda image: image["id"])
-    return ImageSelection(
-        chosen,
-        {image["id"]: every.instances[image["id"]] for image in chosen},
-        f"{kind}; {drawn}",
-        bool(alone),
-    )
+    def draw_order(image: dict) -> bytes:
+        return hashlib.sha256(f"{seed}:{image['id']}".encode()).digest()
+
+    drawn_images = sorted(fitting, key=draw_order)[:images]
+    chosen = sorted(drawn_images, key=lambda image: image["id"])
+    instances = {image["id"]: every.instances[image["id"]] for image in chosen}
+    return ImageSelection(chosen, instances, f"{kind}; {drawn}", bool(alone))
 
 
 def choose_all_images(ground_truth: Path) -> ImageSelection:
@@ -112,19 +112,21 @@ def choose_all_images(ground_truth: Path) -> ImageSelection:
     of_image = defaultdict(list)
     for annotation in coco["annotations"]:
         of_image[annotation["image_id"]].append(annotation)
-    clean = [
-        image
-        for image in sorted(coco["images"], key=lambda image: image["id"])
-        if of_image[image["id"]] and not any(a.get("iscrowd", 0) for a in of_image[image["id"]])
-    ]
+    clean = []
+    for image in sorted(coco["images"], key=lambda image: image["id"]):
+        annotations = of_image[image["id"]]
+        if annotations and not any(a.get("iscrowd", 0) for a in annotations):
+            clean.append(image)
     if not clean:
         raise UserError(
             f"{ground_truth}: no image has instances and no crowd; choose another test split"
         )
-    rule = f"all {len(clean)} images with instances and no crowd, the instances of an image joined by union"
-    return ImageSelection(
-        clean, {image["id"]: of_image[image["id"]] for image in clean}, rule, False
+    rule = (
+        f"all {len(clean)} images with instances and no crowd, "
+        "the instances of an image joined by union"
     )
+    instances = {image["id"]: of_image[image["id"]] for image in clean}
+    return ImageSelection(clean, instances, rule, False)
 
 
 def score_removals(
@@ -154,11 +156,9 @@ def score_removals(
     Raises:
         UserError: a file is missing, broken, or does not belong to the others.
     """
-    chosen, every = (
-        choose_images(task.ground_truth, task.images, task.seed),
-        choose_all_images(task.ground_truth),
-    )
-    found = _detections(detections, task.ground_truth)
+    chosen = choose_images(task.ground_truth, task.images, task.seed)
+    every = choose_all_images(task.ground_truth)
+    found = _read_results(detections, task.ground_truth)
 
     def scored(images: ImageSelection, out: Path | None) -> dict:
         used = rule if images.single else "all"
@@ -166,12 +166,15 @@ def score_removals(
 
         def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
             kept = choose_instances(found[entry["id"]], used, score_threshold)
-            return _mask(kept, image.shape[:2], entry, detections), len(kept)
+            return _merge_checked(kept, image.shape[:2], entry, detections), len(kept)
 
         kept = f"{RULE_TEXTS[used]} with a score of at least {score_threshold:g}{instead}"
-        return _summary(task, images, kept, _rows(task, images, keep, out))
+        return _summarise(task, images, kept, _score_images(task, images, keep, out))
 
-    return scored(chosen, out) | {"all_images": scored(every, None), "bootstrap": _bootstrap(task)}
+    return scored(chosen, out) | {
+        "all_images": scored(every, None),
+        "bootstrap": _describe_draws(task),
+    }
 
 
 def score_baseline(task: RemovalTask, method: str) -> dict:
@@ -182,10 +185,8 @@ def score_baseline(task: RemovalTask, method: str) -> dict:
         method: a key of ``baselines.BASELINES``; ``keep-everything`` is the zero point of the cosine similarity: only
             what lies above it was earned.
     """
-    chosen, every = (
-        choose_images(task.ground_truth, task.images, task.seed),
-        choose_all_images(task.ground_truth),
-    )
+    chosen = choose_images(task.ground_truth, task.images, task.seed)
+    every = choose_all_images(task.ground_truth)
     progress = Progress(f"background/{method}", len(every.images), "images")
 
     def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
@@ -193,23 +194,25 @@ def score_baseline(task: RemovalTask, method: str) -> dict:
         return BASELINES[method](image), 0
 
     kept = f"what the method {method} takes for the object"
-    rows = _rows(task, every, keep, None)
+    rows = _score_images(task, every, keep, None)
     progress.close()
     ids = {image["id"] for image in chosen.images}
-    return _summary(task, chosen, kept, [row for row in rows if row["image_id"] in ids]) | {
-        "all_images": _summary(task, every, kept, rows),
-        "bootstrap": _bootstrap(task),
+    return _summarise(task, chosen, kept, [row for row in rows if row["image_id"] in ids]) | {
+        "all_images": _summarise(task, every, kept, rows),
+        "bootstrap": _describe_draws(task),
     }
 
 
-def _rows(
+def _score_images(
     task: RemovalTask, chosen: ImageSelection, keep: PredictMask, out: Path | None
 ) -> list[dict]:
     """One row of scores for each image; with ``out``, the cut-outs as pictures too."""
     rows = []
     for entry in chosen.images:
         image = read_image(Path(task.image_root) / entry["file_name"])
-        true = _mask(chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth)
+        true = _merge_checked(
+            chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth
+        )
         predicted, instances = keep(entry, image)
         rows.append(
             {
@@ -227,13 +230,11 @@ def _rows(
     return rows
 
 
-def _summary(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[dict]) -> dict:
-    intervals = {
-        name: mean_interval(
-            [row[name] for row in rows], task.replicates, task.seed, task.confidence
-        )
-        for name in REMOVAL_SCORES
-    }
+def _summarise(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[dict]) -> dict:
+    intervals = {}
+    for name in REMOVAL_SCORES:
+        values = [row[name] for row in rows]
+        intervals[name] = mean_interval(values, task.replicates, task.seed, task.confidence)
     return {
         "images": len(rows),
         "rule": f"{chosen.rule}; kept: {kept}",
@@ -243,16 +244,15 @@ def _summary(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[di
     }
 
 
-def _bootstrap(task: RemovalTask) -> dict:
+def _describe_draws(task: RemovalTask) -> dict:
     return {"replicates": task.replicates, "seed": task.seed, "confidence": task.confidence}
 
 
-def _detections(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
+def _read_results(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
     """COCO results by image id; refuses those that were made for other images."""
     results = read_json(path)
-    if not isinstance(results, list) or not all(
-        isinstance(r, dict) and "segmentation" in r for r in results
-    ):
+    is_list = isinstance(results, list)
+    if not is_list or not all(isinstance(r, dict) and "segmentation" in r for r in results):
         raise UserError(
             f"{path}: no COCO results with masks; run the evaluation again to write them"
         )
@@ -267,7 +267,9 @@ def _detections(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
     return of_image
 
 
-def _mask(instances: list[dict], size: tuple[int, int], image: dict, source: Path) -> np.ndarray:
+def _merge_checked(
+    instances: list[dict], size: tuple[int, int], image: dict, source: Path
+) -> np.ndarray:
     try:
         return merge_masks(instances, size)
     except ValueError as error:

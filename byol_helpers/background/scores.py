@@ -12,9 +12,8 @@ from byol_helpers.background.removal import zero_background
 from byol_helpers.background.shape_scores import boundary_iou, s_measure
 
 REMOVAL_SCORES = ("cosine", "iou", "boundary_iou", "s_measure", "f_beta", "mae")
-BETA_SQUARED = (
-    0.3  # precision above recall, as salient object detection has it since Achanta et al. (2009)
-)
+# Precision above recall, as salient object detection has it since Achanta et al. (2009).
+BETA_SQUARED = 0.3
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -29,8 +28,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     if a.shape != b.shape:
         raise ValueError(f"cut-outs of different shape: {list(a.shape)} and {list(b.shape)}")
     # Sums of products of bytes are whole numbers below 2**53: exact in float64, in any order of summation.
-    a, b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    norms = np.sqrt(a @ a), np.sqrt(b @ b)
+    a = a.astype(np.float64).ravel()
+    b = b.astype(np.float64).ravel()
+    norms = (np.sqrt(a @ a), np.sqrt(b @ b))
     if not all(norms):
         return float(not any(norms))
     return float(a @ b / (norms[0] * norms[1]))
@@ -53,11 +53,13 @@ def f_beta(predicted: np.ndarray, true: np.ndarray) -> float:
 
     0 to 1, higher is better. 1 if both masks are empty, 0 if only one is.
     """
-    both, found, wanted = (np.count_nonzero(m) for m in (predicted & true, predicted, true))
-    if not found and not wanted:
+    both = np.count_nonzero(predicted & true)
+    kept = np.count_nonzero(predicted)
+    wanted = np.count_nonzero(true)
+    if not kept and not wanted:
         return 1.0
     # The same fraction after cancelling, which is defined for p = r = 0 too.
-    return float((1 + BETA_SQUARED) * both / (BETA_SQUARED * wanted + found))
+    return float((1 + BETA_SQUARED) * both / (BETA_SQUARED * wanted + kept))
 
 
 def score_masks(image: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> dict[str, float]:

@@ -9,7 +9,9 @@ from byol_helpers.evaluation.curves import choose_beta, ema, read_metrics
 from byol_helpers.reproduction.run_results import RunResults, arm_label
 
 INF = float("inf")
-ABOVE, BELOW = (0.0, INF), (-INF, 0.0)
+ABOVE = (0.0, INF)
+BELOW = (-INF, 0.0)
+Bounds = tuple[float, float]
 IMAGES_ONLY = "intervals cover the choice of test images, not the training seed"
 SEEDS_MISSING = f"with fewer than {ENOUGH_SEEDS} seeds there is no interval"
 
@@ -52,7 +54,7 @@ def profile_confidence(run: RunResults) -> float:
 
 
 def compare_ap(
-    run: RunResults, metric: str, other: str, said: float | None, claimed: tuple
+    run: RunResults, metric: str, other: str, said: float | None, claimed: Bounds
 ) -> list[Measure]:
     """BYOL minus another arm in AP points: over test images, and over training seeds where there are enough."""
     difference = run.difference("byol", other)
@@ -67,21 +69,21 @@ def compare_ap(
     return tests
 
 
-def measure_points(name: str, said: float | None, entry: dict, claimed: tuple | None) -> Measure:
+def measure_points(name: str, said: float | None, entry: dict, claimed: Bounds | None) -> Measure:
     """A quantity in AP points from an entry {value, low, high} in fractions."""
     return Measure(name, said, *convert_to_points(entry), claimed)
 
 
 def convert_to_points(entry: dict) -> tuple[float | None, tuple[float, float] | None]:
     """Value and bounds in AP points."""
-    value, low, high = (
-        None if entry[key] is None else 100 * entry[key] for key in ("value", "low", "high")
-    )
-    return value, None if low is None or high is None else (low, high)
+    value = None if entry["value"] is None else 100 * entry["value"]
+    if entry["low"] is None or entry["high"] is None:
+        return value, None
+    return value, (100 * entry["low"], 100 * entry["high"])
 
 
 def test_over_seeds(
-    run: RunResults, name: str, said: float | None, values: list[float], claimed: tuple | None
+    run: RunResults, name: str, said: float | None, values: list[float], claimed: Bounds | None
 ) -> Measure:
     """The mean of one value for each seed, with Student's interval where there are enough of them."""
     mean = statistics.fmean(values) if values else None
@@ -106,11 +108,9 @@ def note_seeds(run: RunResults) -> list[str]:
 def note_pretraining(run: RunResults) -> list[str]:
     """How often was pretrained, for claims about BYOL's objective."""
     seeds = sorted({seed for of in run.pretraining_study.values() for seed in of})
-    return (
-        [f"study of pretraining, seeds {', '.join(map(str, seeds))}"]
-        if seeds
-        else ["one pretraining each"]
-    )
+    if not seeds:
+        return ["one pretraining each"]
+    return [f"study of pretraining, seeds {', '.join(map(str, seeds))}"]
 
 
 def choose_smoothing(path: Path) -> float:
@@ -124,10 +124,14 @@ def subtract_objectives(a: dict, b: dict) -> float:
     Args:
         a, b: columns ``step`` and ``loss``, float [N], as ``read_metrics`` gives them.
     """
-    until = min(of["step"][-1] for of in (a, b))
-    losses = [of["loss"][of["step"] <= until] for of in (a, b)]
-    first, second = (ema(values, choose_beta(len(values)))[-1] for values in losses)
-    return float(first - second)
+    until = min(a["step"][-1], b["step"][-1])
+    return _smooth_until(a, until) - _smooth_until(b, until)
+
+
+def _smooth_until(curve: dict, until: float) -> float:
+    """Last smoothed loss of the rows up to a step."""
+    losses = curve["loss"][curve["step"] <= until]
+    return float(ema(losses, choose_beta(len(losses)))[-1])
 
 
 def test_objective(
@@ -140,13 +144,12 @@ def test_objective(
         names: what to call them.
         found: {variant: path of metrics.csv} of the run's own pretraining, where there is no study.
     """
-    study, name = run.pretraining_study, f"objective {names[0]} - {names[1]}"
+    study = run.pretraining_study
+    name = f"objective {names[0]} - {names[1]}"
     if set(variants) <= study.keys():
         first, second = (study[variant] for variant in variants)
-        values = [
-            subtract_objectives(first[seed], second[seed])
-            for seed in sorted(first.keys() & second.keys())
-        ]
+        common = sorted(first.keys() & second.keys())
+        values = [subtract_objectives(first[seed], second[seed]) for seed in common]
         return test_over_seeds(run, name, None, values, BELOW)
-    columns = [read_metrics(found[variant]) for variant in variants]
-    return Measure(name, None, subtract_objectives(*columns), None, BELOW)
+    first, second = (read_metrics(found[variant]) for variant in variants)
+    return Measure(name, None, subtract_objectives(first, second), None, BELOW)

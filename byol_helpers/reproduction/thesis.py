@@ -38,6 +38,13 @@ class Table(FrozenModel):
         """One cell; ``KeyError`` for an unknown row, ``ValueError`` for an unknown column."""
         return self.rows[row][self.columns.index(column)]
 
+    def number(self, row: str, column: str) -> float | None:
+        """One cell that holds a number or a dash; ``ValueError`` for one that holds words."""
+        cell = self.value(row, column)
+        if isinstance(cell, str):
+            raise ValueError(f"{self.title}: {row}, {column} is {cell!r} and no number")
+        return cell
+
 
 class Claim(FrozenModel):
     """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives any."""
@@ -88,7 +95,6 @@ class Thesis(FrozenModel):
 @cache
 def load_thesis() -> Thesis:
     """Read ``thesis.yaml`` once."""
-    text = (resources.files("byol_helpers.reproduction") / "thesis.yaml").read_text(
-        encoding="utf-8"
-    )
+    path = resources.files("byol_helpers.reproduction") / "thesis.yaml"
+    text = path.read_text(encoding="utf-8")
     return Thesis(**yaml.safe_load(text))
