@@ -27,7 +27,7 @@ from byol_helpers.evaluation import comparison
 from byol_helpers.evaluation.curves import choose_beta, read_final_losses, read_metrics
 
 STUDIES = {
-    "norm-policy": ("finetune.norm_policy", ("fair", "frozen")),
+    "norm-policy": ("finetune.norm_policy", ("trainable", "frozen")),
     "engines": ("finetune.engine", ("torchvision", "detectron2")),
 }
 _METRICS = ("AP", "AP50", "AP75")

@@ -43,7 +43,7 @@ def test_a_study_adds_up(done):
         3 + 3
     )  # arms and their pairs, under each value and as the change between the values
     value = {(row["value"], row["what"]): float(row["AP50"]) for row in rows}
-    for policy, folder in (("fair", done), ("frozen", done / "studies/norm-policy-frozen")):
+    for policy, folder in (("trainable", done), ("frozen", done / "studies/norm-policy-frozen")):
         for arm, label in (
             ("byol", "BYOL"),
             ("supervised", "supervised (stand-in)"),
@@ -52,11 +52,11 @@ def test_a_study_adds_up(done):
             kept = read_json(folder / f"evaluate/{arm}-seed0/metrics.json")["mask"]["AP50"]
             assert value[policy, label] == pytest.approx(100 * kept["value"], abs=0.006)
     gap = "BYOL - random"
-    assert value["fair", gap] == pytest.approx(
-        value["fair", "BYOL"] - value["fair", "random"], abs=0.011
+    assert value["trainable", gap] == pytest.approx(
+        value["trainable", "BYOL"] - value["trainable", "random"], abs=0.011
     )
-    assert value["frozen - fair", gap] == pytest.approx(
-        value["frozen", gap] - value["fair", gap], abs=0.011
+    assert value["frozen - trainable", gap] == pytest.approx(
+        value["frozen", gap] - value["trainable", gap], abs=0.011
     )
     assert all(
         row["profile"] == "smoke" and row["seeds"] == "0" and row["test_images"] == "6"
@@ -69,7 +69,7 @@ def test_the_differences_are_those_of_the_comparison(done):
     rows = {
         row["what"]: row
         for row in rows_of(done / "studies/norm-policy.csv")
-        if row["value"] == "fair"
+        if row["value"] == "trainable"
     }
     compared = read_json(pipeline.compare(pipeline.open_run("smoke", done, overrides=SMALL)))
     for pair in compared["differences"]:
@@ -85,7 +85,7 @@ def test_nothing_of_the_run_is_trained_twice_and_the_figure_is_drawn(done, capsy
     assert "runs afresh" not in capsys.readouterr().out
     assert (done / "studies/norm-policy.csv").read_text() == before
     fig = figures.plot_setting(rows_of(done / "studies/norm-policy.csv"), "A study", "AP50")
-    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["fair", "frozen"]
+    assert [label.get_text() for label in fig.axes[0].get_xticklabels()] == ["trainable", "frozen"]
 
 
 @pytest.mark.slow

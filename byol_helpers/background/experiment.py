@@ -1,4 +1,5 @@
-"""Scoring background removal on test images (thesis 4.6.4, table 4.4), without a model in memory."""
+"""Scoring background removal on test images (thesis 4.6.4, table 4.4), without a model in
+memory."""
 
 import hashlib
 import io
@@ -24,9 +25,8 @@ RULE_TEXTS = {
     "largest": "the largest detection",
     "all": "all detections",
 }
-PredictMask = Callable[
-    [dict, np.ndarray], tuple[np.ndarray, int]
-]  # image entry, pixels -> mask, detections joined
+# From an image's entry and its pixels: the mask, and how many detections it joins.
+PredictMask = Callable[[dict, np.ndarray], tuple[np.ndarray, int]]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class RemovalTask:
 class ImageSelection:
     """The images that every arm is scored on, and in words how they were chosen.
 
-    ``single`` is true where each has one instance, as the thesis assumes; otherwise all instances of an image
-    count.
+    ``single`` is true where each has one instance, as the thesis assumes; otherwise all instances
+    of an image count.
     """
 
     images: list[dict]  # COCO image entries, by id
@@ -64,11 +64,12 @@ class ImageSelection:
 
 
 def choose_images(ground_truth: Path, images: int, seed: int) -> ImageSelection:
-    """Choose test images by a rule that looks at the annotations only, so that all arms get the same ones.
+    """Choose test images by a rule that looks at the annotations only, so that all arms get the
+    same ones.
 
-    Images with exactly one instance, and that not a crowd, in an order drawn by the seed; where there is
-    none, images with any number of instances and no crowd. A smaller number is a part of a larger one with
-    the same seed.
+    Images with exactly one instance, and that not a crowd, in an order drawn by the seed; where
+    there is none, images with any number of instances and no crowd. A smaller number is a part of a
+    larger one with the same seed.
 
     Args:
         ground_truth: COCO JSON of the test split.
@@ -84,22 +85,23 @@ def choose_images(ground_truth: Path, images: int, seed: int) -> ImageSelection:
     if alone:
         kind = "images with exactly one instance and no crowd"
     else:
-        kind = "images with several instances, joined by union, and no crowd, because none has exactly one"
+        kind = (
+            "images with several instances, joined by union, and no crowd, "
+            "because none has exactly one"
+        )
     if len(fitting) > images:
         drawn = f"{images} of {len(fitting)}, drawn with seed {seed}"
     else:
         drawn = f"all there are: {len(fitting)}, of {images} asked for"
+
     # A hash instead of a random generator: the same order with every version of every library.
-    fitting = sorted(fitting, key=lambda i: hashlib.sha256(f"{seed}:{i['id']}".encode()).digest())[
-        :images
-    ]
-    chosen = sorted(fitting, key=lambda image: image["id"])
-    return ImageSelection(
-        chosen,
-        {image["id"]: every.instances[image["id"]] for image in chosen},
-        f"{kind}; {drawn}",
-        bool(alone),
-    )
+    def draw_order(image: dict) -> bytes:
+        return hashlib.sha256(f"{seed}:{image['id']}".encode()).digest()
+
+    drawn_images = sorted(fitting, key=draw_order)[:images]
+    chosen = sorted(drawn_images, key=lambda image: image["id"])
+    instances = {image["id"]: every.instances[image["id"]] for image in chosen}
+    return ImageSelection(chosen, instances, f"{kind}; {drawn}", bool(alone))
 
 
 def choose_all_images(ground_truth: Path) -> ImageSelection:
@@ -112,19 +114,21 @@ def choose_all_images(ground_truth: Path) -> ImageSelection:
     of_image = defaultdict(list)
     for annotation in coco["annotations"]:
         of_image[annotation["image_id"]].append(annotation)
-    clean = [
-        image
-        for image in sorted(coco["images"], key=lambda image: image["id"])
-        if of_image[image["id"]] and not any(a.get("iscrowd", 0) for a in of_image[image["id"]])
-    ]
+    clean = []
+    for image in sorted(coco["images"], key=lambda image: image["id"]):
+        annotations = of_image[image["id"]]
+        if annotations and not any(a.get("iscrowd", 0) for a in annotations):
+            clean.append(image)
     if not clean:
         raise UserError(
             f"{ground_truth}: no image has instances and no crowd; choose another test split"
         )
-    rule = f"all {len(clean)} images with instances and no crowd, the instances of an image joined by union"
-    return ImageSelection(
-        clean, {image["id"]: of_image[image["id"]] for image in clean}, rule, False
+    rule = (
+        f"all {len(clean)} images with instances and no crowd, "
+        "the instances of an image joined by union"
     )
+    instances = {image["id"]: of_image[image["id"]] for image in clean}
+    return ImageSelection(clean, instances, rule, False)
 
 
 def score_removals(
@@ -132,33 +136,32 @@ def score_removals(
 ) -> dict:
     """Cut out the objects that a model found, and compare with the cut-outs by the annotations.
 
-    Writes ``<out>/<image id>.png``, the cut-out on black, for each chosen image, and beside ``out`` the same
-    for the annotations in ``ground-truth/``, which all arms share.
+    Writes ``<out>/<image id>.png``, the cut-out on black, for each chosen image, and beside ``out``
+    the same for the annotations in ``ground-truth/``, which all arms share.
 
     Args:
         task: the images.
         detections: COCO results JSON with masks in RLE.
         score_threshold: detections with a lower score are not used; 0 to 1.
-        rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``. Where no image has a single
-            instance, ``all`` is used whatever was asked, because the truth then is a union too; the result
-            says so.
+        rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``. Where no image has
+            a single instance, ``all`` is used whatever was asked, because the truth then is a union
+            too; the result says so.
         out: folder of this arm.
 
     Returns:
-        ``images``, how many; ``rule``, in words; ``empty``, the number of images in which nothing was found
-        (cut-out black throughout); ``scores``, for each of ``REMOVAL_SCORES`` the mean over images as ``value`` with its
-        bootstrap interval ``low`` to ``high``; ``per_image``, a list with ``image_id``, ``file_name``,
-        ``instances`` (how many were joined) and the scores. ``choose_all_images`` holds the same for all images with
-        instances and no crowd, with the rule ``all``; ``bootstrap`` the seed, replicates and confidence.
+        ``images``, how many; ``rule``, in words; ``empty``, the number of images in which nothing
+        was found (cut-out black throughout); ``scores``, for each of ``REMOVAL_SCORES`` the mean
+        over images as ``value`` with its bootstrap interval ``low`` to ``high``; ``per_image``, a
+        list with ``image_id``, ``file_name``, ``instances`` (how many were joined) and the scores.
+        ``choose_all_images`` holds the same for all images with instances and no crowd, with the
+        rule ``all``; ``bootstrap`` the seed, replicates and confidence.
 
     Raises:
         UserError: a file is missing, broken, or does not belong to the others.
     """
-    chosen, every = (
-        choose_images(task.ground_truth, task.images, task.seed),
-        choose_all_images(task.ground_truth),
-    )
-    found = _detections(detections, task.ground_truth)
+    chosen = choose_images(task.ground_truth, task.images, task.seed)
+    every = choose_all_images(task.ground_truth)
+    found = _read_results(detections, task.ground_truth)
 
     def scored(images: ImageSelection, out: Path | None) -> dict:
         used = rule if images.single else "all"
@@ -166,26 +169,28 @@ def score_removals(
 
         def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
             kept = choose_instances(found[entry["id"]], used, score_threshold)
-            return _mask(kept, image.shape[:2], entry, detections), len(kept)
+            return _merge_checked(kept, image.shape[:2], entry, detections), len(kept)
 
         kept = f"{RULE_TEXTS[used]} with a score of at least {score_threshold:g}{instead}"
-        return _summary(task, images, kept, _rows(task, images, keep, out))
+        return _summarise(task, images, kept, _score_images(task, images, keep, out))
 
-    return scored(chosen, out) | {"all_images": scored(every, None), "bootstrap": _bootstrap(task)}
+    return scored(chosen, out) | {
+        "all_images": scored(every, None),
+        "bootstrap": _describe_draws(task),
+    }
 
 
 def score_baseline(task: RemovalTask, method: str) -> dict:
-    """The same for a method that needs no model, on the same images and in the same format; no pictures.
+    """The same for a method that needs no model, on the same images and in the same format; no
+    pictures.
 
     Args:
         task: the images.
-        method: a key of ``baselines.BASELINES``; ``keep-everything`` is the zero point of the cosine similarity: only
-            what lies above it was earned.
+        method: a key of ``baselines.BASELINES``; ``keep-everything`` is the zero point of the
+            cosine similarity: only what lies above it was earned.
     """
-    chosen, every = (
-        choose_images(task.ground_truth, task.images, task.seed),
-        choose_all_images(task.ground_truth),
-    )
+    chosen = choose_images(task.ground_truth, task.images, task.seed)
+    every = choose_all_images(task.ground_truth)
     progress = Progress(f"background/{method}", len(every.images), "images")
 
     def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
@@ -193,23 +198,25 @@ def score_baseline(task: RemovalTask, method: str) -> dict:
         return BASELINES[method](image), 0
 
     kept = f"what the method {method} takes for the object"
-    rows = _rows(task, every, keep, None)
+    rows = _score_images(task, every, keep, None)
     progress.close()
     ids = {image["id"] for image in chosen.images}
-    return _summary(task, chosen, kept, [row for row in rows if row["image_id"] in ids]) | {
-        "all_images": _summary(task, every, kept, rows),
-        "bootstrap": _bootstrap(task),
+    return _summarise(task, chosen, kept, [row for row in rows if row["image_id"] in ids]) | {
+        "all_images": _summarise(task, every, kept, rows),
+        "bootstrap": _describe_draws(task),
     }
 
 
-def _rows(
+def _score_images(
     task: RemovalTask, chosen: ImageSelection, keep: PredictMask, out: Path | None
 ) -> list[dict]:
     """One row of scores for each image; with ``out``, the cut-outs as pictures too."""
     rows = []
     for entry in chosen.images:
         image = read_image(Path(task.image_root) / entry["file_name"])
-        true = _mask(chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth)
+        true = _merge_checked(
+            chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth
+        )
         predicted, instances = keep(entry, image)
         rows.append(
             {
@@ -227,13 +234,11 @@ def _rows(
     return rows
 
 
-def _summary(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[dict]) -> dict:
-    intervals = {
-        name: mean_interval(
-            [row[name] for row in rows], task.replicates, task.seed, task.confidence
-        )
-        for name in REMOVAL_SCORES
-    }
+def _summarise(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[dict]) -> dict:
+    intervals = {}
+    for name in REMOVAL_SCORES:
+        values = [row[name] for row in rows]
+        intervals[name] = mean_interval(values, task.replicates, task.seed, task.confidence)
     return {
         "images": len(rows),
         "rule": f"{chosen.rule}; kept: {kept}",
@@ -243,16 +248,15 @@ def _summary(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[di
     }
 
 
-def _bootstrap(task: RemovalTask) -> dict:
+def _describe_draws(task: RemovalTask) -> dict:
     return {"replicates": task.replicates, "seed": task.seed, "confidence": task.confidence}
 
 
-def _detections(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
+def _read_results(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
     """COCO results by image id; refuses those that were made for other images."""
     results = read_json(path)
-    if not isinstance(results, list) or not all(
-        isinstance(r, dict) and "segmentation" in r for r in results
-    ):
+    is_list = isinstance(results, list)
+    if not is_list or not all(isinstance(r, dict) and "segmentation" in r for r in results):
         raise UserError(
             f"{path}: no COCO results with masks; run the evaluation again to write them"
         )
@@ -267,7 +271,9 @@ def _detections(path: Path, ground_truth: Path) -> dict[int, list[dict]]:
     return of_image
 
 
-def _mask(instances: list[dict], size: tuple[int, int], image: dict, source: Path) -> np.ndarray:
+def _merge_checked(
+    instances: list[dict], size: tuple[int, int], image: dict, source: Path
+) -> np.ndarray:
     try:
         return merge_masks(instances, size)
     except ValueError as error:

@@ -119,9 +119,8 @@ class Finetune(Section):
     arms: Annotated[list[ArmName], Field(min_length=1)]
     seeds: Annotated[list[Index], Field(min_length=1)]
     engine: Literal["torchvision", "detectron2"]
-    norm_policy: Literal[
-        "fair", "frozen"
-    ]  # fair: trainable batch norm, nothing frozen; frozen: FrozenBN, freeze_at 2
+    # trainable: batch norm learns, nothing frozen; frozen: FrozenBN, freeze_at 2
+    norm_policy: Literal["trainable", "frozen"]
     batch_size: Count
     steps: Count
     learning_rate: Positive

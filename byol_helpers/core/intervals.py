@@ -1,9 +1,11 @@
-"""Intervals of what a run measures: over the test images by the bootstrap, over training seeds by normal theory.
+"""Intervals of what a run measures: over the test images by the bootstrap, over training seeds by
+normal theory.
 
 Over images: the paired percentile bootstrap (Efron 1979), for average precision and for means of
 scores alike. A replicate draws as many images as there are, with replacement; image i then counts
 ``weights[i]`` times. Equal arguments give equal draws, so that whatever is computed from the same
-images is paired. These intervals cover the choice of images only, not the variation between trainings.
+images is paired. These intervals cover the choice of images only, not the variation between
+trainings.
 
 Over seeds: Student's and the chi-square interval, for the handful of values that repeats give.
 """
@@ -17,7 +19,8 @@ ENOUGH_SEEDS = 3  # below which no interval over seeds is given
 
 
 def draw_weights(images: int, replicates: int, seed: int = 0) -> np.ndarray:
-    """How often each image is drawn: integers [replicates, images], each row with the sum ``images``.
+    """How often each image is drawn: integers [replicates, images], each row with the sum
+    ``images``.
 
     The same arguments give the same weights, whatever the model: this is what pairs separate
     evaluations.
@@ -41,7 +44,8 @@ def mean_interval(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> dict[str, float]:
-    """Mean of a score over images with its interval; of differences on the same images, the paired one.
+    """Mean of a score over images with its interval; of differences on the same images, the paired
+    one.
 
     Args:
         values: one score, or one difference, for each image; at least one.

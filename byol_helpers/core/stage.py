@@ -24,6 +24,9 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
 from byol_helpers.core.progress import announce
 
+# Words that earlier versions wrote as the value of a setting: {setting: {old: new}}.
+RENAMED_VALUES = {"norm_policy": {"fair": "trainable"}}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -102,9 +105,19 @@ def _description_in(path: Path) -> dict | None:
     """The description kept in a stage file; None when there is none or when it is damaged."""
     try:
         kept = json.loads(path.read_text())
-        return {key: kept[key] for key in ("stage", "profile", "parameters", "inputs")}
-    except (OSError, ValueError, KeyError, TypeError):
+        described = {key: kept[key] for key in ("stage", "profile", "parameters", "inputs")}
+        return described | {"parameters": update_words(described["parameters"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def update_words(settings: dict) -> dict:
+    """The same settings, with today's words where an earlier version wrote others."""
+    updated = dict(settings)
+    for key, words in RENAMED_VALUES.items():
+        if updated.get(key) in words:
+            updated[key] = words[updated[key]]
+    return updated
 
 
 def _difference(kept: dict | None, wanted: dict) -> str:

@@ -1,1 +1,1 @@
-"""Cutting objects out of one's own pictures and videos, on the command line."""
+"""Cutting objects out of one's own images and videos, on the command line."""

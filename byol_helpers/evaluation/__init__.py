@@ -1,1 +1,2 @@
-"""From detections and curves to numbers with intervals, and on to verdicts. Reads files, never a model."""
+"""From detections and curves to numbers with intervals, and on to verdicts. Reads files, never a
+model."""

@@ -29,7 +29,8 @@ RECALLS = np.linspace(0.0, 1.0, 101)  # as pycocotools spells it, to the last bi
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one model scores on one ground truth. Metrics are fractions; nan: not defined by the ground truth."""
+    """What one model scores on one ground truth. Metrics are fractions; nan: not defined by the
+    ground truth."""
 
     iou_type: str
     area_limits: tuple[float, float]
@@ -47,11 +48,13 @@ def evaluate_detections(
     iou_type: Literal["segm", "bbox"] = "segm",
     area_limits: tuple[float, float] = COCO_LIMITS,
 ) -> Evaluation:
-    """Score COCO results against COCO annotations (thesis 4.3.2, eq. 18-22; COCO's 101 recall points).
+    """Score COCO results against COCO annotations (thesis 4.3.2, eq. 18-22; COCO's 101 recall
+    points).
 
     Args:
         ground_truth: annotation file or its content.
-        detections: results file or its content; an empty list is a model that detects nothing: AP 0.
+        detections: results file or its content; an empty list is a model that detects nothing: AP
+            0.
         iou_type: ``segm`` compares masks, ``bbox`` boxes.
         area_limits: square pixels where small ends and where large begins, COCO's 32^2 and 96^2 by
             default.
@@ -113,7 +116,8 @@ def accumulate_precision(matches: tuple[Matches, ...]) -> tuple[np.ndarray, np.n
 
 
 def interpolate_precision(hit: np.ndarray, positives: int) -> np.ndarray:
-    """Best precision at or beyond each of the 101 recalls (eq. 22), [101]; 0 where a recall is never reached.
+    """Best precision at or beyond each of the 101 recalls (eq. 22), [101]; 0 where a recall is
+    never reached.
 
     Args:
         hit: bool [D], true positives among the detections of one class, best score first.

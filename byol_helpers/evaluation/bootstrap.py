@@ -2,16 +2,16 @@
 
 A replicate draws images with replacement; image i then counts ``weights[i]`` times
 (``core.intervals.draw_weights``). Instead of evaluating duplicated images again, the matches of one
-evaluation are weighted: cumulative sums of weights give recall and precision. All models share the same weights, so that differences between them
-are paired. Weights of one give pycocotools' numbers to the last bit; any other weights give what
-pycocotools computes on duplicated images.
+evaluation are weighted: cumulative sums of weights give recall and precision. All models share the
+same weights, so that differences between them are paired. Weights of one give pycocotools' numbers
+to the last bit; any other weights give what pycocotools computes on duplicated images.
 
-The intervals cover which test images were drawn. They do not cover the variance of training: that needs
-several seeds.
+The intervals cover which test images were drawn. They do not cover the variance of training: that
+needs several seeds.
 
-A class whose few instances all lie in images that were not drawn drops out of a replicate's mean, as it does in
-pycocotools. With very few test images and rare, hard classes this lifts the intervals of a model's AP above its value;
-differences between models keep their sign.
+A class whose few instances all lie in images that were not drawn drops out of a replicate's mean,
+as it does in pycocotools. With very few test images and rare, hard classes this lifts the intervals
+of a model's AP above its value; differences between models keep their sign.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,8 @@ CELLS = 1 << 20  # weights of detections gone through at a time
 
 @dataclass(frozen=True)
 class Replicates:
-    """Metrics of B replicates; nan where a replicate holds no ground truth that defines the metric."""
+    """Metrics of B replicates; nan where a replicate holds no ground truth that defines the
+    metric."""
 
     metrics: np.ndarray  # [B, 7], columns METRICS
     per_class: np.ndarray  # [B, K] AP, columns as Evaluation.classes
@@ -97,8 +98,8 @@ def _average(values: np.ndarray, defined: np.ndarray) -> np.ndarray:
     """Mean of each replicate [B] over thresholds, recalls and the classes that it defines.
 
     Args:
-        values: [B, T, K, R]; rubbish where not defined. pycocotools sums them in the order T, R, K, and
-            so do we.
+        values: [B, T, K, R]; rubbish where not defined. pycocotools sums them in the order T, R, K,
+            and so do we.
         defined: [B, K] bool.
     """
     means = np.full(len(values), np.nan)
@@ -116,11 +117,12 @@ def _weigh_curves(
     weights: np.ndarray,
     positives: np.ndarray,
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Of one class, for each threshold t: t, interpolated precision [B, 101] (eq. 22), final recall [B].
+    """Of one class, for each threshold t: t, interpolated precision [B, 101] (eq. 22), final recall
+    [B].
 
-    The weights are summed over all detections once. Each threshold then looks only at its hits, because
-    the highest precision at or beyond a recall is always that of a hit. All sums are of whole numbers and
-    therefore exact.
+    The weights are summed over all detections once. Each threshold then looks only at its hits,
+    because the highest precision at or beyond a recall is always that of a hit. All sums are of
+    whole numbers and therefore exact.
     """
     kept = match.counts[area].any(axis=0)[rows]
     rows = rows[kept]
@@ -164,11 +166,13 @@ def _accumulate_in_place(operation: np.ufunc, values: np.ndarray) -> np.ndarray:
 
 
 def _write_out_copies(match: Matches, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the detections to go through, and the copy of its image that each belongs to (-1: all copies).
+    """Rows of the detections to go through, and the copy of its image that each belongs to (-1: all
+    copies).
 
-    Copies of one detection may be taken together, because precision rises along a run of hits and falls
-    along a run of misses. Only detections of one image and class with the same score need care: copies of
-    the image take turns (a, b, a, b), so that such a group is written out once for each copy.
+    Copies of one detection may be taken together, because precision rises along a run of hits and
+    falls along a run of misses. Only detections of one image and class with the same score need
+    care: copies of the image take turns (a, b, a, b), so that such a group is written out once for
+        each copy.
     """
     d = len(match.scores)
     tied = (match.scores[1:] == match.scores[:-1]) & (match.image[1:] == match.image[:-1])
@@ -187,8 +191,8 @@ def _interpolate_weighted(found: np.ndarray, seen: np.ndarray, reached: np.ndarr
 
     Args:
         found, seen: weights of hits and of all detections up to each hit, [J, B].
-        reached: [P + 1, B]; how many of the recall points are reached when a weight of 0 ... P has been found,
-            as a position in an array [102, B].
+        reached: [P + 1, B]; how many of the recall points are reached when a weight of 0 ... P has
+            been found, as a position in an array [102, B].
     """
     hits, replicates = found.shape
     column = np.arange(replicates)
@@ -204,7 +208,8 @@ def _interpolate_weighted(found: np.ndarray, seen: np.ndarray, reached: np.ndarr
 
 
 def _count_points_reached(recall: np.ndarray) -> np.ndarray:
-    """How many of the 101 recall points are at or below each recall; ``searchsorted``, five times faster."""
+    """How many of the 101 recall points are at or below each recall; ``searchsorted``, five times
+    faster."""
     guess = (recall * 100).astype(np.intp)
     guess += EDGES[guess + 1] <= recall
     guess -= EDGES[guess] > recall

@@ -1,13 +1,15 @@
-"""One model's ``metrics.json`` and ``bootstrap.csv``, and ``comparison.json``: paired differences between arms.
+"""One model's ``metrics.json`` and ``bootstrap.csv``, and ``comparison.json``: paired differences
+between arms.
 
-``metrics.json``: ``arm, label, seed, engine, profile, images, iterations, detections, area_limits [small,
-large], image_ids_sha256, bootstrap {replicates, seed, confidence}``, and ``{"value", "low", "high"}`` for
-each metric under ``mask`` and ``box`` (AP AP50 AP75 APs APm APl AR100) and for the mask AP of each class
-under ``per_class``. All are fractions 0-1; null where the ground truth does not define them.
+``metrics.json``: ``arm, label, seed, engine, profile, images, iterations, detections, area_limits
+[small, large], image_ids_sha256, bootstrap {replicates, seed, confidence}``, and ``{"value", "low",
+"high"}`` for each metric under ``mask`` and ``box`` (AP AP50 AP75 APs APm APl AR100) and for the
+mask AP of each class under ``per_class``. All are fractions 0-1; null where the ground truth does
+not define them.
 
-``bootstrap.csv``: a row for each replicate, columns ``mask/AP`` ... ``box/AR100``, ``class/<name>``.
-Because every model of a test split shares the draws, two such files give the paired difference of two
-models that were evaluated apart, on different machines even.
+``bootstrap.csv``: a row for each replicate, columns ``mask/AP`` ... ``box/AR100``,
+``class/<name>``. Because every model of a test split shares the draws, two such files give the
+paired difference of two models that were evaluated apart, on different machines even.
 """
 
 import csv
@@ -42,7 +44,8 @@ GROUPS = tuple(IOU_TYPES)
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One evaluated model: the content of ``metrics.json`` and the columns of ``bootstrap.csv``, [B] each."""
+    """One evaluated model: the content of ``metrics.json`` and the columns of ``bootstrap.csv``,
+    [B] each."""
 
     metrics: dict
     columns: dict[str, np.ndarray]
@@ -141,13 +144,15 @@ def load_results(run_path: Path) -> dict[str, ModelResult]:
 
 
 def compare_arms(results: dict[str, ModelResult]) -> dict:
-    """Content of ``comparison.json``: means over seeds of each arm, and paired differences of all pairs of arms.
+    """Content of ``comparison.json``: means over seeds of each arm, and paired differences of all
+    pairs of arms.
 
     Returns:
-        ``arms``: {arm: {label, seeds, mask, box, per_class}}; ``differences``: a list of {a, b, label,
-        seeds, mask, box, per_class, between_seeds}, value a minus b. Intervals are over test images.
-        ``between_seeds`` holds Student's intervals over the common seeds, which cover training, where
-        there are at least three; else null.
+        ``arms``: {arm: {label, seeds, mask, box, per_class}}; ``differences``: a list of {a, b,
+            label,
+        seeds, mask, box, per_class, between_seeds}, value a minus b. Intervals are over test
+        images. ``between_seeds`` holds Student's intervals over the common seeds, which cover
+        training, where there are at least three; else null.
 
     Raises:
         UserError: the models were not evaluated on the same images with the same draws.
@@ -224,7 +229,8 @@ def _subtract_arms(
 def _subtract_seeds(
     first: list[ModelResult], second: list[ModelResult], keys: list[str], confidence: float
 ) -> dict | None:
-    """Mean differences over the seeds that two arms share, with Student's intervals; None for too few."""
+    """Mean differences over the seeds that two arms share, with Student's intervals; None for too
+    few."""
     metrics_a = {member.metrics["seed"]: member.metrics for member in first}
     metrics_b = {member.metrics["seed"]: member.metrics for member in second}
     common = sorted(metrics_a.keys() & metrics_b.keys())

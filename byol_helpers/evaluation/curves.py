@@ -1,9 +1,9 @@
 """Training curves: reading ``metrics.csv``, the thesis's smoothing, and what the curves end at.
 
-A row of a fine-tuning ``metrics.csv`` is the median of 20 iterations, as detectron2 writes it. Smoothing
-runs over rows: with beta 0.99 a value remembers about 100 rows, that is 2,000 iterations. A run of fewer
-iterations has not forgotten where it started, so that its "final" loss is an average over all of it; arms
-are compared at equal length.
+A row of a fine-tuning ``metrics.csv`` is the median of 20 iterations, as detectron2 writes it.
+Smoothing runs over rows: with beta 0.99 a value remembers about 100 rows, that is 2,000 iterations.
+A run of fewer iterations has not forgotten where it started, so that its "final" loss is an average
+over all of it; arms are compared at equal length.
 """
 
 import csv
@@ -28,8 +28,8 @@ def ema(values: np.ndarray, beta: float = BETA, initial: float | None = None) ->
     Args:
         values: theta, [N].
         beta: smoothing factor, 0 <= beta < 1; 0 changes nothing.
-        initial: V before the first value. The thesis does not give it; None takes the first value, so
-            that the curve starts on it instead of at zero.
+        initial: V before the first value. The thesis does not give it; None takes the first value,
+            so that the curve starts on it instead of at zero.
 
     Returns:
         V, [N]. A missing value (nan) leaves V as it was.
@@ -66,7 +66,8 @@ def read_metrics(path: Path | str) -> dict[str, np.ndarray]:
 
 
 def read_final_losses(path: Path | str, beta: float = BETA) -> dict[str, float]:
-    """Last smoothed losses as in table 4.2: box, class, mask and their sum, without the two RPN losses."""
+    """Last smoothed losses as in table 4.2: box, class, mask and their sum, without the two RPN
+    losses."""
     columns = _read_columns(path, LOSSES)
     final = {name: float(ema(values, beta)[-1]) for name, values in columns.items()}
     return final | {"total": sum(final.values())}
@@ -96,7 +97,7 @@ def _read_columns(path: Path | str, names: dict[str, str]) -> dict[str, np.ndarr
 def choose_beta(rows: int) -> float:
     """Smoothing factor that remembers as large a share of a short run as 0.99 does of the thesis's.
 
-    Its 100,000 iterations are 5,000 rows, of which 0.99 remembers 100, a fiftieth. Five rows are kept at
-    least.
+    Its 100,000 iterations are 5,000 rows, of which 0.99 remembers 100, a fiftieth. Five rows are
+    kept at least.
     """
     return min(BETA, max(0.8, 1 - 50 / rows))

@@ -118,5 +118,7 @@ def _table(kind: str, first: str, rows: dict[str, dict], form: str) -> str:
 def _cell(entry: dict, form: str) -> str:
     if entry["value"] is None:
         return "not defined"
-    value, low, high = (format(100 * entry[key], form) for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    value = format(100 * entry["value"], form)
+    if entry["low"] is None or entry["high"] is None:
+        return f"{value} (no interval)"
+    return f"{value} ({format(100 * entry['low'], form)} to {format(100 * entry['high'], form)})"

@@ -1,10 +1,11 @@
-"""Which detection matches which ground truth: COCO's greedy rules, for all images and classes at once.
+"""Which detection matches which ground truth: COCO's greedy rules, for all images and classes at
+once.
 
 pycocotools decides this in ``COCOeval.evaluateImg``, in Python loops over every image, class, area,
-threshold, detection and instance. Here its C code (``pycocotools.mask.iou``) still gives every IoU, but
-the loop runs only over the few pairs of detection and instance that overlap enough to match at all, and
-takes one such pair of every image and class at a time: they cannot touch each other. The results are the
-same bits.
+threshold, detection and instance. Here its C code (``pycocotools.mask.iou``) still gives every IoU,
+but the loop runs only over the few pairs of detection and instance that overlap enough to match at
+all, and takes one such pair of every image and class at a time: they cannot touch each other. The
+results are the same bits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,8 @@ MASKS_AT_ONCE = 255  # pycocotools up to 2.0.11 puts the number of masks into a 
 
 @dataclass(frozen=True)
 class Matches:
-    """All detections of one class, best score first; equal scores in the order of images, then of the file.
+    """All detections of one class, best score first; equal scores in the order of images, then of
+    the file.
 
     D detections, I images, 4 areas (``AREA_RANGES``), 10 IoU thresholds .50:.05:.95; at most 100
     detections an image. A detection counts at all unless it lies on a crowd or outside the area.
@@ -42,7 +44,8 @@ class Matches:
 
 @dataclass(frozen=True)
 class _Table:
-    """Annotations or detections, N rows sorted by class, then image; of one class and image the best score first."""
+    """Annotations or detections, N rows sorted by class, then image; of one class and image the
+    best score first."""
 
     entries: Sequence[Mapping[str, Any]]  # [N]
     image: np.ndarray  # [N] position among the sorted image ids
@@ -50,13 +53,15 @@ class _Table:
     scores: np.ndarray  # [N]; zeros for annotations, which stay in the order of the file
 
     def group_rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each class and image that occurs: (class, image) as one number, its first row, how many rows."""
+        """Of each class and image that occurs: (class, image) as one number, its first row, how
+        many rows."""
         return np.unique(self.label * (1 << 40) + self.image, return_index=True, return_counts=True)
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs of a detection and an annotation of the same image and class that overlap enough to match."""
+    """Pairs of a detection and an annotation of the same image and class that overlap enough to
+    match."""
 
     detection: np.ndarray  # [C] row of the detection
     instance: np.ndarray  # [C] row of the annotation
@@ -136,15 +141,16 @@ def match_greedily(
 ) -> np.ndarray:
     """The instance that each detection takes at each threshold, [D, T]; -1 for none.
 
-    ``COCOeval.evaluateImg``: the best detection chooses first. It takes, of the instances that overlap
-    by at least the threshold and are not taken (a crowd never is), one that is not ignored if there is
-    one, then the one of highest IoU, then the last of the file.
+    ``COCOeval.evaluateImg``: the best detection chooses first. It takes, of the instances that
+    overlap by at least the threshold and are not taken (a crowd never is), one that is not ignored
+    if there is one, then the one of highest IoU, then the last of the file.
 
     Args:
-        detection, instance, iou: the pairs [C] that may match; all others have no overlap to speak of.
+        detection, instance, iou: the pairs [C] that may match; all others have no overlap to speak
+            of.
         thresholds: of IoU, [T].
-        rank: of each detection [D] in its group (image and class), 0 the best. Pairs join detections
-            and instances of one group only.
+        rank: of each detection [D] in its group (image and class), 0 the best. Pairs join
+            detections and instances of one group only.
         ignored, crowd: of each instance, bool [G].
     """
     taken_by = np.full((len(rank), len(thresholds)), -1)
@@ -171,7 +177,8 @@ def match_greedily(
 def _sort_table(
     entries: Sequence[Mapping[str, Any]], scores: np.ndarray, images: dict, labels: dict
 ) -> _Table:
-    """Sorted by class and image as ``_Table`` wants it; ties keep the order of the file (pycocotools' mergesort)."""
+    """Sorted by class and image as ``_Table`` wants it; ties keep the order of the file
+    (pycocotools' mergesort)."""
     image = np.array([images[entry["image_id"]] for entry in entries], dtype=np.int64)
     label = np.array([labels[entry["category_id"]] for entry in entries], dtype=np.int64)
     order = np.lexsort((-scores, image, label))
@@ -197,7 +204,8 @@ def _compress_masks(table: _Table, annotations: COCO) -> list:
 
 
 def _measure_masks(masks: Any) -> np.ndarray:
-    """Pixels [N] of a list of masks in compressed RLE (``COCO.loadRes``); the stubs of ``area`` know one mask only."""
+    """Pixels [N] of a list of masks in compressed RLE (``COCO.loadRes``); the stubs of ``area``
+    know one mask only."""
     starts = range(0, len(masks), MASKS_AT_ONCE)
     parts = [rle.area(masks[start : start + MASKS_AT_ONCE]) for start in starts]
     return np.concatenate([np.zeros(0), *parts])

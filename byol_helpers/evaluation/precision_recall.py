@@ -1,4 +1,5 @@
-"""Precision-recall curves as COCO reads them: the envelope at 101 recall points (eq. 21 and 22), whose mean is AP."""
+"""Precision-recall curves as COCO reads them: the envelope at 101 recall points (eq. 21 and 22),
+whose mean is AP."""
 
 import numpy as np
 
@@ -8,7 +9,8 @@ from byol_helpers.evaluation.matching import IOU_THRESHOLDS
 
 
 def compute_precision_recall(evaluation: Evaluation, iou: float = 0.5) -> np.ndarray:
-    """Precision at the 101 recalls 0, 0.01, ... 1, averaged over classes: [101], its mean is AP at this IoU.
+    """Precision at the 101 recalls 0, 0.01, ... 1, averaged over classes: [101], its mean is AP at
+    this IoU.
 
     A class without objects has no curve and is left out, as in AP; nan if no class has one.
 

@@ -1,21 +1,26 @@
-"""What kind of errors a detector makes, and what each kind costs: the error types of TIDE, on masks.
+"""What kind of errors a detector makes, and what each kind costs: the error types of TIDE, on
+masks.
 
-D. Bolya, S. Foley, J. Hays, J. Hoffman, *TIDE: A General Toolbox for Identifying Object Detection Errors*, ECCV 2020,
-arXiv:2008.08115. Section 2.2 defines the types, section 2.3 the oracles that weigh them. With foreground IoU f = 0.5
-and background IoU b = 0.1, a detection that is no hit is, in the order in which the authors' code asks:
+D. Bolya, S. Foley, J. Hays, J. Hoffman, *TIDE: A General Toolbox for Identifying Object Detection
+Errors*, ECCV 2020, arXiv:2008.08115. Section 2.2 defines the types, section 2.3 the oracles that
+weigh them. With foreground IoU f = 0.5 and background IoU b = 0.1, a detection that is no hit is,
+in the order in which the authors' code asks:
 
 1. ``localisation``: its best IoU with an object of its own class lies in [b, f);
 2. ``classification``: its IoU with an object of another class is at least f;
-3. ``duplicate``: its IoU with an object of its own class is at least f, but a better-scored detection took the object;
+3. ``duplicate``: its IoU with an object of its own class is at least f, but a better-scored
+detection took the object;
 4. ``background``: no object of any class is overlapped by more than b;
 5. ``both``: what is left, an object of another class with an IoU in (b, f).
 
-``missed`` are objects that were not found and that no localisation or classification error points at.
+``missed`` are objects that were not found and that no localisation or classification error points
+at.
 
-Hits are COCO's own (score order, each object once, IoU at least f), so that the AP50 here is that of ``evaluate``.
-Two rules of the authors' code (tidecv 1.0.1) are changed for this: an IoU of exactly f is foreground, and a class
-without objects does not count as AP 0. Detections on a crowd of their class are treated as there: they are no false
-positives, but one that points at an object may be put right and find it. The counts leave them out.
+Hits are COCO's own (score order, each object once, IoU at least f), so that the AP50 here is that
+of ``evaluate``. Two rules of the authors' code (tidecv 1.0.1) are changed for this: an IoU of
+exactly f is foreground, and a class without objects does not count as AP 0. Detections on a crowd
+of their class are treated as there: they are no false positives, but one that points at an object
+may be put right and find it. The counts leave them out.
 """
 
 import math
@@ -43,7 +48,8 @@ ON_CROWD = -2
 
 @dataclass(frozen=True)
 class ClassifiedDetections:
-    """D detections of one model, image by image, each image's best score first; G objects (crowds are none)."""
+    """D detections of one model, image by image, each image's best score first; G objects (crowds
+    are none)."""
 
     classes: tuple[str, ...]
     image_ids: tuple[int, ...]
@@ -89,7 +95,8 @@ def classify_detections(
     background: float = BACKGROUND_IOU,
     most: int = DETECTIONS_PER_IMAGE,
 ) -> ClassifiedDetections:
-    """Say of every detection what it is; of each image the ``most`` best-scored ones, no lower limit of the score.
+    """Say of every detection what it is; of each image the ``most`` best-scored ones, no lower
+    limit of the score.
 
     Args:
         ground_truth, detections: as ``average_precision.evaluate``; masks are compared.
@@ -137,11 +144,12 @@ def classify_detections(
 def weigh_errors(classified: ClassifiedDetections) -> Errors:
     """Count each type, and put it right alone to see what AP50 gains (section 2.3).
 
-    Put right means: a classification error gets its object's class and becomes a hit, a localisation error gets its
-    object's outline; of several that point at one object only the best-scored becomes a hit, among both types as in the
-    authors' code, and none if the object was found anyway. The others, and all both, duplicate and background errors,
-    are removed. Missed objects are taken off the objects to be found. A class with no hit at all keeps AP 0: it has no
-    curve that could be stretched.
+    Put right means: a classification error gets its object's class and becomes a hit, a
+        localisation error gets its
+    object's outline; of several that point at one object only the best-scored becomes a hit, among
+    both types as in the authors' code, and none if the object was found anyway. The others, and all
+    both, duplicate and background errors, are removed. Missed objects are taken off the objects to
+    be found. A class with no hit at all keeps AP 0: it has no curve that could be stretched.
     """
     kind = classified.kind
     hit = kind == HIT
@@ -170,11 +178,12 @@ def weigh_errors(classified: ClassifiedDetections) -> Errors:
 
 
 def count_confusions(classified: ClassifiedDetections, score: float = 0.5) -> np.ndarray:
-    """Counts [K + 1, K + 1] of true class (rows; last: background) by predicted class (columns; last: missed).
+    """Counts [K + 1, K + 1] of true class (rows; last: background) by predicted class (columns;
+    last: missed).
 
-    Detections with at least this score take, best score first, the free object that they overlap most, whatever its
-    class, if the IoU reaches f. A row of a class sums to its objects; a column of a class to the detections of that
-    class, without those on crowds, which are left out.
+    Detections with at least this score take, best score first, the free object that they overlap
+    most, whatever its class, if the IoU reaches f. A row of a class sums to its objects; a column
+    of a class to the detections of that class, without those on crowds, which are left out.
     """
     size = len(classified.classes)
     counts = np.zeros((size + 1, size + 1), dtype=int)
@@ -190,7 +199,8 @@ def count_confusions(classified: ClassifiedDetections, score: float = 0.5) -> np
 
 
 def score_images(classified: ClassifiedDetections, score: float = 0.5) -> dict[int, float]:
-    """F1 of each image that holds an object: 2 TP / (2 TP + FP + FN), hits with the right class and at least ``score``.
+    """F1 of each image that holds an object: 2 TP / (2 TP + FP + FN), hits with the right class and
+    at least ``score``.
 
     Found, missed and invented objects in one number: 1 is perfect, 0 is no hit.
     """
@@ -206,7 +216,8 @@ def score_images(classified: ClassifiedDetections, score: float = 0.5) -> dict[i
 
 
 def pick_extreme_images(scores: list[dict[int, float]]) -> dict[str, int]:
-    """The images that are ``best``, ``median`` and ``worst`` by their mean score over models; ties by image id.
+    """The images that are ``best``, ``median`` and ``worst`` by their mean score over models; ties
+    by image id.
 
     Fewer than three images give fewer entries.
     """
@@ -220,7 +231,8 @@ def pick_extreme_images(scores: list[dict[int, float]]) -> dict[str, int]:
 
 
 def _visit_images(annotations: COCO, results: list[dict], most: int) -> Iterator[tuple]:
-    """For each image: its detections, its objects, their IoU [d, g], and the share of each detection on crowds."""
+    """For each image: its detections, its objects, their IoU [d, g], and the share of each
+    detection on crowds."""
     by_image: dict[int, list] = {image: [] for image in sorted(annotations.imgs)}
     for result in results:
         by_image[result["image_id"]].append(result)
@@ -250,7 +262,8 @@ def _measure_iou(masks: list, others: list, crowd: bool = False) -> np.ndarray:
 
 
 def _match_image(iou: np.ndarray, threshold: float) -> np.ndarray:
-    """COCO's greedy matching of one image and any class: [d], the object that each row takes, or NO_OBJECT."""
+    """COCO's greedy matching of one image and any class: [d], the object that each row takes, or
+    NO_OBJECT."""
     least = min(threshold, 1 - 1e-10)  # as in pycocotools
     row, column = np.nonzero(iou >= least)
     none = np.zeros(iou.shape[1], dtype=bool)
@@ -298,7 +311,8 @@ def _classify_image(
 
 
 def _find_best_of_each_object(classified: ClassifiedDetections) -> np.ndarray:
-    """bool [D]: of the classification and localisation errors at an object that was not found, the best-scored one."""
+    """bool [D]: of the classification and localisation errors at an object that was not found, the
+    best-scored one."""
     pointing = np.flatnonzero(np.isin(classified.kind, (CLASSIFICATION, LOCALISATION)))
     pointing = pointing[~classified.found[classified.aim[pointing]]]
     # The detections of an image stand best score first, and an object lies in one image.
@@ -315,7 +329,8 @@ def _measure_ap50(
     keep: np.ndarray | None = None,
     spared: np.ndarray | None = None,
 ) -> float:
-    """Mean AP over the classes that have objects, with these hits, labels, kept detections and spared objects."""
+    """Mean AP over the classes that have objects, with these hits, labels, kept detections and
+    spared objects."""
     label = classified.label if label is None else label
     keep = ~classified.ignored if keep is None else keep
     order = np.argsort(-classified.score, kind="stable")

@@ -63,14 +63,14 @@ def plot_removal_scores(metrics: dict[str, dict], which: str = "") -> Figure:
 
 
 def plot_treatments(
-    pictures: dict[str, tuple[np.ndarray, np.ndarray]],
+    images: dict[str, tuple[np.ndarray, np.ndarray]],
     judged: dict[str, dict[str, float]],
     title: str,
 ) -> Figure:
     """Images in columns with the true object outlined; below each, what its treatment scores.
 
     Args:
-        pictures: for each name, the image as the treatment leaves it, uint8 [H, W, 3], and the true
+        images: for each name, the image as the treatment leaves it, uint8 [H, W, 3], and the true
             mask, bool [H, W].
         judged: for each name, scores 0 to 1; those of ``SCORE_PANELS`` become bars, in that order.
         title: of the figure.
@@ -81,10 +81,10 @@ def plot_treatments(
         title,
         f"Yellow: the outline of the true object. Bars: how good that is, by {len(shown)} scores.",
     )
-    axes = fig.subplots(2, len(pictures), height_ratios=[2.6, 0.27 * len(shown)], squeeze=False)
-    for (name, (picture, true)), ax, bars in zip(pictures.items(), axes[0], axes[1], strict=True):
+    axes = fig.subplots(2, len(images), height_ratios=[2.6, 0.27 * len(shown)], squeeze=False)
+    for (name, (image, true)), ax, bars in zip(images.items(), axes[0], axes[1], strict=True):
         show_image(
-            ax, draw_masks(*enlarge_image(picture, [true]), ARM_COLOURS["ground-truth"], opacity=0)
+            ax, draw_masks(*enlarge_image(image, [true]), ARM_COLOURS["ground-truth"], opacity=0)
         )
         ax.set_title(name, size=10)
         values = [100 * judged[name][score] for score in shown]

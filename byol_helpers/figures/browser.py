@@ -1,4 +1,4 @@
-"""Browsing annotated pictures: one of them as a figure, and menus around it for a live notebook."""
+"""Browsing annotated images: one of them as a figure, and menus around it for a live notebook."""
 
 import io
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ def build_browser(splits: dict[str, Split]) -> "VBox":
         options=[EVERY_CATEGORY], value=EVERY_CATEGORY, description="category"
     )
     number: Any = widgets.IntSlider(0, 0, 0, description="picture", continuous_update=False)
-    picture: Any = widgets.Image(format="png")
+    image: Any = widgets.Image(format="png")
     found: list[dict] = []
 
     def draw(*_) -> None:
@@ -76,7 +76,7 @@ def build_browser(splits: dict[str, Split]) -> "VBox":
             draw_annotated(splits[split.value], found[number.value], category.value).savefig(
                 png, format="png", dpi=100
             )
-            picture.value = png.getvalue()
+            image.value = png.getvalue()
 
     def choose(*_) -> None:
         found[:] = find_images_with(splits[split.value], category.value)
@@ -93,4 +93,4 @@ def build_browser(splits: dict[str, Split]) -> "VBox":
     category.observe(choose, "value")
     number.observe(draw, "value")
     list_categories()
-    return widgets.VBox([widgets.HBox([split, category, number]), picture])
+    return widgets.VBox([widgets.HBox([split, category, number]), image])

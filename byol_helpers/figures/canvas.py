@@ -145,7 +145,7 @@ def draw_thumbnail(
     lw: float = 1.5,
     zorder: float = 2,
 ) -> None:
-    """A picture whose lower left corner is ``x, y``, as wide as ``side``, in a thin frame."""
+    """An image whose lower left corner is ``x, y``, as wide as ``side``, in a thin frame."""
     tall = side * image.shape[0] / image.shape[1]
     ax.imshow(
         image,

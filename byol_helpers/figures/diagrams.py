@@ -401,10 +401,10 @@ def _make_scene(index: int) -> np.ndarray:
 def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Two views as BYOL makes them, chosen by hand: crop, flip, colours, blur; crop and grey."""
     side = image.shape[0]
-    picture = Image.fromarray(image)
+    whole = Image.fromarray(image)
 
     def crop_part(left: float, top: float, wide: float) -> Image.Image:
-        return picture.resize(
+        return whole.resize(
             (160, 160),
             Image.Resampling.BICUBIC,
             box=(left * side, top * side, (left + wide) * side, (top + wide) * side),

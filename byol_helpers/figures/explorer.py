@@ -75,7 +75,7 @@ def draw_removal(
         ink: colour of the masks.
 
     Returns:
-        Two pictures of equal size, uint8 [h, w, 3].
+        Two images of equal size, uint8 [h, w, 3].
     """
     size = image.shape[:2]
     every = choose_instances(detections, "all", score_threshold)
@@ -90,7 +90,7 @@ def draw_removal(
 
 
 def lay_on_chequers(rgba: np.ndarray) -> np.ndarray:
-    """A picture with opacity, uint8 [H, W, 4], laid on grey squares, uint8 [H, W, 3]."""
+    """An image with opacity, uint8 [H, W, 4], laid on grey squares, uint8 [H, W, 3]."""
     y, x = np.indices(rgba.shape[:2]) // max(1, max(rgba.shape[:2]) // SQUARES)
     ground = np.where((x + y) % 2, 255, 205).astype(np.uint8)[..., None].repeat(3, axis=2)
     return fill_background(rgba[..., :3], rgba[..., 3].astype(np.float32) / 255, ground)
@@ -132,7 +132,7 @@ def build_explorer(
     )
     chosen: Any = Dropdown(description="object", **wide)
     ground: Any = Dropdown(description="background", options=FILLS, **wide)
-    picture: Any = Image(format="png")
+    shown: Any = Image(format="png")
     said: Any = Label()
 
     def select_detections() -> list[dict]:
@@ -148,7 +148,7 @@ def build_explorer(
             ground.value,
             get_colour(arm.value),
         )
-        picture.value = _encode_png(np.hstack(pair))
+        shown.value = _encode_png(np.hstack(pair))
 
     def update_objects(_=None) -> None:
         listed = list_objects(select_detections(), least.value, split.categories)
@@ -166,7 +166,7 @@ def build_explorer(
     for menu in (chosen, ground):
         menu.observe(draw, "value")
     update_objects()
-    return VBox([HBox([VBox([image, arm, chosen]), VBox([least, ground, said])]), picture])
+    return VBox([HBox([VBox([image, arm, chosen]), VBox([least, ground, said])]), shown])
 
 
 def _encode_png(pixels: np.ndarray) -> bytes:

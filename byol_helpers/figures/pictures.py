@@ -67,18 +67,18 @@ def draw_masks(
 def draw_scenes(split: Split, count: int = 12, columns: int = 6, title: str = "") -> Figure:
     """The first ``count`` images of a split, each object in a colour of its own, crowds in white.
 
-    Below each picture stands what is annotated in it.
+    Below each image stands what is annotated in it.
     """
     names = {category["id"]: category["name"] for category in split.categories}
-    pictures = []
+    drawn = []
     captions = []
     for record in split.images[:count]:
         image = read_image(split.path(record))
         annotations = split.annotations.get(record["id"], [])
         masks = [decode_mask(annotation, *image.shape[:2]) for annotation in annotations]
-        pictures.append(draw_masks(*enlarge_image(image, masks), choose_inks(annotations)))
+        drawn.append(draw_masks(*enlarge_image(image, masks), choose_inks(annotations)))
         captions.append(_count_names(name_annotations(annotations, names)))
-    return draw_gallery(pictures, captions, columns, title)
+    return draw_gallery(drawn, captions, columns, title)
 
 
 def choose_inks(annotations: list[dict]) -> list[str]:
@@ -181,14 +181,14 @@ def draw_cutouts(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
         title: of the figure.
     """
     names = list(rows[0])
-    pictures = [[row[name] for name in names] for row in rows]
+    images = [[row[name] for name in names] for row in rows]
     if len(rows) >= 4 and len(names) <= 5:
         half = math.ceil(len(rows) / 2)
-        blank = [np.full_like(picture, 255) for picture in pictures[-1]]
-        second = pictures[half:] + [blank] * (2 * half - len(rows))
-        pictures = [left + right for left, right in zip(pictures[:half], second, strict=True)]
+        blank = [np.full_like(image, 255) for image in images[-1]]
+        second = images[half:] + [blank] * (2 * half - len(rows))
+        images = [left + right for left, right in zip(images[:half], second, strict=True)]
         names = names * 2
-    return _draw_table(pictures, names, None, title, "", blocks=len(names) // len(rows[0]))
+    return _draw_table(images, names, None, title, "", blocks=len(names) // len(rows[0]))
 
 
 def _draw_table(
@@ -222,8 +222,8 @@ def _draw_table(
     fig.set_layout_engine("none")
     width, whole = fig.get_size_inches()
     top = body + 0.02
-    for row, pictures in enumerate(rows):
-        for column, image in enumerate(pictures):
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
             left = 0.1 + column * cell + gap * (column // (columns // blocks))
             side = cell - 0.06
             tall = heights[row] - rooms[row] - 0.06
@@ -279,7 +279,7 @@ def _wrap_caption(text: str, letters: int) -> list[str]:
 
 
 def show_image(ax: Axes, image: np.ndarray) -> None:
-    """A picture, uint8 [H, W, 3] or grey [H, W], without ticks, grid and frame."""
+    """An image, uint8 [H, W, 3] or grey [H, W], without ticks, grid and frame."""
     ax.imshow(
         image,
         cmap="gray" if image.ndim == 2 else None,
@@ -299,7 +299,7 @@ def _find_tallest(images: list[np.ndarray]) -> float:
 def enlarge_image(
     image: np.ndarray, masks: list[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A small picture and its masks, smoothly enlarged; a large one is returned as it is."""
+    """A small image and its masks, smoothly enlarged; a large one is returned as it is."""
     factor = SIDE / max(image.shape[:2])
     if factor <= 1:
         return image, masks

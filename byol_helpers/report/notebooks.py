@@ -116,7 +116,8 @@ def _is_fresh(run: Run, stem: str) -> bool:
     folder = run.path / "notebooks"
     if not all((folder / f"{stem}.{kind}").is_file() for kind in ("json", "ipynb", "html")):
         return False
-    then, now = read_json(folder / f"{stem}.json"), _collect_inputs(run, stem)
+    then = read_json(folder / f"{stem}.json")
+    now = _collect_inputs(run, stem)
     same_stages = all(now["stages"].get(path) == digest for path, digest in then["stages"].items())
     return same_stages and all(then[key] == now[key] for key in ("source", "profile", "package"))
 

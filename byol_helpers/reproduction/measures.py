@@ -1,4 +1,5 @@
-"""What a claim is measured by: quantities with an interval and the range that the claim puts them in."""
+"""What a claim is measured by: quantities with an interval and the range that the claim puts them
+in."""
 
 import statistics
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from byol_helpers.evaluation.curves import choose_beta, ema, read_metrics
 from byol_helpers.reproduction.run_results import RunResults
 
 INF = float("inf")
-ABOVE, BELOW = (0.0, INF), (-INF, 0.0)
+ABOVE = (0.0, INF)
+BELOW = (-INF, 0.0)
+Bounds = tuple[float, float]
 IMAGES_ONLY = "intervals cover the choice of test images, not the training seed"
 SEEDS_MISSING = f"with fewer than {ENOUGH_SEEDS} seeds there is no interval"
 
@@ -21,7 +24,8 @@ class NotTested(Exception):
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured number beside the thesis's; ``claimed`` is the open range that the claim puts it in, if it tests."""
+    """A measured number beside the thesis's; ``claimed`` is the open range that the claim puts it
+    in, if it tests."""
 
     name: str
     thesis: float | None
@@ -53,9 +57,10 @@ def profile_confidence(run: RunResults) -> float:
 
 
 def compare_ap(
-    run: RunResults, metric: str, other: str, said: float | None, claimed: tuple
+    run: RunResults, metric: str, other: str, said: float | None, claimed: Bounds
 ) -> list[Measure]:
-    """BYOL minus another arm in AP points: over test images, and over training seeds where there are enough."""
+    """BYOL minus another arm in AP points: over test images, and over training seeds where there
+    are enough."""
     difference = run.difference("byol", other)
     name = f"{metric} BYOL - {label_arm(other)}"
     tests = [measure_points(name, said, difference["mask"][metric], claimed)]
@@ -68,23 +73,24 @@ def compare_ap(
     return tests
 
 
-def measure_points(name: str, said: float | None, entry: dict, claimed: tuple | None) -> Measure:
+def measure_points(name: str, said: float | None, entry: dict, claimed: Bounds | None) -> Measure:
     """A quantity in AP points from an entry {value, low, high} in fractions."""
     return Measure(name, said, *convert_to_points(entry), claimed)
 
 
 def convert_to_points(entry: dict) -> tuple[float | None, tuple[float, float] | None]:
     """Value and bounds in AP points."""
-    value, low, high = (
-        None if entry[key] is None else 100 * entry[key] for key in ("value", "low", "high")
-    )
-    return value, None if low is None or high is None else (low, high)
+    value = None if entry["value"] is None else 100 * entry["value"]
+    if entry["low"] is None or entry["high"] is None:
+        return value, None
+    return value, (100 * entry["low"], 100 * entry["high"])
 
 
 def test_over_seeds(
-    run: RunResults, name: str, said: float | None, values: list[float], claimed: tuple | None
+    run: RunResults, name: str, said: float | None, values: list[float], claimed: Bounds | None
 ) -> Measure:
-    """The mean of one value for each seed, with Student's interval where there are enough of them."""
+    """The mean of one value for each seed, with Student's interval where there are enough of
+    them."""
     mean = statistics.fmean(values) if values else None
     return Measure(name, said, mean, t_interval(values, profile_confidence(run)), claimed)
 
@@ -107,11 +113,9 @@ def note_seeds(run: RunResults) -> list[str]:
 def note_pretraining(run: RunResults) -> list[str]:
     """How often was pretrained, for claims about BYOL's objective."""
     seeds = sorted({seed for of in run.pretraining_study.values() for seed in of})
-    return (
-        [f"study of pretraining, seeds {', '.join(map(str, seeds))}"]
-        if seeds
-        else ["one pretraining each"]
-    )
+    if not seeds:
+        return ["one pretraining each"]
+    return [f"study of pretraining, seeds {', '.join(map(str, seeds))}"]
 
 
 def choose_smoothing(path: Path) -> float:
@@ -125,29 +129,33 @@ def subtract_objectives(a: dict, b: dict) -> float:
     Args:
         a, b: columns ``step`` and ``loss``, float [N], as ``read_metrics`` gives them.
     """
-    until = min(of["step"][-1] for of in (a, b))
-    losses = [of["loss"][of["step"] <= until] for of in (a, b)]
-    first, second = (ema(values, choose_beta(len(values)))[-1] for values in losses)
-    return float(first - second)
+    until = min(a["step"][-1], b["step"][-1])
+    return _smooth_until(a, until) - _smooth_until(b, until)
+
+
+def _smooth_until(curve: dict, until: float) -> float:
+    """Last smoothed loss of the rows up to a step."""
+    losses = curve["loss"][curve["step"] <= until]
+    return float(ema(losses, choose_beta(len(losses)))[-1])
 
 
 def test_objective(
     run: RunResults, variants: tuple[str, str], names: tuple[str, str], found: dict
 ) -> Measure:
-    """Objective of the first variant minus that of the second: over the seeds of a study, or of the run's own two.
+    """Objective of the first variant minus that of the second: over the seeds of a study, or of the
+    run's own two.
 
     Args:
         variants: in ``studies/pretraining.csv``.
         names: what to call them.
         found: {variant: path of metrics.csv} of the run's own pretraining, where there is no study.
     """
-    study, name = run.pretraining_study, f"objective {names[0]} - {names[1]}"
+    study = run.pretraining_study
+    name = f"objective {names[0]} - {names[1]}"
     if set(variants) <= study.keys():
         first, second = (study[variant] for variant in variants)
-        values = [
-            subtract_objectives(first[seed], second[seed])
-            for seed in sorted(first.keys() & second.keys())
-        ]
+        common = sorted(first.keys() & second.keys())
+        values = [subtract_objectives(first[seed], second[seed]) for seed in common]
         return test_over_seeds(run, name, None, values, BELOW)
-    columns = [read_metrics(found[variant]) for variant in variants]
-    return Measure(name, None, subtract_objectives(*columns), None, BELOW)
+    first, second = (read_metrics(found[variant]) for variant in variants)
+    return Measure(name, None, subtract_objectives(first, second), None, BELOW)

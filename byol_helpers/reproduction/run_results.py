@@ -1,7 +1,6 @@
 """What a run has left behind, as the scorecard reads it: files only, never a model."""
 
 import csv
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,12 +14,11 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.evaluation import comparison as comparisons
 
-KEY = re.compile(r"(?P<arm>.+)-seed(?P<seed>\d+)")
-
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run folder. Only the arms and seeds of its profile count; folders of earlier settings are passed over."""
+    """A run folder. Only the arms and seeds of its profile count; folders of earlier settings are
+    passed over."""
 
     path: Path
     profile: dict
@@ -46,67 +44,64 @@ class RunResults:
 
     @cached_property
     def _results(self) -> dict[str, comparisons.ModelResult]:
-        return {
-            key: comparisons.load_result(path.parent)
-            for key, path in self._found("evaluate", "metrics.json").items()
-        }
+        found = self._find_files("evaluate", "metrics.json")
+        return {key: comparisons.load_result(path.parent) for key, path in found.items()}
 
     @cached_property
     def curves(self) -> dict[str, dict[int, Path]]:
         """``metrics.csv`` of each finished fine-tuning, {arm: {seed: path}}."""
-        finished = self._found("finetune", "stage.json")
-        return _by_arm({key: path.with_name("metrics.csv") for key, path in finished.items()})
+        finished = self._find_files("finetune", "stage.json")
+        return _group_by_arm({key: path.with_name("metrics.csv") for key, path in finished.items()})
 
     @cached_property
     def background(self) -> dict[str, dict[int, dict]]:
         """Content of each ``background/<arm>-seed<k>/metrics.json``, {arm: {seed: content}}."""
-        return _by_arm(
-            {
-                key: read_json(path)
-                for key, path in self._found("background", "metrics.json").items()
-            }
-        )
+        found = self._find_files("background", "metrics.json")
+        return _group_by_arm({key: read_json(path) for key, path in found.items()})
 
     @cached_property
     def baselines(self) -> dict[str, dict]:
-        """Content of each ``background/<method>/metrics.json`` of a method without learning, by its label."""
-        paths = {
-            name: self.path / "background" / method / "metrics.json"
-            for method, name in BASELINE_LABELS.items()
-        }
-        return {name: read_json(path) for name, path in paths.items() if path.is_file()}
+        """Content of each ``background/<method>/metrics.json`` of a method without learning, by its
+        label."""
+        found = {}
+        for method, name in BASELINE_LABELS.items():
+            path = self.path / "background" / method / "metrics.json"
+            if path.is_file():
+                found[name] = read_json(path)
+        return found
 
     @cached_property
     def pretraining(self) -> dict[str, dict]:
-        """Each finished pretraining, {name: {"parameters": of the stage, "metrics": path of metrics.csv}}."""
-        return {
-            path.parent.name: {
+        """Each finished pretraining, {name: {"parameters": of the stage, "metrics": path of
+        metrics.csv}}."""
+        found = {}
+        for path in sorted(self.path.glob("pretrain/*/stage.json")):
+            found[path.parent.name] = {
                 "parameters": read_json(path)["parameters"],
                 "metrics": path.with_name("metrics.csv"),
             }
-            for path in sorted(self.path.glob("pretrain/*/stage.json"))
-        }
+        return found
 
     @cached_property
     def pretraining_study(self) -> dict[str, dict[int, dict]]:
-        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}}; empty without it."""
-        path, found = self.path / "studies" / "pretraining.csv", defaultdict(dict)
+        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}};
+        empty without it."""
+        path = self.path / "studies" / "pretraining.csv"
         if not path.is_file():
             return {}
-        with open(path, newline="") as file:
+        steps = defaultdict(lambda: defaultdict(list))
+        losses = defaultdict(lambda: defaultdict(list))
+        with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                columns = found[row["variant"]].setdefault(
-                    int(row["seed"]), {"step": [], "loss": []}
-                )
-                for name in columns:
-                    columns[name].append(float(row[name]))
-        return {
-            variant: {
-                seed: {name: np.array(values) for name, values in columns.items()}
-                for seed, columns in of_seed.items()
-            }
-            for variant, of_seed in found.items()
-        }
+                steps[row["variant"]][int(row["seed"])].append(float(row["step"]))
+                losses[row["variant"]][int(row["seed"])].append(float(row["loss"]))
+        study = {}
+        for variant, of_seed in steps.items():
+            study[variant] = {}
+            for seed, values in of_seed.items():
+                loss = np.array(losses[variant][seed])
+                study[variant][seed] = {"step": np.array(values), "loss": loss}
+        return study
 
     @cached_property
     def pretraining_images(self) -> int | None:
@@ -114,12 +109,17 @@ class RunResults:
         path = self.path / "splits.json"
         return len(read_json(path)["pretrain"]) if path.is_file() else None
 
-    def difference(self, a: str, b: str) -> dict | None:
-        """The paired difference a minus b of ``comparison``; None where an arm is missing."""
-        return next((d for d in self.comparison["differences"] if (d["a"], d["b"]) == (a, b)), None)
+    def difference(self, a: str, b: str) -> dict:
+        """The paired difference a minus b of ``comparison``; ``KeyError`` where an arm is
+        missing."""
+        for difference in self.comparison["differences"]:
+            if (difference["a"], difference["b"]) == (a, b):
+                return difference
+        raise KeyError(f"{a} - {b}")
 
-    def _found(self, stage: str, name: str) -> dict[str, Path]:
-        """Files ``<stage>/<arm>-seed<k>/<name>`` of the profile's arms and seeds, by key, in their order."""
+    def _find_files(self, stage: str, name: str) -> dict[str, Path]:
+        """Files ``<stage>/<arm>-seed<k>/<name>`` of the profile's arms and seeds, by key, in their
+        order."""
         tune = self.profile["finetune"]
         keys = [f"{arm}-seed{seed}" for arm in tune["arms"] for seed in tune["seeds"]]
         paths = {key: self.path / stage / key / name for key in keys}
@@ -138,9 +138,10 @@ def open_results(run_path: Path | str) -> RunResults:
     return RunResults(Path(run_path), profile)
 
 
-def _by_arm(found: dict) -> dict[str, dict]:
+def _group_by_arm(found: dict) -> dict[str, dict]:
+    """{"<arm>-seed<k>": value} as {arm: {k: value}}."""
     nested = defaultdict(dict)
     for key, value in found.items():
-        match = KEY.fullmatch(key)
-        nested[match["arm"]][int(match["seed"])] = value
+        arm, _, seed = key.rpartition("-seed")
+        nested[arm][int(seed)] = value
     return dict(nested)

@@ -1,4 +1,5 @@
-"""The thesis as data: its settings, tables, claims and contradictions, each with the place where it stands.
+"""The thesis as data: its settings, tables, claims and contradictions, each with the place where it
+stands.
 
 Everything is in ``thesis.yaml``; this module only gives it types.
 """
@@ -27,7 +28,8 @@ class Setting(FrozenModel):
 
 
 class Table(FrozenModel):
-    """A table: ``rows[name]`` holds one value for each of ``columns``; None where it prints a dash."""
+    """A table: ``rows[name]`` holds one value for each of ``columns``; None where it prints a
+    dash."""
 
     title: str
     where: str
@@ -38,9 +40,17 @@ class Table(FrozenModel):
         """One cell; ``KeyError`` for an unknown row, ``ValueError`` for an unknown column."""
         return self.rows[row][self.columns.index(column)]
 
+    def number(self, row: str, column: str) -> float | None:
+        """One cell that holds a number or a dash; ``ValueError`` for one that holds words."""
+        cell = self.value(row, column)
+        if isinstance(cell, str):
+            raise ValueError(f"{self.title}: {row}, {column} is {cell!r} and no number")
+        return cell
+
 
 class Claim(FrozenModel):
-    """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives any."""
+    """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives
+    any."""
 
     id: str
     text: str
@@ -69,7 +79,8 @@ class Contradiction(FrozenModel):
 
 
 class Thesis(FrozenModel):
-    """The whole thesis; ``settings`` by experiment (pretraining, finetuning, rates, ...) and name."""
+    """The whole thesis; ``settings`` by experiment (pretraining, finetuning, rates, ...) and
+    name."""
 
     title: str
     author: str
@@ -88,7 +99,6 @@ class Thesis(FrozenModel):
 @cache
 def load_thesis() -> Thesis:
     """Read ``thesis.yaml`` once."""
-    text = (resources.files("byol_helpers.reproduction") / "thesis.yaml").read_text(
-        encoding="utf-8"
-    )
+    path = resources.files("byol_helpers.reproduction") / "thesis.yaml"
+    text = path.read_text(encoding="utf-8")
     return Thesis(**yaml.safe_load(text))

@@ -1,11 +1,12 @@
-"""The scorecard: the thesis's claims beside what a run measured, with verdicts that are computed, never
-typed.
+"""The scorecard: the thesis's claims beside what a run measured, with verdicts that are computed,
+never typed.
 
-A claim is *reproduced* when every one of its intervals lies wholly in the range that the claim names, *not
-reproduced* when one lies wholly outside, *undecided* when one straddles the border or cannot be had, and
-*not tested at this scale* when the run holds nothing to measure it by.
+A claim is *reproduced* when every one of its intervals lies wholly in the range that the claim
+names, *not reproduced* when one lies wholly outside, *undecided* when one straddles the border or
+cannot be had, and *not tested at this scale* when the run holds nothing to measure it by.
 """
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from byol_helpers.reproduction.measures import Evidence, Measure, NotTested
 from byol_helpers.reproduction.run_results import RunResults, open_results
 from byol_helpers.reproduction.thesis import Claim, Thesis
 
-REPRODUCED, NOT_REPRODUCED, UNDECIDED = "reproduced", "not reproduced", "undecided"
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+UNDECIDED = "undecided"
 NOT_TESTED = "not tested at this scale"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, UNDECIDED, NOT_TESTED)
 STAND_IN = "supervised (stand-in) takes the place of the thesis's ImageNet weights"
@@ -28,46 +31,48 @@ def build_scorecard(run_path: Path | str, thesis: Thesis) -> dict:
 
     Returns:
         ``{"run", "scale", "verdicts": {verdict: how many}, "claims": [row, ...], "contradictions":
-        [...]}``. A row is ``{"claim", "text", "where", "tested", "unit", "thesis", "measured", "interval":
-        [low, high] or None, "verdict", "reason", "tests": [...], "values": [...], "scale", "link"}``; the
-        numbers of the row are those of its first test. A test or value is ``{"name", "thesis", "measured",
-        "interval"}``, a test with ``"verdict"`` and ``"claimed": [low, high]`` (None: no limit) besides.
+        [...]}``. A row is ``{"claim", "text", "where", "tested", "unit", "thesis", "measured",
+        "interval": [low, high] or None, "verdict", "reason", "tests": [...], "values": [...],
+        "scale", "link"}``; the numbers of the row are those of its first test. A test or value is
+        ``{"name", "thesis", "measured", "interval"}``, a test with ``"verdict"`` and ``"claimed":
+        [low, high]`` (None: no limit) besides.
 
     Raises:
         UserError: no run folder, or a damaged file in it.
     """
     run = open_results(run_path)
-    rows = [_row(run, thesis, claim) for claim in thesis.claims]
+    rows = [_score_claim(run, thesis, claim) for claim in thesis.claims]
     counted = Counter(row["verdict"] for row in rows)
     return {
         "run": run.path.resolve().name,
-        "scale": _scale(run, None),
+        "scale": _read_scale(run, None),
         "verdicts": {verdict: counted[verdict] for verdict in VERDICTS},
         "claims": rows,
         "contradictions": [entry.model_dump() for entry in thesis.contradictions],
     }
 
 
-def decide_verdict(quantity: Measure) -> str:
+def decide_verdict(measure: Measure) -> str:
     """Where the interval lies to the open range that the claim names."""
-    if quantity.bounds is None or None in map(nan_to_none, quantity.bounds):
+    if measure.bounds is None or measure.claimed is None:
         return UNDECIDED
-    (low, high), (least, most) = quantity.bounds, quantity.claimed
+    low, high = measure.bounds
+    least, most = measure.claimed
+    if math.isnan(low) or math.isnan(high):
+        return UNDECIDED
     if least < low and high < most:
         return REPRODUCED
     return NOT_REPRODUCED if high < least or low > most else UNDECIDED
 
 
 def write_markdown(card: dict) -> str:
-    """The scorecard as text: scale, one line for each claim, the numbers behind them, the contradictions."""
+    """The scorecard as text: scale, one line for each claim, the numbers behind them, the
+    contradictions."""
     scale = card["scale"]
     lines = [
         "# Scorecard",
         "",
-        f"Profile {scale['profile']}, engine {scale['engine']}, seeds {', '.join(map(str, scale['seeds']))}; "
-        f"{_or_dash(scale['test_images'])} test images, {scale['iterations']} iterations of fine-tuning; "
-        f"{_or_dash(scale['pretraining_images'])} unlabelled images, {scale['pretraining_iterations']} iterations "
-        "of pretraining.",
+        _describe_scale(scale),
         "",
         "; ".join(f"{verdict}: {card['verdicts'][verdict]}" for verdict in VERDICTS) + ".",
         "",
@@ -79,13 +84,13 @@ def write_markdown(card: dict) -> str:
             f"[{row['claim']}]({row['link']})",
             row["text"],
             row["where"],
-            *_numbers(row, row["unit"]),
+            *_format_numbers(row, row["unit"]),
             f"**{row['verdict']}**",
             row["reason"],
         ]
         lines.append("| " + " | ".join(cells) + " |")
     for row in card["claims"]:
-        lines += _details(row)
+        lines += _describe_evidence(row)
     lines += [
         "",
         "## Where the thesis contradicts itself or leaves a choice",
@@ -102,23 +107,31 @@ def write_markdown(card: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(run: RunResults, thesis: Thesis, claim: Claim) -> dict:
-    try:
-        finding = CLAIMS[claim.id](run, thesis)
-        verdict, reason = _judged(finding)
-    except NotTested as why:
-        finding, verdict, reason = Evidence([]), NOT_TESTED, str(why)
-    tests = [
-        _plain_quantity(test)
-        | {"verdict": decide_verdict(test), "claimed": [_limit(end) for end in test.claimed]}
-        for test in finding.tests
-    ]
-    said = next(iter(claim.values.items()), ("–", None))
-    headline = (
-        tests[0]
-        if tests
-        else {"name": said[0], "thesis": said[1], "measured": None, "interval": None}
+def _describe_scale(scale: dict) -> str:
+    """One line on what the numbers rest on."""
+    seeds = ", ".join(map(str, scale["seeds"]))
+    return (
+        f"Profile {scale['profile']}, engine {scale['engine']}, seeds {seeds}; "
+        f"{_or_dash(scale['test_images'])} test images, "
+        f"{scale['iterations']} iterations of fine-tuning; "
+        f"{_or_dash(scale['pretraining_images'])} unlabelled images, "
+        f"{scale['pretraining_iterations']} iterations of pretraining."
     )
+
+
+def _score_claim(run: RunResults, thesis: Thesis, claim: Claim) -> dict:
+    try:
+        evidence = CLAIMS[claim.id](run, thesis)
+        verdict, reason = _judge(evidence)
+    except NotTested as why:
+        evidence = Evidence([])
+        verdict = NOT_TESTED
+        reason = str(why)
+    tests = [_describe_test(test) for test in evidence.tests]
+    said = next(iter(claim.values.items()), ("–", None))
+    headline = {"name": said[0], "thesis": said[1], "measured": None, "interval": None}
+    if tests:
+        headline = tests[0]
     return {
         "claim": claim.id,
         "text": claim.text,
@@ -129,36 +142,40 @@ def _row(run: RunResults, thesis: Thesis, claim: Claim) -> dict:
         "verdict": verdict,
         "reason": reason,
         "tests": tests,
-        "values": [_plain_quantity(value) for value in finding.values],
-        "scale": _scale(run, finding.images),
+        "values": [_describe_measure(value) for value in evidence.values],
+        "scale": _read_scale(run, evidence.images),
         "link": f"notebooks/{claim.notebook}.html#claim-{claim.id.lower()}",
     }
 
 
-def _judged(finding: Evidence) -> tuple[str, str]:
+def _judge(evidence: Evidence) -> tuple[str, str]:
     """The verdict over all tests and the reason in one line."""
-    by_verdict = {
-        verdict: [t for t in finding.tests if decide_verdict(t) == verdict] for verdict in VERDICTS
-    }
-    if against := by_verdict[NOT_REPRODUCED]:
-        verdict, said = NOT_REPRODUCED, f"wholly outside what is claimed: {_names(against)}"
-    elif open_tests := by_verdict[UNDECIDED]:
-        without = [test for test in open_tests if test.bounds is None]
-        straddling = [test for test in open_tests if test.bounds is not None]
-        parts = [f"the interval straddles: {_names(straddling)}"] if straddling else []
-        parts += [f"no interval: {_names(without)}"] if without else []
-        verdict, said = UNDECIDED, "; ".join(parts)
+    by_verdict = {verdict: [] for verdict in VERDICTS}
+    for test in evidence.tests:
+        by_verdict[decide_verdict(test)].append(test)
+    if by_verdict[NOT_REPRODUCED]:
+        verdict = NOT_REPRODUCED
+        said = f"wholly outside what is claimed: {_join_names(by_verdict[NOT_REPRODUCED])}"
+    elif by_verdict[UNDECIDED]:
+        verdict = UNDECIDED
+        without = [test for test in by_verdict[UNDECIDED] if test.bounds is None]
+        straddling = [test for test in by_verdict[UNDECIDED] if test.bounds is not None]
+        parts = [f"the interval straddles: {_join_names(straddling)}"] if straddling else []
+        parts += [f"no interval: {_join_names(without)}"] if without else []
+        said = "; ".join(parts)
     else:
-        verdict, said = REPRODUCED, f"wholly within what is claimed: {_names(finding.tests)}"
-    stand_in = any(label_arm("supervised") in q.name for q in (*finding.tests, *finding.values))
-    return verdict, "; ".join([said, *finding.notes, *([STAND_IN] if stand_in else [])])
+        verdict = REPRODUCED
+        said = f"wholly within what is claimed: {_join_names(evidence.tests)}"
+    names = _join_names([*evidence.tests, *evidence.values])
+    stand_in = [STAND_IN] if label_arm("supervised") in names else []
+    return verdict, "; ".join([said, *evidence.notes, *stand_in])
 
 
-def _names(tests: list[Measure]) -> str:
+def _join_names(tests: list[Measure]) -> str:
     return ", ".join(test.name for test in tests)
 
 
-def _scale(run: RunResults, images: int | None) -> dict:
+def _read_scale(run: RunResults, images: int | None) -> dict:
     """What the numbers of a row rest on."""
     tested = {model["images"] for model in run.models.values()}
     return {
@@ -172,31 +189,35 @@ def _scale(run: RunResults, images: int | None) -> dict:
     }
 
 
-def _plain_quantity(quantity: Measure) -> dict:
-    bounds = None if quantity.bounds is None else [nan_to_none(end) for end in quantity.bounds]
+def _describe_measure(measure: Measure) -> dict:
+    interval = None
+    if measure.bounds is not None and not any(math.isnan(end) for end in measure.bounds):
+        interval = [float(end) for end in measure.bounds]
     return {
-        "name": quantity.name,
-        "thesis": nan_to_none(quantity.thesis),
-        "measured": nan_to_none(quantity.measured),
-        "interval": None if bounds is None or None in bounds else bounds,
+        "name": measure.name,
+        "thesis": nan_to_none(measure.thesis),
+        "measured": nan_to_none(measure.measured),
+        "interval": interval,
     }
 
 
-def _limit(end: float) -> float | None:
-    return None if abs(end) == float("inf") else end
+def _describe_test(test: Measure) -> dict:
+    claimed = test.claimed or (-math.inf, math.inf)
+    return _describe_measure(test) | {
+        "verdict": decide_verdict(test),
+        "claimed": [None if math.isinf(end) else end for end in claimed],
+    }
 
 
-def _numbers(quantity: dict, unit: str | None) -> list[str]:
+def _format_numbers(quantity: dict, unit: str | None) -> list[str]:
     """Cells: name and unit, the thesis's value, ours, the interval."""
-    digits = DECIMALS.get(unit, 3)
-    thesis, measured = (_or_dash(quantity[key], digits) for key in ("thesis", "measured"))
+    digits = DECIMALS.get(unit or "", 3)
     ends = quantity["interval"]
-    interval = f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "–"
     return [
         f"{quantity['name']} ({unit})" if unit else quantity["name"],
-        thesis,
-        measured,
-        interval,
+        _or_dash(quantity["thesis"], digits),
+        _or_dash(quantity["measured"], digits),
+        f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "–",
     ]
 
 
@@ -204,7 +225,7 @@ def _or_dash(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _details(row: dict) -> list[str]:
+def _describe_evidence(row: dict) -> list[str]:
     """All numbers behind one claim; nothing for one that was not tested."""
     if not row["tests"]:
         return []
@@ -217,13 +238,10 @@ def _details(row: dict) -> list[str]:
         "| quantity | thesis | here | interval | verdict |",
         "|---|---|---|---|---|",
     ]
-    entries = [(test, test["verdict"]) for test in row["tests"]] + [
-        (value, "") for value in row["values"]
-    ]
-    return [
-        *lines,
-        *(
-            "| " + " | ".join([*_numbers(entry, row["unit"]), verdict]) + " |"
-            for entry, verdict in entries
-        ),
-    ]
+    for test in row["tests"]:
+        cells = [*_format_numbers(test, row["unit"]), test["verdict"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    for value in row["values"]:
+        cells = [*_format_numbers(value, row["unit"]), ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines

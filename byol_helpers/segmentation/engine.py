@@ -17,6 +17,7 @@ from byol_helpers.core.config import Finetune, Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json
 from byol_helpers.core.progress import Progress
+from byol_helpers.core.stage import update_words
 from byol_helpers.core.weights import load_tensors
 from byol_helpers.segmentation.dataset import image_of
 
@@ -115,9 +116,8 @@ def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
     path = Path(path)
     made = _description(path)
     used = engine(made["engine"])
-    network = used.build(
-        made["depth"], len(made["categories"]), Finetune(**made["finetune"]), made["seed"]
-    )
+    settings = Finetune(**update_words(made["finetune"]))
+    network = used.build(made["depth"], len(made["categories"]), settings, made["seed"])
     tensors = load_tensors(path)
     try:
         network.load_state_dict(tensors)

@@ -84,7 +84,7 @@ def backbone(
 
     Args:
         depth: 18 or 50.
-        settings: ``norm_policy`` ``fair`` trains batch norm and freezes nothing; ``frozen`` uses FrozenBatchNorm and
+        settings: ``norm_policy`` ``trainable`` trains batch norm, freezes nothing; ``frozen`` uses FrozenBatchNorm and
             freezes the stem and the first stage, the defaults of torchvision and detectron2.
         weights: torchvision-named tensors of the ResNet without ``fc``; None keeps the random ones.
 

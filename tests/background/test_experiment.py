@@ -18,7 +18,7 @@ from byol_helpers.background.experiment import (
     score_removals,
 )
 from byol_helpers.background.removal import (
-    choose_instance,
+    choose_instances,
     merge_masks,
     to_rgba,
     zero_background,
@@ -109,17 +109,20 @@ def test_rules_choose_what_they_say():
     small, large, unsure = box(0, 0, 2, 2), box(3, 3, 9, 9), box(0, 10, 12, 17)
     found = [detection(large, 0.7), detection(small, 0.9), detection(unsure, 0.3)]
     for rule, wanted in {"confident": small, "largest": large, "all": small | large}.items():
-        np.testing.assert_array_equal(choose_instance(found, rule, 0.5, SIZE), wanted)
-    reached = choose_instance(found, "largest", 0.3, SIZE)  # the threshold is included
+        np.testing.assert_array_equal(merge_masks(choose_instances(found, rule, 0.5), SIZE), wanted)
+    included = choose_instances(found, "largest", 0.3)  # the threshold itself is enough
+    reached = merge_masks(included, SIZE)
     np.testing.assert_array_equal(reached, unsure)
     equal = [detection(large, 0.7), detection(small, 0.7)]
-    np.testing.assert_array_equal(choose_instance(equal, "confident", 0.5, SIZE), large)
+    np.testing.assert_array_equal(
+        merge_masks(choose_instances(equal, "confident", 0.5), SIZE), large
+    )
 
 
 def test_nothing_found_is_an_empty_mask():
     for found in ([], [detection(box(0, 0, 5, 5), 0.49)]):
         for rule in ("confident", "largest", "all"):
-            mask = choose_instance(found, rule, 0.5, SIZE)
+            mask = merge_masks(choose_instances(found, rule, 0.5), SIZE)
             assert mask.shape == SIZE and mask.dtype == bool and not mask.any()
 
 
@@ -133,7 +136,7 @@ def test_masks_come_from_every_coco_form():
     with pytest.raises(ValueError, match="12 x 17.*9 x 9"):
         merge_masks([{"segmentation": encode(mask)}], (9, 9))
     with pytest.raises(ValueError, match="confident, largest, all"):
-        choose_instance([], "best", 0.5, SIZE)
+        merge_masks(choose_instances([], "best", 0.5), SIZE)
 
 
 def _changes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

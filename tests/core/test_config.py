@@ -51,6 +51,10 @@ def test_second_experiment_of_the_thesis_is_a_matter_of_two_settings():
         ("finetune.engine=keras", "finetune.engine"),
         ("finetune.checkpoint_every=50", "multiple of 20"),
         ("finetune.steps=[", "not valid YAML"),
+        (
+            "finetune.norm_policy=fair",
+            "finetune.norm_policy: Input should be 'trainable' or 'frozen'",
+        ),
         ("depth=34", "depth"),
     ],
 )

@@ -31,6 +31,17 @@ class Work:
             raise KeyboardInterrupt
 
 
+def test_a_stage_described_in_an_earlier_versions_words_is_up_to_date(run, capsys):
+    work = Work()
+    folder = run_stage(run, "stage", {"norm_policy": "trainable"}, [], work)
+    kept = read_json(folder / "stage.json")
+    write_json(folder / "stage.json", kept | {"parameters": {"norm_policy": "fair"}})
+    run_stage(run, "stage", {"norm_policy": "trainable"}, [], work)
+    assert work.calls == 1 and "stage: up to date" in capsys.readouterr().out
+    run_stage(run, "stage", {"norm_policy": "frozen"}, [], work)
+    assert work.calls == 2
+
+
 def test_a_finished_stage_is_not_run_again(run, capsys):
     work = Work()
     folder = run_stage(run, "stage", {"steps": 3}, [], work)

@@ -13,7 +13,7 @@ from byol_helpers.cli import main
 from byol_helpers.coco.masks import whole
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.evaluation.comparison import compare_arms, evaluate_model
-from byol_helpers.evaluation.external_results import evaluate_results_files
+from byol_helpers.evaluation.external_results import _cell, evaluate_results_files
 from tests.helpers.detections import guesses, world
 
 TRUTH, SHAPES = world(0)
@@ -221,3 +221,10 @@ def test_whole_masks_are_told_from_damaged_ones():
     good = np.array([bool(r) and min(r) >= 0 for r in runs])
     assert 50 < good.sum() < 4000
     np.testing.assert_array_equal(whole(noise, np.array([sum(r or [0]) for r in runs])), good)
+
+
+def test_a_value_without_an_interval_says_so():
+    entry = {"value": 0.123, "low": None, "high": None}
+    assert _cell(entry, ".1f") == "12.3 (no interval)"
+    assert _cell(entry | {"value": None}, ".1f") == "not defined"
+    assert _cell({"value": 0.123, "low": 0.1, "high": 0.2}, ".1f") == "12.3 (10.0 to 20.0)"

@@ -1,7 +1,5 @@
 """The two views: their draws follow the published numbers, and both renderers show the same."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,6 @@ from byol_helpers.pretraining import torch_augmentations
 from byol_helpers.pretraining.augmentations import COLOURS, MEAN, STD, View, two_views
 from byol_helpers.training.sampler import rng
 
-PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco-real"
 DRAWS = 2000
 
 
@@ -161,16 +158,13 @@ def test_a_fast_view_is_a_function_of_its_key():
     assert torch_augmentations.view_of(image[:1, :1], view, rng(1, 5)).isfinite().all()
 
 
-@pytest.mark.skipif(
-    not PHOTOS.is_dir(), reason="real photographs (../shared/data/coco-real) are not here"
-)
-def test_statistics_of_both_views_are_those_of_lightly_on_photographs():
+def test_statistics_of_both_views_are_those_of_lightly_on_photographs(photographs):
     """Mean, spread, colourfulness and sharpness of many views, against lightly's transform of the
     same recipe.
     """
     from lightly.transforms.byol_transform import BYOLView1Transform, BYOLView2Transform
 
-    images = [read_image(path) for path in list_images(PHOTOS)[:40]]
+    images = [read_image(path) for path in list_images(photographs)[:40]]
     torch.manual_seed(0)
     for view, theirs in zip(
         two_views(224), (BYOLView1Transform(), BYOLView2Transform()), strict=True

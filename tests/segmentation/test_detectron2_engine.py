@@ -72,7 +72,9 @@ def backbone_weights(depth, seed=0):
     return network.eval(), ours, backbones.rename_for_detectron2(ours)
 
 
-@pytest.mark.parametrize(("depth", "policy"), [(18, "fair"), (50, "fair"), (50, "frozen")])
+@pytest.mark.parametrize(
+    ("depth", "policy"), [(18, "trainable"), (50, "trainable"), (50, "frozen")]
+)
 def test_the_transferred_backbone_gives_the_source_networks_features(engine, depth, policy):
     settings = load_profile("smoke", [f"finetune.norm_policy={policy}"]).finetune
     source, _, renamed = backbone_weights(depth)
@@ -161,8 +163,8 @@ def test_heads_start_alike_in_both_engines(engine):
 
 
 def test_norm_policies(engine):
-    fair = engine.build(18, 3, load_profile("smoke").finetune, 0)
-    assert all(p.requires_grad for p in fair.parameters())
+    trainable = engine.build(18, 3, load_profile("smoke").finetune, 0)
+    assert all(p.requires_grad for p in trainable.parameters())
     frozen = engine.build(18, 3, load_profile("smoke", ["finetune.norm_policy=frozen"]).finetune, 0)
     still = {name.split(".")[2] for name, p in frozen.named_parameters() if not p.requires_grad}
     assert still == {"stem", "res2"} and "FrozenBatchNorm" in repr(frozen.backbone.bottom_up.stem)

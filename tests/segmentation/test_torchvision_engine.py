@@ -151,9 +151,9 @@ def test_weights_of_another_architecture_are_refused_with_names():
 
 
 def test_norm_policies():
-    fair = build(18, 3, load_profile("smoke").finetune, 0)
-    assert all(p.requires_grad for p in fair.parameters())
-    assert fair.backbone.body.bn1.__class__ is torch.nn.BatchNorm2d
+    trainable = build(18, 3, load_profile("smoke").finetune, 0)
+    assert all(p.requires_grad for p in trainable.parameters())
+    assert trainable.backbone.body.bn1.__class__ is torch.nn.BatchNorm2d
     frozen = build(18, 3, load_profile("smoke", ["finetune.norm_policy=frozen"]).finetune, 0)
     still = {n.split(".")[2] for n, p in frozen.named_parameters() if not p.requires_grad}
     assert still == {"conv1", "layer1"} and "FrozenBatchNorm" in repr(frozen.backbone.body.bn1)
