@@ -38,7 +38,7 @@ def measure_finetune_step(images: Path | None) -> dict:
     from byol_helpers.coco.dataset import load_split
     from byol_helpers.segmentation import torchvision_engine as engine
     from byol_helpers.segmentation.dataset import InstanceDataset, collate
-    from byol_helpers.segmentation.shared_settings import plan_of
+    from byol_helpers.segmentation.shared_settings import make_plan
     from byol_helpers.training.loop import fit
     from byol_helpers.training.sampler import StepBatches
 
@@ -77,7 +77,7 @@ def measure_finetune_step(images: Path | None) -> dict:
             for who in ("ours", "peer") if turn % 2 else ("peer", "ours"):
                 task = prepare_task()
                 if who == "ours":
-                    fit(task, plan_of(settings, split, Path(folder) / str(turn), "finetune", 0))
+                    fit(task, make_plan(settings, split, Path(folder) / str(turn), "finetune", 0))
                 rounds[who].append(np.diff(task.ends if who == "ours" else run_bare_loop(task)))
     about = {
         "profile": "quick",

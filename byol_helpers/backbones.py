@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet
 
+from byol_helpers.core.channels import RGB
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing, sha256, write_json
 from byol_helpers.core.weights import fit_exactly, load_tensors, read_plain
@@ -25,10 +26,10 @@ SLOW = {
     "key",
 }  # words in the names of networks that follow another one
 NORMALISATION = {
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
+    "mean": list(RGB.mean),
+    "std": list(RGB.std),
     "range": "0..1",
-    "channels": "RGB",
+    "channels": "".join(RGB.names),
 }
 
 
@@ -126,7 +127,7 @@ def adopt_checkpoint(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], d
         first = re.fullmatch(r"((?:.*\.)?)(conv1|0)\.weight", name)
         if (
             first
-            and tuple(value.shape) == (64, 3, 7, 7)
+            and tuple(value.shape) == (64, len(RGB), 7, 7)
             and not SLOW & set(re.split(r"[._]", first[1].lower()))
         ):
             prefixes[first[1]] = first[2]

@@ -257,16 +257,16 @@ def _cut_out(options: argparse.Namespace) -> int:
     """The command ``cutout``: status 1 when some files failed and the others are done."""
     import torch
 
-    from byol_helpers.segmentation.engine import categories_of, predictor
+    from byol_helpers.segmentation.engine import make_predictor, read_categories
 
     # A core for reading and writing: where threads outnumber cores, those of a prediction wait for
     # each other.
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
-        known = categories_of(options.weights)
+        known = read_categories(options.weights)
         summary = cutout_options.run_cutout(
-            options, known, lambda: predictor(options.weights, options.score)
+            options, known, lambda: make_predictor(options.weights, options.score)
         )
     finally:
         # Other thread counts sum in another order: whoever trains next would notice.

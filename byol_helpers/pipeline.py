@@ -150,7 +150,7 @@ def transfer(run: Run, arm: str) -> Path | None:
 def finetune(run: Run, arm: str, seed: int) -> Path:
     """Fine-tune Mask R-CNN from the arm's weights: ``model.pth``, ``model.json`` and ``metrics.csv``."""
     from byol_helpers import backbones as bridge
-    from byol_helpers.segmentation.engine import engine, save_model
+    from byol_helpers.segmentation.engine import load_engine, save_model
 
     weights = None if ARMS[arm].source == "random" else _weights(run, arm)
     used = run.profile.finetune.engine
@@ -161,7 +161,7 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
         tensors = bridge.load_backbone(weights) if weights else None
         if tensors and used == "detectron2":
             tensors = bridge.rename_for_detectron2(tensors)
-        network = engine(used).train(
+        network = load_engine(used).train(
             run.profile, split, folder, f"finetune {arm} seed {seed}", seed, tensors
         )
         save_model(network, folder, run.profile, split.categories, arm, seed)

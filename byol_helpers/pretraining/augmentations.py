@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet, per channel in 0..1
-STD = np.array([0.229, 0.224, 0.225], np.float32)
+from byol_helpers.core.channels import RGB
+
+MEAN = np.array(RGB.mean, np.float32)
+STD = np.array(RGB.std, np.float32)
 PUBLISHED_SIZE = 224  # the side in pixels that the blur's sigma was published for
 
 

@@ -4,14 +4,19 @@ import torch
 from torch import nn
 from torchvision.models import resnet
 
+from byol_helpers.core.channels import RGB, Channels, set_input_channels
 
-def build_encoder(depth: int, zero_init_residual: bool = False) -> nn.Module:
-    """A torchvision ResNet without its classifier: [N, 3, H, W] -> [N, 512] for depth 18, [N, 2048] for depth 50.
+
+def build_encoder(
+    depth: int, zero_init_residual: bool = False, channels: Channels = RGB
+) -> nn.Module:
+    """A torchvision ResNet without its classifier: [N, C, H, W] -> [N, 512] for depth 18, [N, 2048] for depth 50.
 
     With ``zero_init_residual`` the last batch norm of every block starts at gamma = 0, so that a block starts as its
     shortcut alone (Goyal et al. 2017, section 5.1). BYOL's published code begins like that in ResNet-50.
     """
     network = getattr(resnet, f"resnet{depth}")(weights=None, zero_init_residual=zero_init_residual)
+    set_input_channels(network, channels)
     network.width = network.fc.in_features
     network.fc = nn.Identity()
     return network

@@ -1,1 +1,1 @@
-"""Mask R-CNN: the dataset, the engine and the signals of its training."""
+"""Mask R-CNN: the dataset, the engine and the metrics of its training."""

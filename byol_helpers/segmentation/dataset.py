@@ -15,44 +15,53 @@ from byol_helpers.core.config import Finetune
 from byol_helpers.training.sampler import Item, rng
 
 
-def fitted(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
-    """Size whose short side is ``short_side``, or whose long side is ``long_side`` where that is smaller, in pixels."""
+def fit_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
+    """Height and width in pixels whose short side is ``short_side``.
+
+    Where the long side would be longer than ``long_side``, it is ``long_side`` instead.
+    """
     scale = min(short_side / min(height, width), long_side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 class InstanceDataset(Dataset):
-    """One item: image float32 [3, H, W] in 0..1 and a target with boxes [N, 4] (x0, y0, x1, y1), labels [N] from 1,
-    masks uint8 [N, H, W].
+    """One item: an image, float32 [3, H, W] in 0..1, and its target.
 
-    The image is resized and perhaps flipped. Crowds are left out, as both engines do in training; an image without
-    instances stays, with N = 0: its regions are all background. Masks are resized one by one, so that a picture with
-    hundreds of instances does not need all of them at full size.
+    The target has boxes [N, 4] (x0, y0, x1, y1; pixels), labels [N] from 1, masks uint8 [N, H, W].
+
+    The image is resized and perhaps flipped. Crowds are left out, as both engines do in training;
+    an image without instances stays, with N = 0: its regions are all background. Masks are resized
+    one by one, so that an image with hundreds of instances does not need all of them at full size.
     """
 
     def __init__(self, split: Split, settings: Finetune, seed: int):
-        self.split, self.settings, self.seed = split, settings, seed
+        self.split = split
+        self.settings = settings
+        self.seed = seed
         self.labels = {category["id"]: k + 1 for k, category in enumerate(split.categories)}
 
     def __len__(self) -> int:
         return len(self.split.images)
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        draw, record = rng(self.seed, item.position), self.split.images[item.index]
+        draw = rng(self.seed, item.position)
+        record = self.split.images[item.index]
         image = torch.from_numpy(read_image(self.split.path(record))).permute(2, 0, 1)
         short = self.settings.short_side[int(draw.integers(len(self.settings.short_side)))]
-        size = fitted(record["height"], record["width"], short, self.settings.long_side)
+        size = fit_size(record["height"], record["width"], short, self.settings.long_side)
         flip = draw.random() < 0.5
         image = functional.resize(image, list(size), antialias=True).float() / 255
         target = self._target(record, size)
         if flip:
-            image, target["masks"] = image.flip(-1), target["masks"].flip(-1)
+            image = image.flip(-1)
+            target["masks"] = target["masks"].flip(-1)
         if len(target["masks"]):
             target["boxes"] = masks_to_boxes(target["masks"]) + torch.tensor([0.0, 0.0, 1.0, 1.0])
         return image, target
 
     def _target(self, record: dict, size: tuple[int, int]) -> dict[str, torch.Tensor]:
-        masks, labels = [], []
+        masks = []
+        labels = []
         for annotation in self.split.annotations.get(record["id"], []):
             if annotation.get("iscrowd"):
                 continue
@@ -79,6 +88,6 @@ def collate(batch: list) -> tuple[list[torch.Tensor], list[dict]]:
     return list(images), list(targets)
 
 
-def image_of(path: Path) -> torch.Tensor:
-    """A picture as the network wants it: float32 [3, H, W] in 0..1."""
+def load_image(path: Path) -> torch.Tensor:
+    """Read an image as the network wants it: float32 [3, H, W] in 0..1."""
     return torch.from_numpy(read_image(path)).permute(2, 0, 1).float() / 255

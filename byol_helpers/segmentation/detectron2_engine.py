@@ -1,7 +1,8 @@
-"""Mask R-CNN of detectron2, the thesis's own engine, behind the same three functions as ``torchvision_engine``.
+"""Mask R-CNN of detectron2, the thesis's own engine, as an ``engine.Engine``.
 
-Network, losses, optimiser, schedule and training loop are detectron2's, driven by its config. Pictures, masks, their
-order and the weights are ours, the same as for torchvision. detectron2 is installed by hand (see the README).
+Network, losses, optimiser, schedule and training loop are detectron2's, driven by its config.
+Images, masks, their order and the weights are ours, the same as for torchvision. detectron2 is
+installed by hand (see the README).
 """
 
 import logging
@@ -22,20 +23,19 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
 
 from byol_helpers.coco.dataset import Split, load_split
+from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import Finetune, Profile
 from byol_helpers.core.files import replacing, write_text
 from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import Run
 from byol_helpers.core.weights import load_exactly
-from byol_helpers.segmentation.dataset import InstanceDataset, fitted
+from byol_helpers.segmentation.dataset import InstanceDataset, fit_size
 from byol_helpers.segmentation.shared_settings import (
     DETECTIONS,
-    MEAN,
     SCORE_THRESHOLD,
-    SIGNALS,
-    STD,
+    TRAINING_METRICS,
     WARMUP_FROM,
-    plan_of,
+    make_plan,
 )
 from byol_helpers.training.loop import (
     CHECKPOINT,
@@ -56,53 +56,56 @@ LOGGED = (
     "loss_rpn_cls",
     "loss_rpn_loc",
     "lr",
-    *SIGNALS,
+    *TRAINING_METRICS,
 )
 
 
-def configuration(depth: int, classes: int, settings: Finetune) -> CfgNode:
-    """detectron2's config of ``mask_rcnn_R_50_FPN`` with the settings of a profile, for torchvision's ResNets.
+def make_config(depth: int, classes: int, settings: Finetune, channels: Channels = RGB) -> CfgNode:
+    """detectron2's config of ``mask_rcnn_R_50_FPN`` with a profile's settings.
 
-    Those want RGB, torchvision's statistics and the stride in the 3x3 convolution; detectron2's defaults (BGR, std 1,
-    stride in 1x1) belong to another family of weights. ``norm_policy`` as in ``torchvision_engine.backbone``.
+    torchvision's ResNets want RGB, torchvision's statistics and the stride in the 3x3 convolution;
+    detectron2's defaults (BGR, std 1, stride in 1x1) belong to another family of weights. The
+    length of ``PIXEL_MEAN`` is the number of input channels. ``norm_policy`` as in
+    ``torchvision_engine.build_backbone``.
     """
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     cfg.MODEL.MASK_ON = True
-    cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD = (
-        [255 * value for value in MEAN],
-        [255 * value for value in STD],
-    )
+    cfg.MODEL.PIXEL_MEAN = [255 * value for value in channels.mean]
+    cfg.MODEL.PIXEL_STD = [255 * value for value in channels.std]
     _set_backbone(cfg, depth, settings)
     _set_heads(cfg, classes, settings)
-    cfg.INPUT.FORMAT, cfg.INPUT.MASK_FORMAT = "RGB", "bitmask"
-    cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN = (
-        tuple(settings.short_side),
-        settings.long_side,
-    )
-    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = settings.short_side[-1], settings.long_side
-    cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.MAX_ITER = settings.batch_size, settings.steps
-    cfg.SOLVER.BASE_LR, cfg.SOLVER.STEPS, cfg.SOLVER.GAMMA = (
-        settings.learning_rate,
-        tuple(settings.decay_steps),
-        0.1,
-    )
-    cfg.SOLVER.WARMUP_FACTOR, cfg.SOLVER.WARMUP_ITERS = WARMUP_FROM, settings.warmup_steps
-    cfg.SOLVER.MOMENTUM, cfg.SOLVER.WEIGHT_DECAY = settings.momentum, settings.weight_decay
+    cfg.INPUT.FORMAT = "".join(channels.names)
+    cfg.INPUT.MASK_FORMAT = "bitmask"
+    cfg.INPUT.MIN_SIZE_TRAIN = tuple(settings.short_side)
+    cfg.INPUT.MAX_SIZE_TRAIN = settings.long_side
+    cfg.INPUT.MIN_SIZE_TEST = settings.short_side[-1]
+    cfg.INPUT.MAX_SIZE_TEST = settings.long_side
+    cfg.SOLVER.IMS_PER_BATCH = settings.batch_size
+    cfg.SOLVER.MAX_ITER = settings.steps
+    cfg.SOLVER.BASE_LR = settings.learning_rate
+    cfg.SOLVER.STEPS = tuple(settings.decay_steps)
+    cfg.SOLVER.GAMMA = 0.1
+    cfg.SOLVER.WARMUP_FACTOR = WARMUP_FROM
+    cfg.SOLVER.WARMUP_ITERS = settings.warmup_steps
+    cfg.SOLVER.MOMENTUM = settings.momentum
+    cfg.SOLVER.WEIGHT_DECAY = settings.weight_decay
     cfg.SOLVER.WEIGHT_DECAY_NORM = 0.0
     cfg.SOLVER.CHECKPOINT_PERIOD = settings.checkpoint_every
-    cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = settings.workers, False
+    cfg.DATALOADER.NUM_WORKERS = settings.workers
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
     return cfg
 
 
 def _set_backbone(cfg: CfgNode, depth: int, settings: Finetune) -> None:
     frozen = settings.norm_policy == "frozen"
-    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = (
-        "build_resnet_fpn_backbone",
-        2 if frozen else 0,
-    )
-    net, stages = cfg.MODEL.RESNETS, ["res2", "res3", "res4", "res5"]
-    net.DEPTH, net.NORM, net.STRIDE_IN_1X1 = depth, "FrozenBN" if frozen else "BN", False
+    stages = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 2 if frozen else 0
+    net = cfg.MODEL.RESNETS
+    net.DEPTH = depth
+    net.NORM = "FrozenBN" if frozen else "BN"
+    net.STRIDE_IN_1X1 = False
     net.RES2_OUT_CHANNELS = 64 if depth == 18 else 256
     net.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = stages
     cfg.MODEL.FPN.OUT_CHANNELS = settings.fpn_channels
@@ -110,54 +113,58 @@ def _set_backbone(cfg: CfgNode, depth: int, settings: Finetune) -> None:
 
 def _set_heads(cfg: CfgNode, classes: int, settings: Finetune) -> None:
     cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[size] for size in settings.anchor_sizes]
-    rpn, heads, box, mask = (
-        cfg.MODEL[name] for name in ("RPN", "ROI_HEADS", "ROI_BOX_HEAD", "ROI_MASK_HEAD")
-    )
-    rpn.IN_FEATURES, rpn.BATCH_SIZE_PER_IMAGE = ["p2", "p3", "p4", "p5", "p6"], settings.rpn_samples
-    rpn.PRE_NMS_TOPK_TRAIN, rpn.PRE_NMS_TOPK_TEST = 2 * settings.proposals, settings.proposals
+    rpn = cfg.MODEL.RPN
+    rpn.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
+    rpn.BATCH_SIZE_PER_IMAGE = settings.rpn_samples
+    rpn.PRE_NMS_TOPK_TRAIN = 2 * settings.proposals
+    rpn.PRE_NMS_TOPK_TEST = settings.proposals
     rpn.POST_NMS_TOPK_TRAIN = rpn.POST_NMS_TOPK_TEST = settings.proposals
-    heads.NAME, heads.IN_FEATURES, heads.NUM_CLASSES = (
-        "StandardROIHeads",
-        ["p2", "p3", "p4", "p5"],
-        classes,
-    )
-    heads.BATCH_SIZE_PER_IMAGE, heads.SCORE_THRESH_TEST = settings.roi_samples, SCORE_THRESHOLD
+    heads = cfg.MODEL.ROI_HEADS
+    heads.NAME = "StandardROIHeads"
+    heads.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    heads.NUM_CLASSES = classes
+    heads.BATCH_SIZE_PER_IMAGE = settings.roi_samples
+    heads.SCORE_THRESH_TEST = SCORE_THRESHOLD
     cfg.TEST.DETECTIONS_PER_IMAGE = DETECTIONS
-    box.NAME, box.NUM_FC, box.FC_DIM, box.POOLER_RESOLUTION = (
-        "FastRCNNConvFCHead",
-        2,
-        settings.box_features,
-        7,
-    )
-    mask.NAME, mask.NUM_CONV, mask.POOLER_RESOLUTION = "MaskRCNNConvUpsampleHead", 4, 14
+    box = cfg.MODEL.ROI_BOX_HEAD
+    box.NAME = "FastRCNNConvFCHead"
+    box.NUM_FC = 2
+    box.FC_DIM = settings.box_features
+    box.POOLER_RESOLUTION = 7
+    mask = cfg.MODEL.ROI_MASK_HEAD
+    mask.NAME = "MaskRCNNConvUpsampleHead"
+    mask.NUM_CONV = 4
+    mask.POOLER_RESOLUTION = 14
     mask.CONV_DIM = settings.mask_channels
 
 
 def build(
-    depth: int, classes: int, settings: Finetune, seed: int, weights: dict | None = None
+    depth: int,
+    classes: int,
+    settings: Finetune,
+    seed: int,
+    weights: dict | None = None,
+    channels: Channels = RGB,
 ) -> nn.Module:
-    """detectron2's ``GeneralizedRCNN`` on R18-FPN or R50-FPN.
+    """detectron2's ``GeneralizedRCNN`` on R18-FPN or R50-FPN; see ``engine.Engine``.
 
-    Args:
-        depth, classes, settings, seed: as in ``torchvision_engine.build``.
-        weights: for the backbone, under detectron2's names (``transfer.to_detectron2``); None for random.
+    ``weights`` have detectron2's names (``backbones.rename_for_detectron2``).
 
     Raises:
-        UserError: tensors are missing, unknown or of another shape. detectron2's own loading would only warn.
+        UserError: tensors are missing, unknown or of another shape. detectron2's own loading would
+            only warn.
     """
     torch.manual_seed(seed)
-    network = build_model(configuration(depth, classes, settings))
+    network = build_model(make_config(depth, classes, settings, channels))
     network.test_size = settings.short_side[-1], settings.long_side  # pixels; for detect
     if weights is not None:
-        load_exactly(
-            network.backbone.bottom_up,
-            {name.removeprefix(BODY): value for name, value in weights.items()},
-        )
+        tensors = {name.removeprefix(BODY): value for name, value in weights.items()}
+        load_exactly(network.backbone.bottom_up, tensors)
     return network
 
 
 class InDetectron2sForm(Dataset):
-    """The images and instances of ``InstanceDataset`` as detectron2 takes them: 0..255, labels from 0."""
+    """``InstanceDataset``'s items as detectron2 takes them: images in 0..255, labels from 0."""
 
     def __init__(self, dataset: InstanceDataset):
         self.dataset = dataset
@@ -174,10 +181,12 @@ class InDetectron2sForm(Dataset):
 
 
 class Recorder(HookBase):
-    """Seeds each step, clips the gradient, and keeps metrics.csv, the checkpoint and the progress lines."""
+    """Seeds each step, clips the gradient, keeps metrics.csv, the checkpoint and the progress."""
 
     def __init__(self, plan: Plan):
-        self.plan, self.medians, self.progress = plan, Medians(plan.metrics_every, plan.steps), None
+        self.plan = plan
+        self.medians = Medians(plan.metrics_every, plan.steps)
+        self.progress = Progress(plan.title, plan.steps)
 
     def state_dict(self) -> dict:
         return self.medians.state_dict()
@@ -197,12 +206,12 @@ class Recorder(HookBase):
             nn.utils.clip_grad_norm_(self.trainer.model.parameters(), self.plan.gradient_clip)
 
     def after_step(self) -> None:
-        step, latest = self.trainer.iter + 1, get_event_storage().latest()
-        values = {
-            name: float(latest[name][0])
-            for name in LOGGED
-            if name in latest and latest[name][1] == self.trainer.iter
-        }
+        step = self.trainer.iter + 1
+        latest = get_event_storage().latest()
+        values = {}
+        for name in LOGGED:
+            if name in latest and latest[name][1] == self.trainer.iter:
+                values[name] = float(latest[name][0])
         self.medians.add(step, values | {"seconds": measure_time() - self.started})
         self.progress.update()
         if step % self.plan.checkpoint_every == 0 or step == self.plan.steps:
@@ -219,14 +228,16 @@ class Recorder(HookBase):
 def train(
     profile: Profile, split: Split, folder: Path, title: str, seed: int, weights: dict | None
 ) -> nn.Module:
-    """Fine-tune one arm under detectron2's ``SimpleTrainer``; arguments, files and resume as in ``torchvision_engine``.
+    """Fine-tune one arm under detectron2's ``SimpleTrainer``; see ``engine.Engine``.
 
     ``folder/config.yaml`` is the config, for detectron2's own tools.
     """
     settings = profile.finetune
-    plan = plan_of(settings, split, folder, title, seed)
-    cfg = configuration(profile.depth, len(split.categories), settings)
-    cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, cfg.SEED = str(folder / "model.pth"), str(folder), seed
+    plan = make_plan(settings, split, folder, title, seed)
+    cfg = make_config(profile.depth, len(split.categories), settings)
+    cfg.MODEL.WEIGHTS = str(folder / "model.pth")
+    cfg.OUTPUT_DIR = str(folder)
+    cfg.SEED = seed
     write_text(folder / "config.yaml", cfg.dump())
     network = build(profile.depth, len(split.categories), settings, seed, weights)
     optimizer = build_optimizer(cfg, network)
@@ -234,7 +245,8 @@ def train(
     trainer.register_hooks(
         [hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)), Recorder(plan)]
     )
-    first, last = 0, folder / CHECKPOINT
+    first = 0
+    last = folder / CHECKPOINT
     if last.exists():
         kept = torch.load(last, map_location="cpu", weights_only=True)
         network.load_state_dict(kept["model"])
@@ -247,11 +259,10 @@ def train(
         batch_sampler=batches,
         num_workers=plan.workers,
         collate_fn=list,
-        generator=torch.Generator(),
-    )  # its start takes nothing from the step's draws
-    logging.getLogger("detectron2.engine.train_loop").setLevel(
-        logging.CRITICAL
-    )  # a traceback where one line will do
+        generator=torch.Generator(),  # its start takes nothing from the step's draws
+    )
+    # A traceback where one line will do.
+    logging.getLogger("detectron2.engine.train_loop").setLevel(logging.CRITICAL)
     try:
         trainer.train(first, plan.steps)
     except FloatingPointError:
@@ -263,14 +274,12 @@ def train(
 
 @torch.inference_mode()
 def detect(network: nn.Module, image: torch.Tensor) -> dict[str, np.ndarray]:
-    """What a network in eval mode finds in one image; as in ``torchvision_engine``."""
+    """What a network in eval mode finds in one image; see ``engine.Engine``."""
     height, width = image.shape[-2:]
-    resized = functional.resize(
-        image, list(fitted(height, width, *network.test_size)), antialias=True
-    )
-    found = network([{"image": 255 * resized, "height": height, "width": width}])[0][
-        "instances"
-    ].to("cpu")
+    size = fit_size(height, width, *network.test_size)
+    resized = functional.resize(image, list(size), antialias=True)
+    answers = network([{"image": 255 * resized, "height": height, "width": width}])
+    found = answers[0]["instances"].to("cpu")
     return {
         "boxes": found.pred_boxes.tensor.numpy(),
         "labels": found.pred_classes.numpy(),
@@ -279,8 +288,18 @@ def detect(network: nn.Module, image: torch.Tensor) -> dict[str, np.ndarray]:
     }
 
 
+def raise_threshold(network: nn.Module, score: float) -> None:
+    """Find only what is more confident than ``score``; see ``engine.Engine``."""
+    predictor = network.get_submodule("roi_heads.box_predictor")
+    predictor.test_score_thresh = max(predictor.test_score_thresh, score)
+
+
 def register(run: Run) -> list[str]:
-    """Make the splits of a prepared run known to detectron2's own tools; their names, ``<run>/train`` and so on."""
+    """Make the splits of a prepared run known to detectron2's own tools.
+
+    Returns:
+        Their names there, ``<run>/train`` and so on.
+    """
     names = []
     for split in (load_split(run, name) for name in ("train", "val", "test")):
         names.append(f"{run.path.name}/{split.name}")

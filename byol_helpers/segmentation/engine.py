@@ -1,11 +1,15 @@
-"""Fine-tuned models of either engine: prediction, ``model.pth`` and the function that a tool needs."""
+"""What an engine is, and the fine-tuned models of any: prediction, ``model.pth``, predictor.
 
+A new engine is a module that fulfils ``Engine`` and an entry in ``ENGINES``.
+"""
+
+import importlib
 import importlib.util
 import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -13,33 +17,102 @@ from pycocotools import mask as rle
 from torch import nn
 
 from byol_helpers.coco.dataset import Split
+from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import Finetune, Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json
 from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import update_words
 from byol_helpers.core.weights import load_tensors
-from byol_helpers.segmentation.dataset import image_of
+from byol_helpers.segmentation.dataset import load_image
 
 
-def engine(name: str) -> ModuleType:
-    """The module with ``build``, ``train`` and ``detect``: ``torchvision`` or ``detectron2``."""
-    if name == "torchvision":
-        from byol_helpers.segmentation import torchvision_engine
+class Engine(Protocol):
+    """The functions of a module that builds, trains and applies Mask R-CNN."""
 
-        return torchvision_engine
-    if importlib.util.find_spec("detectron2") is None:
+    def build(
+        self,
+        depth: int,
+        classes: int,
+        settings: Finetune,
+        seed: int,
+        weights: dict | None = None,
+        channels: Channels = RGB,
+    ) -> nn.Module:
+        """Mask R-CNN on a ResNet with a feature pyramid.
+
+        Args:
+            depth: 18 or 50.
+            classes: number of categories, without background.
+            settings: sizes of the heads, proposals and regions, image size, norm policy.
+            seed: of the random initial weights; the same heads whatever ``weights`` hold.
+            weights: for the backbone, under the engine's names; None for random.
+            channels: of the images.
+        """
+        ...
+
+    def train(
+        self,
+        profile: Profile,
+        split: Split,
+        folder: Path,
+        title: str,
+        seed: int,
+        weights: dict | None,
+    ) -> nn.Module:
+        """Fine-tune one arm, going on from ``folder/last.ckpt`` if there is one.
+
+        Args:
+            profile: section ``finetune`` decides.
+            split: the training images and instances.
+            folder: for the checkpoint and metrics.csv (a row is the median of 20 iterations).
+            title: of the progress lines.
+            seed: of the heads, the order of the images and the sampling.
+            weights: as in ``build``.
+
+        Returns:
+            The network on the CPU, in eval mode.
+        """
+        ...
+
+    def detect(self, network: nn.Module, image: torch.Tensor) -> dict[str, np.ndarray]:
+        """What a network in eval mode finds in one image, most confident first.
+
+        Args:
+            image: float32 [C, H, W] in 0..1.
+
+        Returns:
+            boxes [N, 4] (x0, y0, x1, y1; pixels of the image), labels [N] from 0, scores [N],
+            masks bool [N, H, W].
+        """
+        ...
+
+    def raise_threshold(self, network: nn.Module, score: float) -> None:
+        """Find only what is more confident than ``score`` and than the threshold there is."""
+        ...
+
+
+ENGINES = {
+    "torchvision": "byol_helpers.segmentation.torchvision_engine",
+    "detectron2": "byol_helpers.segmentation.detectron2_engine",
+}
+
+
+def load_engine(name: str) -> Engine:
+    """Import an engine, a key of ``ENGINES`` and the package that it needs.
+
+    Raises:
+        UserError: that package is not installed.
+    """
+    if importlib.util.find_spec(name) is None:
         raise UserError(
-            "the engine detectron2 is not installed; install it from its repository (see the README), or "
-            "use the engine torchvision"
+            f"the engine {name} is not installed; install it from its repository (see the README), "
+            "or use the engine torchvision"
         )
-    warnings.filterwarnings(
-        "ignore", message=".*torch.(jit.script|meshgrid)"
-    )  # what detectron2 does in old ways
+    # What detectron2 does in old ways.
+    warnings.filterwarnings("ignore", message=".*torch.(jit.script|meshgrid)")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    from byol_helpers.segmentation import detectron2_engine
-
-    return detectron2_engine
+    return cast(Engine, importlib.import_module(ENGINES[name]))
 
 
 def predict_image(
@@ -54,9 +127,11 @@ def predict_image(
         detect: the engine's.
 
     Returns:
-        For each detection category_id, score, bbox (x, y, width, height; pixels) and segmentation (compressed RLE).
+        For each detection category_id, score, bbox (x, y, width, height; pixels) and segmentation
+        (compressed RLE).
     """
-    found, results = detect(network, image), []
+    found = detect(network, image)
+    results = []
     columns = (found[name] for name in ("boxes", "labels", "scores", "masks"))
     for box, label, score, mask in zip(*columns, strict=True):
         run_lengths = rle.encode(np.asfortranarray(mask))
@@ -77,12 +152,14 @@ def predict_image(
 
 def predict_split(path: Path, split: Split, title: str) -> list[dict]:
     """COCO results of a ``model.pth`` for every image of a split."""
-    network, categories, detect = load_model(path)
+    network, categories, engine = load_model(path)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     ids = [category["id"] for category in categories]
-    progress, results = Progress(title, len(split.images), "images"), []
+    progress = Progress(title, len(split.images), "images")
+    results = []
     for record in split.images:
-        for found in predict_image(network, image_of(split.path(record)), ids, detect):
+        image = load_image(split.path(record))
+        for found in predict_image(network, image, ids, engine.detect):
             results.append({"image_id": record["id"]} | found)
         progress.update()
     progress.close()
@@ -92,11 +169,10 @@ def predict_split(path: Path, split: Split, title: str) -> list[dict]:
 def save_model(
     network: nn.Module, folder: Path, profile: Profile, categories: list[dict], arm: str, seed: int
 ) -> None:
-    """``model.pth`` (plain tensors) and ``model.json`` (what is needed to build the network again)."""
+    """Write ``model.pth`` (plain tensors) and ``model.json`` (how to build the network again)."""
+    tensors = {name: value.detach().cpu() for name, value in network.state_dict().items()}
     with replacing(folder / "model.pth") as part:
-        torch.save(
-            {name: value.detach().cpu() for name, value in network.state_dict().items()}, part
-        )
+        torch.save(tensors, part)
     write_json(
         folder / "model.json",
         {
@@ -111,13 +187,20 @@ def save_model(
     )
 
 
-def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
-    """From ``model.pth`` and its ``model.json``: the network in eval mode, its categories, its engine's ``detect``."""
+def load_model(path: Path) -> tuple[nn.Module, list[dict], Engine]:
+    """Read ``model.pth`` and its ``model.json``.
+
+    Returns:
+        The network in eval mode, its COCO categories and its engine.
+
+    Raises:
+        UserError: there is no such file, or its tensors do not fit ``model.json``.
+    """
     path = Path(path)
     made = _description(path)
-    used = engine(made["engine"])
+    engine = load_engine(made["engine"])
     settings = Finetune(**update_words(made["finetune"]))
-    network = used.build(made["depth"], len(made["categories"]), settings, made["seed"])
+    network = engine.build(made["depth"], len(made["categories"]), settings, made["seed"])
     tensors = load_tensors(path)
     try:
         network.load_state_dict(tensors)
@@ -126,11 +209,14 @@ def load_model(path: Path) -> tuple[nn.Module, list[dict], Callable]:
             f"{path}: its tensors do not fit {path.with_name('model.json')}; copy both from one "
             "folder"
         ) from None
-    return network.eval(), made["categories"], used.detect
+    return network.eval(), made["categories"], engine
 
 
-def categories_of(path: Path) -> list[dict]:
-    """The COCO categories that a ``model.pth`` finds, in the order of its labels; the model itself is not read."""
+def read_categories(path: Path) -> list[dict]:
+    """Read the COCO categories that a ``model.pth`` finds, in the order of its labels.
+
+    The model itself is not read.
+    """
     return _description(Path(path))["categories"]
 
 
@@ -141,27 +227,22 @@ def _description(path: Path) -> dict:
     return read_json(path.with_name("model.json"))
 
 
-def predictor(path: Path, least_score: float = 0.0) -> Callable[[np.ndarray], list[dict]]:
-    """A function from a picture, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``.
+def make_predictor(path: Path, least_score: float = 0.0) -> Callable[[np.ndarray], list[dict]]:
+    """A function from an image, uint8 [H, W, 3] RGB, to its COCO results, from a ``model.pth``.
 
     Args:
         path: the file.
-        least_score: detections with a lower score are left out, before time and memory go into their masks. The
-            engines leave out those below 0.05 anyway.
+        least_score: detections with a lower score are left out, before time and memory go into
+            their masks. The engines leave out those below 0.05 anyway.
     """
-    network, categories, detect = load_model(path)
+    network, categories, engine = load_model(path)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     ids = [category["id"] for category in categories]
     # Both engines keep what is greater than a float32.
-    heads, below = network.roi_heads, float(np.nextafter(np.float32(least_score), np.float32(0)))
-    if hasattr(heads, "score_thresh"):  # torchvision
-        heads.score_thresh = max(heads.score_thresh, below)
-    else:
-        heads.box_predictor.test_score_thresh = max(heads.box_predictor.test_score_thresh, below)
+    engine.raise_threshold(network, float(np.nextafter(np.float32(least_score), np.float32(0))))
 
-    def predict(picture: np.ndarray) -> list[dict]:
-        return predict_image(
-            network, torch.from_numpy(picture).permute(2, 0, 1).float() / 255, ids, detect
-        )
+    def predict(pixels: np.ndarray) -> list[dict]:
+        image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+        return predict_image(network, image, ids, engine.detect)
 
     return predict

@@ -1,4 +1,4 @@
-"""What every arm and both engines share, so that the initial weights are the only difference between arms."""
+"""What every arm and both engines share, so that arms differ in their initial weights alone."""
 
 from bisect import bisect_right
 from pathlib import Path
@@ -8,14 +8,11 @@ from byol_helpers.core.config import Finetune
 from byol_helpers.core.errors import UserError
 from byol_helpers.training.loop import Plan
 
-MEAN, STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of RGB in 0..1: torchvision's ImageNet statistics
-SCORE_THRESHOLD, DETECTIONS = 0.05, 100  # both engines' defaults
+SCORE_THRESHOLD = 0.05  # both engines' default
+DETECTIONS = 100  # both engines' default, for one image
 WARMUP_FROM = 1e-3  # detectron2's WARMUP_FACTOR
-METRICS_EVERY = 20  # iterations; detectron2's rhythm
-SIGNALS = (
+_METRICS_EVERY = 20  # iterations; detectron2's rhythm
+TRAINING_METRICS = (
     "mask_rcnn/accuracy",
     "mask_rcnn/false_positive",
     "mask_rcnn/false_negative",
@@ -25,15 +22,18 @@ SIGNALS = (
 )
 
 
-def schedule(step: int, settings: Finetune) -> float:
-    """Factor of the learning rate: detectron2's linear warm-up from 1e-3, then a tenth at each of ``decay_steps``."""
+def scale_learning_rate(step: int, settings: Finetune) -> float:
+    """Factor of the learning rate, 0..1: detectron2's schedule.
+
+    A linear warm-up from 1e-3, then a tenth at each of ``decay_steps``.
+    """
     decayed = 0.1 ** bisect_right(settings.decay_steps, step)
     if step >= settings.warmup_steps:
         return decayed
     return decayed * (WARMUP_FROM + (1 - WARMUP_FROM) * step / settings.warmup_steps)
 
 
-def plan_of(settings: Finetune, split: Split, folder: Path, title: str, seed: int) -> Plan:
+def make_plan(settings: Finetune, split: Split, folder: Path, title: str, seed: int) -> Plan:
     """How long a fine-tuning is and where it leaves its files."""
     if not split.images:
         raise UserError(f"{split.file}: no images to train on")
@@ -44,7 +44,7 @@ def plan_of(settings: Finetune, split: Split, folder: Path, title: str, seed: in
         settings.steps,
         settings.batch_size,
         settings.checkpoint_every,
-        METRICS_EVERY,
+        _METRICS_EVERY,
         settings.workers,
         settings.gradient_clip,
         settings.devices,

@@ -1,12 +1,13 @@
-"""Mask R-CNN of torchvision, built in the open: the same network for every arm, but for the backbone's weights.
+"""Mask R-CNN of torchvision, built in the open: arms differ in the backbone's weights alone.
 
-``maskrcnn_resnet50_fpn`` is not used because its defaults decide in silence: it downloads ImageNet weights unless told
-otherwise, and changes the norm layers and the number of trainable layers with them.
+``maskrcnn_resnet50_fpn`` is not used because its defaults decide in silence: it downloads ImageNet
+weights unless told otherwise, and changes the norm layers and the number of trainable layers with them.
 
-``build``, ``train`` and ``detect`` are what an engine is; ``detectron2_engine`` has the same three.
+What an engine must have stands in ``engine.Engine``.
 """
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,19 +25,18 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.transforms.v2 import functional
 
 from byol_helpers.coco.dataset import Split
+from byol_helpers.core.channels import RGB, Channels, set_input_channels
 from byol_helpers.core.config import Finetune, Profile
 from byol_helpers.core.weights import load_exactly
-from byol_helpers.segmentation.dataset import InstanceDataset, collate, fitted
+from byol_helpers.segmentation.dataset import InstanceDataset, collate, fit_size
 from byol_helpers.segmentation.shared_settings import (
     DETECTIONS,
-    MEAN,
     SCORE_THRESHOLD,
-    SIGNALS,
-    STD,
-    plan_of,
-    schedule,
+    TRAINING_METRICS,
+    make_plan,
+    scale_learning_rate,
 )
-from byol_helpers.segmentation.training_metrics import recording
+from byol_helpers.segmentation.training_metrics import record_training_metrics
 from byol_helpers.training.loop import Task, fit
 
 FROZEN_STAGES = ("conv1", "bn1", "layer1")  # detectron2's FREEZE_AT 2
@@ -58,14 +58,17 @@ class Resize(GeneralizedRCNNTransform):
         """[3, H, W] to the test size; training images come in the right size and are left alone."""
         if self.training:
             return image, target
-        height, width = fitted(*image.shape[-2:], self.min_size[-1], self.max_size)
+        height, width = fit_size(*image.shape[-2:], self.min_size[-1], self.max_size)
         return functional.resize(image, [height, width], antialias=True), target
 
     def postprocess(
         self, result: list[dict], image_shapes: list, original_image_sizes: list
     ) -> list[dict]:
-        """Boxes and masks in the size of the picture. The masks are bool instead of float, made one by one: a
-        hundred of them on a photograph of 12 megapixels are 1.2 GB, and not 10."""
+        """Boxes and masks in the size of the original image.
+
+        The masks are bool instead of float, made one by one: a hundred of them on a photograph of
+        12 megapixels are 1.2 GB, and not 10.
+        """
         if self.training:
             return result
         small = [found.pop("masks") for found in result]
@@ -77,16 +80,21 @@ class Resize(GeneralizedRCNNTransform):
         return result
 
 
-def backbone(
-    depth: int, settings: Finetune, weights: dict[str, torch.Tensor] | None
+def build_backbone(
+    depth: int,
+    settings: Finetune,
+    weights: dict[str, torch.Tensor] | None,
+    channels: Channels = RGB,
 ) -> BackboneWithFPN:
     """A ResNet with a feature pyramid.
 
     Args:
         depth: 18 or 50.
-        settings: ``norm_policy`` ``trainable`` trains batch norm, freezes nothing; ``frozen`` uses FrozenBatchNorm and
-            freezes the stem and the first stage, the defaults of torchvision and detectron2.
+        settings: ``norm_policy`` ``trainable`` trains batch norm, freezes nothing; ``frozen`` uses
+            FrozenBatchNorm and freezes the stem and the first stage, the defaults of torchvision
+            and detectron2.
         weights: torchvision-named tensors of the ResNet without ``fc``; None keeps the random ones.
+        channels: of the images.
 
     Raises:
         UserError: tensors are missing, unknown or of another shape.
@@ -94,6 +102,7 @@ def backbone(
     norm = FrozenBatchNorm2d if settings.norm_policy == "frozen" else nn.BatchNorm2d
     body = getattr(resnet, f"resnet{depth}")(weights=None, norm_layer=norm)
     del body.fc
+    set_input_channels(body, channels)
     if weights is not None:
         load_exactly(body, weights)
     if settings.norm_policy == "frozen":
@@ -110,20 +119,21 @@ def backbone(
 
 
 def build(
-    depth: int, classes: int, settings: Finetune, seed: int, weights: dict | None = None
+    depth: int,
+    classes: int,
+    settings: Finetune,
+    seed: int,
+    weights: dict | None = None,
+    channels: Channels = RGB,
 ) -> MaskRCNN:
-    """Mask R-CNN on R18-FPN or R50-FPN.
+    """Mask R-CNN on R18-FPN or R50-FPN; see ``engine.Engine``.
 
-    Args:
-        depth: 18 or 50.
-        classes: number of categories, without background.
-        settings: sizes of the heads, numbers of proposals and regions, image size, norm policy.
-        seed: of the random initial weights. The same seed gives the same heads whatever ``weights`` hold.
-        weights: for the backbone, torchvision names; None for random.
+    ``weights`` have torchvision's names.
     """
     torch.manual_seed(seed)
-    channels, maps = settings.fpn_channels, ["0", "1", "2", "3"]
-    pyramid = backbone(depth, settings, weights)
+    width = settings.fpn_channels
+    maps = ["0", "1", "2", "3"]
+    pyramid = build_backbone(depth, settings, weights, channels)
     model = MaskRCNN(
         pyramid,
         rpn_anchor_generator=AnchorGenerator(
@@ -135,27 +145,27 @@ def build(
         rpn_post_nms_top_n_test=settings.proposals,
         rpn_batch_size_per_image=settings.rpn_samples,
         box_roi_pool=MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
-        box_head=TwoMLPHead(channels * 7 * 7, settings.box_features),
+        box_head=TwoMLPHead(width * 7 * 7, settings.box_features),
         box_predictor=FastRCNNPredictor(settings.box_features, classes + 1),
         box_batch_size_per_image=settings.roi_samples,
         box_score_thresh=SCORE_THRESHOLD,
         box_detections_per_img=DETECTIONS,
         mask_roi_pool=MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2),
-        mask_head=MaskRCNNHeads(channels, (settings.mask_channels,) * 4, dilation=1),
+        mask_head=MaskRCNNHeads(width, (settings.mask_channels,) * 4, dilation=1),
         mask_predictor=MaskRCNNPredictor(
             settings.mask_channels, settings.mask_channels, classes + 1
         ),
     )
-    model.transform = Resize(settings.short_side, settings.long_side, MEAN, STD)
-    _start_heads(model.roi_heads)
+    model.transform = Resize(settings.short_side, settings.long_side, channels.mean, channels.std)
+    _start_heads(cast(RoIHeads, model.roi_heads))
     return model
 
 
 def _start_heads(heads: RoIHeads) -> None:
-    """Start the box and mask heads as detectron2 does: near zero, so that every answer is equally likely at first.
+    """Start the box and mask heads as detectron2 does: near zero, every answer equally likely.
 
-    torchvision's own start gives large random logits (a mask loss of 1.6 where ignorance costs ln 2), which a high
-    learning rate turns into divergence.
+    torchvision's own start gives large random logits (a mask loss of 1.6 where ignorance costs
+    ln 2), which a high learning rate turns into divergence.
     """
     for layer in (heads.box_head.fc6, heads.box_head.fc7):
         nn.init.kaiming_uniform_(layer.weight, a=1)  # what Caffe2 calls Xavier
@@ -204,51 +214,35 @@ class MaskRCNNTask(Task):
         )
 
     def lr_factor(self, step: int) -> float:
-        return schedule(step, self.settings)
+        return scale_learning_rate(step, self.settings)
 
     def loss(
         self, network: nn.Module, batch: tuple, step: int
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        with recording() as signals:
+        with record_training_metrics() as metrics:
             named = network(*batch)
         losses = {DETECTRON2_NAMES[name]: value for name, value in named.items()}
         total = sum(losses.values())
         values = {"total_loss": total.item()}
         values |= {name: value.item() for name, value in losses.items()}
-        values |= {name: signals[name] for name in SIGNALS}
+        values |= {name: metrics[name] for name in TRAINING_METRICS}
         return total, values
 
 
 def train(
     profile: Profile, split: Split, folder: Path, title: str, seed: int, weights: dict | None
 ) -> MaskRCNN:
-    """Fine-tune one arm, going on from ``folder/last.ckpt`` if there is one, and return the network in eval mode.
-
-    Args:
-        profile: section ``finetune`` decides.
-        split: the training images and instances.
-        folder: for the checkpoint and metrics.csv (a row is the median of 20 iterations).
-        title: of the progress lines.
-        seed: of the heads, the order of the images and the sampling.
-        weights: backbone tensors under torchvision's names; None for random ones.
-    """
+    """Fine-tune one arm; see ``engine.Engine``."""
     settings = profile.finetune
     network = build(profile.depth, len(split.categories), settings, seed, weights)
-    plan = plan_of(settings, split, folder, title, seed)
+    plan = make_plan(settings, split, folder, title, seed)
     fit(MaskRCNNTask(network, InstanceDataset(split, settings, seed), settings), plan)
     return network.cpu().eval()
 
 
 @torch.inference_mode()
 def detect(network: MaskRCNN, image: torch.Tensor) -> dict[str, np.ndarray]:
-    """What a network in eval mode finds in one image, most confident first.
-
-    Args:
-        image: float32 [3, H, W] in 0..1, RGB.
-
-    Returns:
-        boxes [N, 4] (x0, y0, x1, y1; pixels of the image), labels [N] from 0, scores [N], masks bool [N, H, W].
-    """
+    """What a network in eval mode finds in one image; see ``engine.Engine``."""
     device = next(network.parameters()).device
     found = {key: value.cpu().numpy() for key, value in network([image.to(device)])[0].items()}
     return {
@@ -257,3 +251,9 @@ def detect(network: MaskRCNN, image: torch.Tensor) -> dict[str, np.ndarray]:
         "scores": found["scores"],
         "masks": found["masks"][:, 0],
     }
+
+
+def raise_threshold(network: MaskRCNN, score: float) -> None:
+    """Find only what is more confident than ``score``; see ``engine.Engine``."""
+    heads = cast(RoIHeads, network.roi_heads)
+    heads.score_thresh = max(heads.score_thresh, score)

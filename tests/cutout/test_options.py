@@ -14,7 +14,7 @@ from byol_helpers.coco.images import read_image
 from byol_helpers.core.config import load_profile
 from byol_helpers.cutout import options as cutout_options
 from byol_helpers.cutout.cut_files import Summary
-from byol_helpers.segmentation.engine import categories_of, predictor, save_model
+from byol_helpers.segmentation.engine import make_predictor, read_categories, save_model
 from byol_helpers.segmentation.torchvision_engine import build
 from tests.helpers.videos import film, picture, watched
 
@@ -37,7 +37,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def call(weights):
     """The command with its options, as ``main`` runs it, with the model loaded once."""
-    predict = predictor(weights)
+    predict = make_predictor(weights)
 
     def call(inputs: Path, out: Path, *options: str) -> Summary:
         arguments = [
@@ -52,7 +52,7 @@ def call(weights):
             *options,
         ]
         return cutout_options.run_cutout(
-            make_parser().parse_args(arguments), categories_of(weights), lambda: predict
+            make_parser().parse_args(arguments), read_categories(weights), lambda: predict
         )
 
     return call
@@ -101,8 +101,10 @@ def test_pictures_of_any_shape(weights, tmp_path, capsys):
 
 
 def test_the_options_reach_the_choice(call, weights, photo, tmp_path):
-    detections = predictor(weights)(read_image(photo))
-    assert {d["category_id"] for d in detections} == {3, 8} and categories_of(weights) == CATEGORIES
+    detections = make_predictor(weights)(read_image(photo))
+    assert {d["category_id"] for d in detections} == {3, 8} and read_categories(
+        weights
+    ) == CATEGORIES
     assert call(photo, tmp_path / "all", "--rule", "all").done == 1
     found = np.asarray(Image.open(tmp_path / "all" / "a.png"))[..., 3] > 0
     y, x = np.argwhere(found)[0]

@@ -15,10 +15,10 @@ from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.segmentation import torchvision_engine
-from byol_helpers.segmentation.dataset import InstanceDataset, image_of
+from byol_helpers.segmentation.dataset import InstanceDataset, load_image
 from byol_helpers.segmentation.engine import load_model, predict_split, save_model
-from byol_helpers.segmentation.shared_settings import schedule
-from byol_helpers.segmentation.training_metrics import mask_signals, region_signals
+from byol_helpers.segmentation.shared_settings import scale_learning_rate
+from byol_helpers.segmentation.training_metrics import compute_mask_metrics, compute_region_metrics
 from byol_helpers.training.sampler import Item
 
 pytestmark = [
@@ -89,7 +89,7 @@ def test_a_wrong_setting_would_be_seen(engine, control):
     """The same comparison must fail with the stride in the 1x1 convolution, and with BGR images."""
     from detectron2.modeling import build_model
 
-    cfg = engine.configuration(50, 3, load_profile("smoke").finetune)
+    cfg = engine.make_config(50, 3, load_profile("smoke").finetune)
     cfg.MODEL.DEVICE, cfg.MODEL.RESNETS.STRIDE_IN_1X1 = "cpu", control == "stride"
     source, _, renamed = backbone_weights(50)
     body = build_model(cfg).backbone.bottom_up
@@ -176,7 +176,7 @@ def test_optimiser_and_schedule_are_the_same_in_both_engines(engine, profile):
 
     settings = load_profile(profile).finetune
     network = engine.build(18, 3, settings, 0)
-    cfg = engine.configuration(18, 3, settings)
+    cfg = engine.make_config(18, 3, settings)
     optimizer = build_optimizer(cfg, network)
     decays = {group["weight_decay"] for group in optimizer.param_groups}
     norms = sum(
@@ -193,11 +193,11 @@ def test_optimiser_and_schedule_are_the_same_in_both_engines(engine, profile):
     multiplier = build_lr_scheduler(cfg, optimizer)._multiplier
     for step in [*range(0, settings.steps, max(1, settings.steps // 500)), *settings.decay_steps]:
         assert multiplier(step / settings.steps) == pytest.approx(
-            schedule(step, settings), rel=1e-6
+            scale_learning_rate(step, settings), rel=1e-6
         ), step
 
 
-def test_signals_equal_detectron2s_live(engine):
+def test_training_metrics_equal_detectron2s_live(engine):
     from detectron2.modeling.roi_heads.fast_rcnn import _log_classification_stats
     from detectron2.modeling.roi_heads.mask_head import mask_rcnn_loss
     from detectron2.structures import BitMasks, Boxes, Instances
@@ -218,8 +218,8 @@ def test_signals_equal_detectron2s_live(engine):
         mask_rcnn_loss(logits, [instances])
         _log_classification_stats(scores, truth)
         theirs = {name: value for name, (value, _) in storage.latest().items()}
-    ours = mask_signals(logits[torch.arange(regions), labels], masks.float())
-    ours |= region_signals(scores, truth, background=classes)
+    ours = compute_mask_metrics(logits[torch.arange(regions), labels], masks.float())
+    ours |= compute_region_metrics(scores, truth, background=classes)
     assert {name: theirs[name] for name in ours} == pytest.approx(ours, abs=1e-9)
 
 
@@ -340,7 +340,7 @@ def test_eight_images_are_learned_by_heart_and_found_by_detectron2s_own_predicto
     cfg.merge_from_file(str(tmp_path / "config.yaml"))
     cfg.MODEL.DEVICE, cfg.DATASETS.TEST = "cpu", ()
     theirs, network = DefaultPredictor(cfg), load_model(tmp_path / "model.pth")[0]
-    image = image_of(split.path(split.images[0]))
+    image = load_image(split.path(split.images[0]))
     bgr = (255 * image).byte().permute(1, 2, 0).numpy()[:, :, ::-1]
     found, ours = theirs(np.ascontiguousarray(bgr))["instances"], engine.detect(network, image)
     assert np.allclose(found.scores.numpy(), ours["scores"], atol=1e-4)

@@ -1,4 +1,4 @@
-"""The torchvision engine: same network for every arm, detectron2's signals, targets from COCO
+"""The torchvision engine: same network for every arm, training metrics, targets from COCO
 annotations.
 """
 
@@ -16,11 +16,15 @@ from byol_helpers.coco.dataset import load_split
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.evaluation.average_precision import evaluate_detections
-from byol_helpers.segmentation.dataset import InstanceDataset, collate, fitted
-from byol_helpers.segmentation.engine import predict_split, predictor, save_model
-from byol_helpers.segmentation.shared_settings import schedule
+from byol_helpers.segmentation.dataset import InstanceDataset, collate, fit_size
+from byol_helpers.segmentation.engine import make_predictor, predict_split, save_model
+from byol_helpers.segmentation.shared_settings import scale_learning_rate
 from byol_helpers.segmentation.torchvision_engine import Resize, build, detect, train
-from byol_helpers.segmentation.training_metrics import mask_signals, recording, region_signals
+from byol_helpers.segmentation.training_metrics import (
+    compute_mask_metrics,
+    compute_region_metrics,
+    record_training_metrics,
+)
 from byol_helpers.training.sampler import Item
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
@@ -34,7 +38,7 @@ def run(tmp_path_factory):
     return run
 
 
-def test_signals_equal_a_loop_over_pixels():
+def test_training_metrics_equal_a_loop_over_pixels():
     torch.manual_seed(0)
     logits, targets = torch.randn(5, 7, 7), (torch.rand(5, 7, 7) > 0.4).float()
     wrong = positive = missed = invented = 0
@@ -43,19 +47,21 @@ def test_signals_equal_a_loop_over_pixels():
         positive += target > 0.5
         missed += target > 0.5 and logit <= 0
         invented += target <= 0.5 and logit > 0
-    found = mask_signals(logits, targets)
+    found = compute_mask_metrics(logits, targets)
     assert found["mask_rcnn/accuracy"] == pytest.approx(1 - wrong / 245)
     assert found["mask_rcnn/false_negative"] == pytest.approx(missed / positive)
     assert found["mask_rcnn/false_positive"] == pytest.approx(invented / (245 - positive))
 
 
-def test_signals_without_any_region_are_defined():
+def test_training_metrics_without_any_region_are_defined():
     assert (
-        mask_signals(torch.zeros(0, 28, 28), torch.zeros(0, 28, 28))["mask_rcnn/false_negative"]
+        compute_mask_metrics(torch.zeros(0, 28, 28), torch.zeros(0, 28, 28))[
+            "mask_rcnn/false_negative"
+        ]
         == 0
     )
     assert (
-        region_signals(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), 0)[
+        compute_region_metrics(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64), 0)[
             "fast_rcnn/cls_accuracy"
         ]
         == 0
@@ -65,14 +71,14 @@ def test_signals_without_any_region_are_defined():
 @pytest.mark.skipif(
     not GOLDEN.is_dir(), reason="detectron2's recorded values (../shared/golden) are not here"
 )
-def test_signals_equal_detectron2s_own():
+def test_training_metrics_equal_detectron2s_own():
     values = np.load(GOLDEN / "detectron2-signals.npz")
     expected = json.loads((GOLDEN / "detectron2-signals.json").read_text())
     by_name = {name: torch.from_numpy(values[name]) for name in values.files}
     classes = by_name["mask_classes"]
     logits = by_name["mask_logits"][torch.arange(len(classes)), classes]
-    found = mask_signals(logits, by_name["mask_targets"].float())
-    found |= region_signals(by_name["roi_scores"], by_name["roi_labels"], background=5)
+    found = compute_mask_metrics(logits, by_name["mask_targets"].float())
+    found |= compute_region_metrics(by_name["roi_scores"], by_name["roi_labels"], background=5)
     for name, value in found.items():
         assert value == pytest.approx(expected[name], abs=1e-9), name
 
@@ -103,9 +109,9 @@ def test_a_predictor_leaves_out_what_scores_too_little(run, tmp_path):
         0,
     )
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    every = predictor(tmp_path / "model.pth")(picture)
+    every = make_predictor(tmp_path / "model.pth")(picture)
     least = every[4]["score"]
-    few = predictor(tmp_path / "model.pth", least)(picture)
+    few = make_predictor(tmp_path / "model.pth", least)(picture)
     assert len(every) > 5 and [d["score"] for d in few] == [
         d["score"] for d in every if d["score"] >= least
     ]
@@ -120,10 +126,10 @@ def test_recording_leaves_the_losses_alone(run):
     plain = {name: value.item() for name, value in model(*batch).items()}
     model = build(18, 10, profile.finetune, seed=0).train()
     torch.manual_seed(1)
-    with recording() as signals:
+    with record_training_metrics() as metrics:
         heard = {name: value.item() for name, value in model(*batch).items()}
     assert heard == plain
-    assert len(signals) == 6 and all(0 <= value <= 1 for value in signals.values())
+    assert len(metrics) == 6 and all(0 <= value <= 1 for value in metrics.values())
 
 
 def test_arms_of_one_seed_differ_in_the_backbone_alone():
@@ -161,11 +167,11 @@ def test_norm_policies():
 
 def test_schedule_is_detectron2s():
     settings = load_profile("thesis").finetune
-    assert schedule(0, settings) == pytest.approx(1e-3)
-    assert schedule(500, settings) == pytest.approx(0.5005)
-    assert [schedule(step, settings) for step in (1000, 39_999, 40_000, 80_000)] == pytest.approx(
-        [1, 1, 0.1, 0.01]
-    )
+    assert scale_learning_rate(0, settings) == pytest.approx(1e-3)
+    assert scale_learning_rate(500, settings) == pytest.approx(0.5005)
+    assert [
+        scale_learning_rate(step, settings) for step in (1000, 39_999, 40_000, 80_000)
+    ] == pytest.approx([1, 1, 0.1, 0.01])
 
 
 def test_targets_are_the_annotations_without_crowds(run):
@@ -187,8 +193,8 @@ def test_targets_are_the_annotations_without_crowds(run):
 
 
 def test_fitted_sizes():
-    assert fitted(480, 640, 800, 1333) == (800, 1067)
-    assert fitted(100, 1000, 800, 1333) == (133, 1333)
+    assert fit_size(480, 640, 800, 1333) == (800, 1067)
+    assert fit_size(100, 1000, 800, 1333) == (133, 1333)
 
 
 @pytest.mark.slow

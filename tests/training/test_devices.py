@@ -14,7 +14,7 @@ from byol_helpers.pretraining.byol import BYOL
 from byol_helpers.pretraining.dataset import ViewsDataset
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation.dataset import InstanceDataset
-from byol_helpers.segmentation.shared_settings import plan_of
+from byol_helpers.segmentation.shared_settings import make_plan
 from byol_helpers.segmentation.torchvision_engine import build
 from byol_helpers.training.loop import Plan, fit
 from byol_helpers.training.sampler import StepBatches
@@ -42,7 +42,7 @@ def trained(run, folder, *options):
     settings = load_profile("smoke", [*SMALL, *options]).finetune
     split = load_split(run, "train")
     network = build(18, len(split.categories), settings, 0)
-    plan = plan_of(settings, split, folder, "test", 0)
+    plan = make_plan(settings, split, folder, "test", 0)
     task = Witness(plan, network, InstanceDataset(split, settings, 0), settings)
     fit(task, plan)
     return task
