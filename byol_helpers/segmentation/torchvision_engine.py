@@ -1,7 +1,8 @@
 """Mask R-CNN of torchvision, built in the open: arms differ in the backbone's weights alone.
 
 ``maskrcnn_resnet50_fpn`` is not used because its defaults decide in silence: it downloads ImageNet
-weights unless told otherwise, and changes the norm layers and the number of trainable layers with them.
+weights unless told otherwise, and changes the norm layers and the number of trainable layers with
+them.
 
 What an engine must have stands in ``engine.Engine``.
 """

@@ -100,7 +100,7 @@ def test_each_colour_change_is_pillows_within_rounding(kind, share):
     strength, image = low + share * (high - low), photo()
     slow = np.asarray(COLOURS[kind](Image.fromarray(image), strength), np.float32)
     x = torch.tensor(image).permute(2, 0, 1).float() / 255
-    fast = 255 * torch_augmentations.CHANGES[kind](x, strength).permute(1, 2, 0).numpy()
+    fast = 255 * torch_augmentations._CHANGES[kind](x, strength).permute(1, 2, 0).numpy()
     assert np.abs(fast - slow).mean() < (1.5 if kind == "hue" else 0.8)  # Pillow's hue has 8 bits
     assert np.quantile(np.abs(fast - slow), 0.99) < (8 if kind == "hue" else 1.6)
 
