@@ -1,8 +1,9 @@
-"""The stages, in the order of the thesis: prepare, supervised, pretrain, transfer, finetune, evaluate, remove, score.
+"""The stages, in the order of the thesis: prepare, supervised, pretrain, transfer, finetune,
+evaluate, remove, score.
 
-Each is an ordinary function of a run that a notebook cell, the command line and a test call alike. A stage that is up
-to date returns at once; an interrupted one goes on (see ``byol_helpers.core.stage``). torch is loaded by the stages that
-train or predict, and by no other.
+Each is an ordinary function of a run that a notebook cell, the command line and a test call alike.
+A stage that is up to date returns at once; an interrupted one goes on (see
+``byol_helpers.core.stage``). torch is loaded by the stages that train or predict, and by no other.
 """
 
 import importlib.util
@@ -50,7 +51,10 @@ def open_run(
 
 
 def supervised(run: Run) -> Path:
-    """Train the supervised stand-in on generated crops. With ImageNet weights there is nothing to train."""
+    """Train the supervised stand-in on generated crops.
+
+    With ImageNet weights there is nothing to train.
+    """
     if run.profile.supervised.source == "imagenet":
         print("supervised: ImageNet weights are used, nothing to train", flush=True)
         return run.path
@@ -148,7 +152,9 @@ def transfer(run: Run, arm: str) -> Path | None:
 
 
 def finetune(run: Run, arm: str, seed: int) -> Path:
-    """Fine-tune Mask R-CNN from the arm's weights: ``model.pth``, ``model.json`` and ``metrics.csv``."""
+    """Fine-tune Mask R-CNN from the arm's weights: ``model.pth``, ``model.json`` and
+    ``metrics.csv``.
+    """
     from byol_helpers import backbones as bridge
     from byol_helpers.segmentation.engine import load_engine, save_model
 
@@ -172,7 +178,9 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
 
 
 def evaluate(run: Run, arm: str, seed: int) -> Path:
-    """Detections of one model on the test split (COCO results), and their average precision with intervals."""
+    """Detections of one model on the test split (COCO results), and their average precision with
+    intervals.
+    """
     from byol_helpers.segmentation.engine import predict_split
 
     key = f"{arm}-seed{seed}"
@@ -211,7 +219,9 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
 
 
 def compare(run: Run) -> Path:
-    """``evaluate/comparison.json``: paired differences between the arms of the profile that are evaluated so far."""
+    """``evaluate/comparison.json``: paired differences between the arms of the profile that are
+    evaluated so far.
+    """
     from byol_helpers.reproduction.run_results import open_results
 
     return write_json(run.path / "evaluate" / "comparison.json", open_results(run.path).comparison)
@@ -220,7 +230,8 @@ def compare(run: Run) -> Path:
 def remove_background(run: Run, arm: str, seed: int) -> Path:
     """Cut-outs of the test images by the thesis's rule, scored against the ground truth.
 
-    It works from ``detections.json``: the masks are those of the evaluation, and no model is needed a second time.
+    It works from ``detections.json``: the masks are those of the evaluation, and no model is needed
+    a second time.
     """
     from byol_helpers.background import experiment
 
@@ -260,7 +271,9 @@ def remove_by_baseline(run: Run, method: str) -> Path:
 
 
 def scorecard(run: Run) -> Path:
-    """``scorecard.json`` and ``scorecard.md``: every claim of the thesis beside what this run measured."""
+    """``scorecard.json`` and ``scorecard.md``: every claim of the thesis beside what this run
+    measured.
+    """
     from byol_helpers.reproduction import verdicts as card
     from byol_helpers.reproduction.thesis import load_thesis
 
@@ -336,7 +349,10 @@ def run_stage_by_name(run: Run, name: str) -> None:
 
 
 def run_up_to(run: Run, last: str) -> None:
-    """Bring every stage up to and including ``last`` up to date; those that are done return at once."""
+    """Bring every stage up to and including ``last`` up to date.
+
+    Those that are done return at once.
+    """
     for name in STAGES:
         run_stage_by_name(run, name)
         if name == last:

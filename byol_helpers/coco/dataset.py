@@ -47,7 +47,10 @@ def find_image_root(run: Run, splits: dict) -> Path:
 
 
 def load_split(run: Run, name: str) -> Split:
-    """Read ``train``, ``val`` or ``test`` of a prepared run; annotations are parsed when they are asked for."""
+    """Read ``train``, ``val`` or ``test`` of a prepared run.
+
+    Annotations are parsed when they are asked for.
+    """
     splits = load_splits(run)
     if name not in splits:
         raise UserError(
@@ -76,8 +79,8 @@ def list_pretraining_images(run: Run) -> list[Path]:
 def get_area_limits(run: Run) -> tuple[float, float]:
     """Borders between small, medium and large, in square pixels.
 
-    COCO's 32^2 and 96^2 belong to pictures of about 640 x 480. Generated scenes are smaller, and their limits shrink
-    with the area of the picture, so that the three classes keep their meaning.
+    COCO's 32^2 and 96^2 belong to pictures of about 640 x 480. Generated scenes are smaller, and
+    their limits shrink with the area of the picture, so that the three classes keep their meaning.
     """
     profile, splits = run.profile, load_splits(run)
     if profile.evaluate.area_limits is not None:

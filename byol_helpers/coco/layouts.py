@@ -40,7 +40,9 @@ class Labelled:
 
 
 def locate_annotations(data: Path) -> dict[str, Path]:
-    """The annotation files of a folder: ``{"train": ..., "val": ...}``, or ``{"all": ...}`` for a single one."""
+    """The annotation files of a folder: ``{"train": ..., "val": ...}``, or ``{"all": ...}`` for a
+    single one.
+    """
     files = list_annotation_files(data)
     if not files:
         raise UserError(
@@ -69,7 +71,10 @@ def list_annotation_files(data: Path) -> list[Path]:
 
 
 def list_unlabelled(data: Path) -> list[str]:
-    """Names of the pictures of a folder without any annotation file, which serves BYOL alone; else none."""
+    """Names of the pictures of a folder without any annotation file, which serves BYOL alone.
+
+    Else none.
+    """
     if list_annotation_files(data):
         return []
     return [path.relative_to(data).as_posix() for path in list_images(data)]
@@ -114,7 +119,10 @@ def fingerprint_images(data: Path) -> str:
 
 
 def check_labelled(labelled: Labelled) -> Problems:
-    """Refuse an annotation file that would give numbers without meaning, naming the entry; say what was mended."""
+    """Refuse an annotation file that would give numbers without meaning, naming the entry.
+
+    Say what was mended.
+    """
     found = check_labels(labelled.labels)
     if errors := found.errors():
         raise UserError(errors[0])
@@ -131,9 +139,10 @@ def draw_splits(
 ) -> dict[str, tuple[Labelled, list[dict]]]:
     """Draw train, val and test from image ids (see ``splits``); records come sorted by id.
 
-    A single file is divided 70 / 10 / 20; with files for train and val the test split is a fifth of train. The counts
-    of ``settings`` are upper limits; its ``fraction`` takes the beginning of each split, its ``licenses`` leave other
-    images out, ``stratified`` keeps the categories' shares in every beginning.
+    A single file is divided 70 / 10 / 20; with files for train and val the test split is a fifth of
+    train. The counts of ``settings`` are upper limits; its ``fraction`` takes the beginning of each
+    split, its ``licenses`` leave other images out, ``stratified`` keeps the categories' shares in
+    every beginning.
     """
     drawn, source = {}, found.get("all") or found["train"]
     order, taken = _order(source, settings, seed), 0
@@ -185,7 +194,10 @@ def _part(labelled: Labelled, records: list[dict], settings: Data) -> tuple[Labe
 
 
 def check_images(root: Path, records: list[dict], progress: Progress) -> None:
-    """Decode every picture once and compare its size with the annotations; names are relative to ``root``."""
+    """Decode every picture once and compare its size with the annotations.
+
+    Names are relative to ``root``.
+    """
     for record in records:
         found = Problems()
         check_image(found, root / record["file_name"], record)

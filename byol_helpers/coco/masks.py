@@ -1,7 +1,8 @@
 """Whether compressed masks are whole, found out without unpacking one.
 
-pycocotools trusts the run lengths of a mask: where they do not add up to the picture, it reads and writes beyond its
-memory. This is what the C code of ``rleFrString`` does, for thousands of masks at once.
+pycocotools trusts the run lengths of a mask: where they do not add up to the picture, it reads and
+writes beyond its memory. This is what the C code of ``rleFrString`` does, for thousands of masks at
+once.
 """
 
 import numpy as np
@@ -11,7 +12,8 @@ _LONGEST = 7  # characters of one run length: 5 bits each, for numbers below 2^3
 
 
 def whole(counts: list[bytes], pixels: np.ndarray) -> np.ndarray:
-    """Which of N masks in COCO's compressed run lengths are well formed and cover their picture exactly.
+    """Which of N masks in COCO's compressed run lengths are well formed and cover their picture
+    exactly.
 
     Args:
         counts: the ``counts`` of each mask.
@@ -37,7 +39,10 @@ def whole(counts: list[bytes], pixels: np.ndarray) -> np.ndarray:
 def _numbers(
     characters: np.ndarray, ends: np.ndarray, owner: np.ndarray, good: np.ndarray
 ) -> tuple:
-    """Signed numbers of five bits a character, lowest first, and the mask of each; too long ones are not good."""
+    """Signed numbers of five bits a character, lowest first, and the mask of each.
+
+    Too long ones are not good.
+    """
     if not characters.size:
         return characters, owner
     starts = np.flatnonzero(np.concatenate([[True], ends[:-1]]))
@@ -52,7 +57,9 @@ def _numbers(
 def _differences_undone(
     numbers: np.ndarray, owner: np.ndarray, masks: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run lengths: from the fourth on, each is kept as its difference to the one before the previous."""
+    """Run lengths: from the fourth on, each is kept as its difference to the one before the
+    previous.
+    """
     if not numbers.size:
         return numbers, owner
     firsts = np.searchsorted(owner, np.arange(masks))

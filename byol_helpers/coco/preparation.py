@@ -1,4 +1,6 @@
-"""Stage prepare: images and labels of a run, generated or given, as COCO files, ``splits.json`` and ``audit.json``."""
+"""Stage prepare: images and labels of a run, generated or given, as COCO files, ``splits.json`` and
+``audit.json``.
+"""
 
 from pathlib import Path
 
@@ -22,7 +24,10 @@ DOWNLOAD = (
 
 
 def prepare(run: Run) -> Path:
-    """Write ``data/`` and ``splits``, ``statistics``, ``audit`` as JSON; generated unless the run has a data folder."""
+    """Write ``data/`` and ``splits``, ``statistics``, ``audit`` as JSON.
+
+    Generated unless the run has a data folder.
+    """
     profile = run.profile
     if run.data is None and profile.data.source == "coco":
         raise UserError(f"the profile {profile.name} {DOWNLOAD.format(profile.name)}")
@@ -53,9 +58,11 @@ REVISION = 2  # raised when the code changes what is written: 2, splits drawn by
 
 
 def check_data(data: Path) -> list[str]:
-    """All that is wrong with a data folder, the most important first; notes are printed, errors returned.
+    """All that is wrong with a data folder, the most important first; notes are printed, errors
+    returned.
 
-    Nothing is written. The pictures of every annotation file are decoded, so it takes as long as reading them once.
+    Nothing is written. The pictures of every annotation file are decoded, so it takes as long as
+    reading them once.
     """
     errors, notes = [], []
     if pictures := layouts.list_unlabelled(data):

@@ -1,4 +1,6 @@
-"""Which images BYOL sees: names only, drawn by the seed, and not those of the test split unless that is wanted."""
+"""Which images BYOL sees: names only, drawn by the seed, and not those of the test split unless
+that is wanted.
+"""
 
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from byol_helpers.core.errors import UserError
 def draw_pretraining_images(
     root: Path, records: dict[str, list[dict]], settings: Data, seed: int
 ) -> tuple[list[str], dict]:
-    """File names of the pretraining images, relative to ``root``, and what they share with the test split.
+    """File names of the pretraining images, relative to ``root``, and what they share with the test
+    split.
 
     Args:
         root: the data folder.
@@ -35,7 +38,8 @@ def draw_pretraining_images(
 
 
 def list_candidates(root: Path, folder: str) -> list[str]:
-    """Names of a folder's images: from an annotation file of that name, of which no label is read, or from the disk.
+    """Names of a folder's images: from an annotation file of that name, of which no label is read,
+    or from the disk.
 
     With the file the answer is the same on every machine, whatever part of the images lies there.
     """

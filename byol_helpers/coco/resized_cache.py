@@ -1,8 +1,10 @@
-"""Pictures made ready for pretraining: those that do not decode left out, and, if wished, shrunk once and for all.
+"""Pictures made ready for pretraining: those that do not decode left out, and, if wished, shrunk
+once and for all.
 
-Two CPU cores cannot decode COCO's photographs fast enough for a GPU. Shrunk to a short side of 256 pixels they decode
-in a quarter of the time and take a sixth of the room. What it costs: a crop of 8 % of the area is then about 97 pixels
-wide instead of 160, and is enlarged more to fill a view of 224.
+Two CPU cores cannot decode COCO's photographs fast enough for a GPU. Shrunk to a short side of 256
+pixels they decode in a quarter of the time and take a sixth of the room. What it costs: a crop of 8
+% of the area is then about 97 pixels wide instead of 160, and is enlarged more to fill a view of
+224.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,8 +36,8 @@ def keep_readable(files: list[Path], title: str) -> list[Path]:
 def resize_images(files: list[Path], folder: Path, side: int, title: str) -> list[Path]:
     """JPEG copies of pictures whose short side is ``side`` pixels at most, in their order.
 
-    A copy that is there already is kept, so an interrupted call goes on; each appears under its name when it is whole.
-    Unreadable pictures are treated as in ``readable``.
+    A copy that is there already is kept, so an interrupted call goes on; each appears under its
+    name when it is whole. Unreadable pictures are treated as in ``readable``.
 
     Args:
         files: pictures of any kind that ``read_image`` reads.
@@ -51,7 +53,10 @@ def resize_images(files: list[Path], folder: Path, side: int, title: str) -> lis
 
 
 def _each(work: Callable, jobs: list, title: str) -> Iterator[bool]:
-    """Results of ``work`` for each job, several at a time; Pillow leaves Python's lock while it decodes."""
+    """Results of ``work`` for each job, several at a time.
+
+    Pillow leaves Python's lock while it decodes.
+    """
     progress, bad = Progress(title, len(jobs), "images"), []
     with ThreadPoolExecutor() as pool:
         for problem in pool.map(work, jobs):

@@ -1,8 +1,9 @@
-"""Who goes into which split: drawn from image ids and a seed, so the same on every machine and after any interruption.
+"""Who goes into which split: drawn from image ids and a seed, so the same on every machine and
+after any interruption.
 
-The order is that of a hash (SHA-256 of seed, purpose and id): no random generator whose stream a library may change.
-A split is the beginning of such an order, so a tenth of it lies inside a fifth of it, and an image that is taken away
-moves no other one.
+The order is that of a hash (SHA-256 of seed, purpose and id): no random generator whose stream a
+library may change. A split is the beginning of such an order, so a tenth of it lies inside a fifth
+of it, and an image that is taken away moves no other one.
 """
 
 import hashlib
@@ -21,10 +22,11 @@ def count_part(count: int, fraction: float) -> int:
 
 
 def stratify(ids: Sequence[int], categories: dict[int, set[int]], count: int) -> list[int]:
-    """``count`` of the ids, such that categories keep their shares of images; nested for growing counts.
+    """``count`` of the ids, such that categories keep their shares of images; nested for growing
+    counts.
 
-    Iterative stratification (Sechidis et al. 2011), one image at a time: the category that is furthest behind its share
-    gives the next image, the first of the order that holds it.
+    Iterative stratification (Sechidis et al. 2011), one image at a time: the category that is
+    furthest behind its share gives the next image, the first of the order that holds it.
 
     Args:
         ids: in the drawn order.

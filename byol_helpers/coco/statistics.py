@@ -24,8 +24,8 @@ def compute_statistics(run: Run) -> dict:
 def count_split(split: Split, limits: tuple[float, float]) -> dict:
     """Images, instances, crowds, empty images; instances by category, by size and by image.
 
-    Crowds count apart and enter none of the distributions, as in table 4.1, whose total of 36,335 is the number of
-    non-crowd instances of val2017.
+    Crowds count apart and enter none of the distributions, as in table 4.1, whose total of 36,335
+    is the number of non-crowd instances of val2017.
     """
     names = {category["id"]: category["name"] for category in split.categories}
     everything = [a for record in split.images for a in split.annotations.get(record["id"], [])]

@@ -1,7 +1,7 @@
 """What is wrong with an instances file: every problem in one go, the most important first.
 
-A problem is one line with its place, the remedy, and how many more there are of its kind. Errors would break a training
-or give numbers without meaning; notes are worth knowing.
+A problem is one line with its place, the remedy, and how many more there are of its kind. Errors
+would break a training or give numbers without meaning; notes are worth knowing.
 """
 
 from collections import defaultdict
@@ -253,7 +253,10 @@ def _check_annotation(found: Problems, annotation: Annotation, record: dict, whe
 
 
 def mask_problem(text: msgspec.Raw, record: dict) -> str:
-    """What is wrong with a segmentation of an image with ``height`` and ``width``; empty where nothing is."""
+    """What is wrong with a segmentation of an image with ``height`` and ``width``.
+
+    Empty where nothing is.
+    """
     try:
         mask = msgspec.json.decode(text, type=Segmentation | None)
         if not mask:
@@ -279,7 +282,10 @@ def mask_problem(text: msgspec.Raw, record: dict) -> str:
 
 
 def unpacked(text: str) -> list[int] | None:
-    """Run lengths of COCO's packed string; None where it is broken (pycocotools would read beyond it)."""
+    """Run lengths of COCO's packed string.
+
+    None where it is broken (pycocotools would read beyond it).
+    """
     counts, value, shift = [], 0, 0
     for bits in (character - 48 for character in text.encode()):
         if not 0 <= bits < 64 or shift > 30:

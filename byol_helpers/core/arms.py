@@ -1,7 +1,8 @@
 """The arms of the comparison: one entry each, read by profiles, stages, tables and figures alike.
 
-An arm is a set of initial weights for Mask R-CNN's backbone. A new one is one entry in ``ARMS``; where
-its weights come from a new method of pretraining, that is one entry more in ``pretraining.methods``.
+An arm is a set of initial weights for Mask R-CNN's backbone. A new one is one entry in ``ARMS``;
+where its weights come from a new method of pretraining, that is one entry more in
+``pretraining.methods``.
 """
 
 from dataclasses import dataclass, field

@@ -32,7 +32,10 @@ def peak_memory_mb() -> int:
 
 
 def device_name() -> str:
-    """The accelerator in use, or the number of CPU cores. Asks torch only where it is loaded already."""
+    """The accelerator in use, or the number of CPU cores.
+
+    Asks torch only where it is loaded already.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.get_device_name()

@@ -5,13 +5,17 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from byol_helpers.core.errors import UserError
 
 
 @contextmanager
 def replacing(path: Path):
-    """Give a temporary path beside ``path``; rename it into place when the block ends, remove it when it fails."""
+    """Give a temporary path beside ``path``.
+
+    Rename it into place when the block ends, remove it when it fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
@@ -34,11 +38,13 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: object) -> Path:
-    """``write_text`` for JSON: sorted keys, and an error instead of NaN, so that equal results are equal bytes."""
+    """``write_text`` for JSON: sorted keys, and an error instead of NaN, so that equal results are
+    equal bytes.
+    """
     return write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> object:
+def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or broken one raises a ``UserError`` that names it."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))

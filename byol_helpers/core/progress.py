@@ -3,7 +3,8 @@
 import os
 import time
 
-# Names the file that ``announce`` adds its lines to, where another process wants to follow the work.
+# Names the file that ``announce`` adds its lines to, where another process wants to follow the
+# work.
 EVENTS_FILE = "BYOL_HELPERS_EVENTS"
 
 
@@ -19,7 +20,8 @@ def announce(line: str) -> None:
 class Progress:
     """Plain lines instead of a bar: readable in a terminal, a log and a committed notebook alike.
 
-    At most one line every ``every`` seconds, with the time left by the mean speed since the first update.
+    At most one line every ``every`` seconds, with the time left by the mean speed since the first
+    update.
     """
 
     def __init__(

@@ -1,11 +1,12 @@
 """The run folder: files that are whole or absent, and stages that are done, resumed or run afresh.
 
-A stage is described by its parameters and by the hashes of the files it reads. While it runs, ``started.json`` holds
-that description; once it is over, ``stage.json`` holds it together with what the run cost. Comparing the description of
-now with the one on the disk tells what to do:
+A stage is described by its parameters and by the hashes of the files it reads. While it runs,
+``started.json`` holds that description; once it is over, ``stage.json`` holds it together with what
+the run cost. Comparing the description of now with the one on the disk tells what to do:
 
 - ``stage.json`` agrees: the stage is up to date and is not run again;
-- ``started.json`` agrees: the stage was interrupted, its folder is kept and its newest checkpoint goes on;
+- ``started.json`` agrees: the stage was interrupted, its folder is kept and its newest checkpoint
+goes on;
 - neither agrees: the folder is emptied, the reason is printed, and the stage runs afresh.
 """
 

@@ -9,7 +9,10 @@ from byol_helpers.core.errors import UserError
 
 
 def read_plain(path: Path) -> object:
-    """What ``torch.save`` wrote, if it is tensors and plain values; code that the file may hold is not run."""
+    """What ``torch.save`` wrote, if it is tensors and plain values.
+
+    Code that the file may hold is not run.
+    """
     if not path.is_file():
         raise UserError(
             f"{path}: no such weights file; run the stage that writes it, or give the path of a .pth file"
@@ -35,7 +38,9 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Load weights into a network and accept no difference in names or shapes (counters of batches apart)."""
+    """Load weights into a network and accept no difference in names or shapes (counters of batches
+    apart).
+    """
     fit_exactly(network, weights)
     network.load_state_dict(
         {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, strict=False
@@ -43,7 +48,10 @@ def load_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> 
 
 
 def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Compare names and shapes of weights with those of a network; a ``UserError`` lists what differs."""
+    """Compare names and shapes of weights with those of a network.
+
+    A ``UserError`` lists what differs.
+    """
     wanted = {
         k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
     }

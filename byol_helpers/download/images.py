@@ -1,7 +1,8 @@
 """Many images, one by one over some connections, until each lies checked under its name.
 
-A file gets its final name when it has the length that the server named, decodes, and has the width and height that its
-annotations say; then it is noted in the folder's manifest. The same call again fetches what is missing, nothing twice.
+A file gets its final name when it has the length that the server named, decodes, and has the width
+and height that its annotations say; then it is noted in the folder's manifest. The same call again
+fetches what is missing, nothing twice.
 """
 
 import asyncio
@@ -52,7 +53,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a call would do. ``there`` is trusted by the manifest; ``unlisted`` lies there and has to be looked at."""
+    """What a call would do. ``there`` is trusted by the manifest.
+
+    ``unlisted`` lies there and has to be looked at.
+    """
 
     there: int
     unlisted: list[Wanted]
@@ -120,7 +124,9 @@ def images(
 
 
 def plan(files: Sequence[Wanted], folder: Path, patience: Patience) -> Plan:
-    """What is there, what is missing, and how many bytes that is: known, or estimated from a few files."""
+    """What is there, what is missing, and how many bytes that is: known, or estimated from a few
+    files.
+    """
     manifest, there, unlisted, missing = Manifest(folder), 0, [], []
     for one in files:
         if manifest.holds(one.name) and one.bytes in (None, manifest.entries[one.name][0]):
@@ -140,7 +146,10 @@ def plan(files: Sequence[Wanted], folder: Path, patience: Patience) -> Plan:
 
 
 def _sizes(sample: list[Wanted], folder: Path, patience: Patience) -> list[int]:
-    """Sizes of those files whose source says it; no answer at all ends here, before anything is written."""
+    """Sizes of those files whose source says it.
+
+    No answer at all ends here, before anything is written.
+    """
     hasty = patience.hasty()
 
     async def one(file: Wanted, using: httpx.AsyncClient) -> int | None | LostError:

@@ -1,9 +1,10 @@
-"""What has arrived in a folder: one line of JSON for each finished file, added after the file has its final name.
+"""What has arrived in a folder: one line of JSON for each finished file, added after the file has
+its final name.
 
     {"name": "train2017/000000000009.jpg", "bytes": 224297, "sha256": "..."}
 
-A file whose size agrees with its line is trusted. A crash costs at most the last line: a torn one is skipped when the
-manifest is read, and the next one starts on a line of its own.
+A file whose size agrees with its line is trusted. A crash costs at most the last line: a torn one
+is skipped when the manifest is read, and the next one starts on a line of its own.
 """
 
 import errno
@@ -18,7 +19,10 @@ NAME = "manifest.jsonl"
 
 
 class Manifest:
-    """The manifest of a folder: ``entries[name] = (bytes, sha256)``. As a context manager it can be added to."""
+    """The manifest of a folder: ``entries[name] = (bytes, sha256)``.
+
+    As a context manager it can be added to.
+    """
 
     def __init__(self, folder: Path):
         self.folder, self.path = folder, folder / NAME

@@ -1,7 +1,9 @@
-"""The two views of BYOL (Grill et al. 2020, appendix B; thesis 3.2.2), with the published numbers as defaults.
+"""The two views of BYOL (Grill et al. 2020, appendix B; thesis 3.2.2), with the published numbers
+as defaults.
 
-Every random number comes from the generator that is passed in, so a view is a function of its key, and each image of a
-batch draws its own crop and colours. ``View`` renders with Pillow; ``fast_views`` renders the same draws with torch.
+Every random number comes from the generator that is passed in, so a view is a function of its key,
+and each image of a batch draws its own crop and colours. ``View`` renders with Pillow;
+``fast_views`` renders the same draws with torch.
 """
 
 from collections.abc import Callable
@@ -53,7 +55,10 @@ class View:
         return normalise_image(image)
 
     def draw(self, width: int, height: int, draw: np.random.Generator) -> "Drawn":
-        """Every random number of one view of a picture of that size; they do not depend on its pixels."""
+        """Every random number of one view of a picture of that size.
+
+        They do not depend on its pixels.
+        """
         box = self.crop(width, height, draw)
         flip = draw.random() < self.flip
         colours = self.colours(draw) if draw.random() < self.jitter else ()
@@ -66,7 +71,10 @@ class View:
         return Drawn(box, flip, colours, grey, sigma, draw.random() < self.solarize)
 
     def crop(self, width: int, height: int, draw: np.random.Generator) -> tuple[int, int, int, int]:
-        """A random part by area and aspect ratio (left, top, right, bottom); the whole if ten draws do not fit."""
+        """A random part by area and aspect ratio (left, top, right, bottom).
+
+        The whole if ten draws do not fit.
+        """
         for _ in range(10):
             area = width * height * draw.uniform(*self.area)
             ratio = np.exp(draw.uniform(np.log(self.ratio[0]), np.log(self.ratio[1])))
@@ -103,7 +111,10 @@ _CHANGES = ((0, "brightness", 1.0), (1, "contrast", 1.0), (2, "saturation", 1.0)
 
 
 def two_views(size: int) -> tuple[View, View]:
-    """The published pair: the first always blurred, never solarized; the second blurred in 10 %, solarized in 20 %."""
+    """The published pair: the first always blurred, never solarized.
+
+    The second blurred in 10 %, solarized in 20 %.
+    """
     return View(size), View(size, blur=0.1, solarize=0.2)
 
 

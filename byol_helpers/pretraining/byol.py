@@ -3,8 +3,8 @@
 online:  view  -> encoder f -> projector g -> predictor q      weights theta, trained
 target:  view' -> encoder f -> projector g                     weights xi, a moving average of theta
 
-A training step, in the order of ``training.loop``: ``BYOLTask.loss`` (through ``BYOL.forward``), backward,
-the optimiser's step, ``BYOLTask.after_step`` (``BYOL.update_target``).
+A training step, in the order of ``training.loop``: ``BYOLTask.loss`` (through ``BYOL.forward``),
+backward, the optimiser's step, ``BYOLTask.after_step`` (``BYOL.update_target``).
 """
 
 import copy
@@ -33,8 +33,8 @@ RANK_EVERY = 5  # steps: the effective rank is a decomposition, too dear for eve
 def head(inputs: int, hidden: int, output: int, norm: bool = True) -> nn.Sequential:
     """Projector or predictor: Linear - BatchNorm - ReLU - Linear without bias.
 
-    BYOL's hidden layer is 4096 wide; the thesis's, 2048 (section 3.2.4), is this project's default. Without ``norm``
-    the batch norm is left out, an ablation of the literature.
+    BYOL's hidden layer is 4096 wide; the thesis's, 2048 (section 3.2.4), is this project's default.
+    Without ``norm`` the batch norm is left out, an ablation of the literature.
     """
     middle = [nn.BatchNorm1d(hidden)] if norm else []
     return nn.Sequential(
@@ -54,12 +54,17 @@ def regression_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Ten
 
 
 def squared_distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Equation (10) in its first form: squared distance of the normalised rows of [N, D]; values in 0..4."""
+    """Equation (10) in its first form: squared distance of the normalised rows of [N, D].
+
+    Values in 0..4.
+    """
     return (F.normalize(prediction, dim=-1) - F.normalize(target, dim=-1)).square().sum(dim=-1)
 
 
 def tau_at(step: int, steps: int, start: float) -> float:
-    """Decay of the target at a step: a cosine from ``start`` at step 0 to 1 at the last (Grill et al., section 3.2)."""
+    """Decay of the target at a step: a cosine from ``start`` at step 0 to 1 at the last (Grill et
+    al., section 3.2).
+    """
     return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
 
 
@@ -86,9 +91,11 @@ class BYOL(nn.Module):
         )
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, Seen]:
-        """The loss of both directions, summed and averaged over the batch (0..8), and what the step saw.
+        """The loss of both directions, summed and averaged over the batch (0..8), and what the step
+        saw.
 
-        Each view passes through the networks on its own: joined, they would share their batch statistics.
+        Each view passes through the networks on its own: joined, they would share their batch
+        statistics.
         """
         features = [self.encoder(view) for view in (first, second)]
         projections = [self.projector(feature) for feature in features]
@@ -106,8 +113,8 @@ class BYOL(nn.Module):
     def update_target(self, tau: float) -> None:
         """xi <- tau xi + (1 - tau) theta, for parameters; called after the optimiser's step.
 
-        The thesis's equation (9), ``tau xi (1 - tau) + theta``, is a misprint of this. Running statistics of batch norm
-        are not averaged: the target, in training mode, keeps its own.
+        The thesis's equation (9), ``tau xi (1 - tau) + theta``, is a misprint of this. Running
+        statistics of batch norm are not averaged: the target, in training mode, keeps its own.
         """
         online = [*self.encoder.parameters(), *self.projector.parameters()]
         target = list(self.target.parameters())
@@ -117,8 +124,8 @@ class BYOL(nn.Module):
 class BYOLTask(Task):
     """BYOL: SGD or LARS, warm-up and cosine, target update after the optimiser's step.
 
-    With ``accumulate`` several batches make one step, and the target is updated once for all of them.
-    That saves memory; it is not a larger batch, because batch norm sees each of them alone.
+    With ``accumulate`` several batches make one step, and the target is updated once for all of
+    them. That saves memory; it is not a larger batch, because batch norm sees each of them alone.
     """
 
     def __init__(self, encoder: nn.Module, dataset: Dataset, settings: Pretrain):

@@ -1,4 +1,6 @@
-"""The supervised stand-in: a classifier of generated crops, whose encoder stands for ImageNet weights."""
+"""The supervised stand-in: a classifier of generated crops, whose encoder stands for ImageNet
+weights.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""What pretraining is fed with: two views of unlabelled images, and labelled crops for the stand-in."""
+"""What pretraining is fed with: two views of unlabelled images, and labelled crops for the
+stand-in.
+"""
 
 import csv
 from pathlib import Path
@@ -16,12 +18,18 @@ from byol_helpers.training.sampler import Item, rng
 
 
 class ViewsDataset(Dataset):
-    """Two random views of each picture, [3, size, size] each. Knows file names only: there are no labels to read."""
+    """Two random views of each picture, [3, size, size] each.
+
+    Knows file names only: there are no labels to read.
+    """
 
     def __init__(
         self, files: list[Path], size: int, seed: int, fast: bool = False, copies: bool = False
     ):
-        """``fast``: rendered by ``fast_views``; ``copies``: the files are those of ``data.cache``, plain RGB JPEG."""
+        """``fast``: rendered by ``fast_views``.
+
+        ``copies``: the files are those of ``data.cache``, plain RGB JPEG.
+        """
         self.files, self.seed, self.views, self.fast = files, seed, two_views(size), fast
         self.read = read_copy if copies else read_image
 
@@ -37,7 +45,9 @@ class ViewsDataset(Dataset):
 
 
 def read_copy(path: Path) -> np.ndarray:
-    """A plain RGB JPEG, uint8 [H, W, 3]: no more checks than the decoder's own, a third faster than ``read_image``."""
+    """A plain RGB JPEG, uint8 [H, W, 3]: no more checks than the decoder's own, a third faster than
+    ``read_image``.
+    """
     return decode_image(str(path)).permute(1, 2, 0).numpy()
 
 

@@ -1,7 +1,8 @@
 """Is BYOL collapsing, and are its features any good? Numbers that stand beside the loss.
 
-A collapsed network gives every image the same vector: the loss is then 0, the standard deviation 0, the effective rank
-1. None of the first four numbers needs a label; the nearest-neighbour accuracy does, where there are labelled crops.
+A collapsed network gives every image the same vector: the loss is then 0, the standard deviation 0,
+the effective rank 1. None of the first four numbers needs a label; the nearest-neighbour accuracy
+does, where there are labelled crops.
 """
 
 import csv
@@ -25,17 +26,19 @@ NEIGHBOURS, TEMPERATURE = (
 def feature_std(features: torch.Tensor) -> float:
     """Mean over dimensions of the standard deviation of normalised features [N, D], times sqrt(D).
 
-    1 for features spread evenly over the sphere, 0 for a collapsed network that gives the same vector to every image.
+    1 for features spread evenly over the sphere, 0 for a collapsed network that gives the same
+    vector to every image.
     """
     spread = F.normalize(features, dim=1).std(dim=0).mean()
     return float(spread * math.sqrt(features.shape[1]))
 
 
 def effective_rank(features: torch.Tensor) -> float:
-    """In how many directions features [N, D] spread: exp of the entropy of their normalised singular values.
+    """In how many directions features [N, D] spread: exp of the entropy of their normalised
+    singular values.
 
-    Roy and Vetterli 2007, on features Garrido et al. 2023 (RankMe). Between 1, all vectors on one line, and min(N, D),
-    all directions alike.
+    Roy and Vetterli 2007, on features Garrido et al. 2023 (RankMe). Between 1, all vectors on one
+    line, and min(N, D), all directions alike.
     """
     values = torch.linalg.svdvals(features.float())
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
@@ -43,9 +46,11 @@ def effective_rank(features: torch.Tensor) -> float:
 
 
 def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Mean squared distance of the normalised features [N, D] of two views of the same images (Wang and Isola 2020).
+    """Mean squared distance of the normalised features [N, D] of two views of the same images (Wang
+    and Isola 2020).
 
-    0 where views of an image give the same direction, 2 for unrelated directions, 4 for opposite ones.
+    0 where views of an image give the same direction, 2 for unrelated directions, 4 for opposite
+    ones.
     """
     return float(
         (F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(dim=1).mean()
@@ -53,7 +58,9 @@ def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def mean_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Mean cosine of the rows of two tensors [N, D]: of the online and the target projections of the same views."""
+    """Mean cosine of the rows of two tensors [N, D]: of the online and the target projections of
+    the same views.
+    """
     return float(F.cosine_similarity(first, second, dim=1).mean())
 
 
@@ -65,7 +72,8 @@ def knn_accuracy(
     neighbours: int = NEIGHBOURS,
     temperature: float = TEMPERATURE,
 ) -> float:
-    """Share of queries [M, D] whose label wins the vote of their nearest vectors of the bank [N, D].
+    """Share of queries [M, D] whose label wins the vote of their nearest vectors of the bank [N,
+    D].
 
     A neighbour votes with weight exp(cosine / temperature) (Wu et al. 2018, equation 7).
     """
@@ -80,9 +88,11 @@ def knn_accuracy(
 def measure_knn_on_crops(
     encoder: nn.Module, folder: Path, most: int = 1000, batch: int = 250
 ) -> float:
-    """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: a random half asks the other half.
+    """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: a random half
+    asks the other half.
 
-    The encoder is used in eval mode. BYOL has never seen the labels; the supervised stand-in was trained on them.
+    The encoder is used in eval mode. BYOL has never seen the labels; the supervised stand-in was
+    trained on them.
 
     Args:
         folder: with ``crops.csv`` (columns ``file`` and ``category_id``).

@@ -1,4 +1,6 @@
-"""The network that is pretrained: a ResNet without its classifier, and how its parameters are trained."""
+"""The network that is pretrained: a ResNet without its classifier, and how its parameters are
+trained.
+"""
 
 import torch
 from torch import nn
@@ -10,10 +12,12 @@ from byol_helpers.core.channels import RGB, Channels, set_input_channels
 def build_encoder(
     depth: int, zero_init_residual: bool = False, channels: Channels = RGB
 ) -> nn.Module:
-    """A torchvision ResNet without its classifier: [N, C, H, W] -> [N, 512] for depth 18, [N, 2048] for depth 50.
+    """A torchvision ResNet without its classifier: [N, C, H, W] -> [N, 512] for depth 18, [N, 2048]
+    for depth 50.
 
-    With ``zero_init_residual`` the last batch norm of every block starts at gamma = 0, so that a block starts as its
-    shortcut alone (Goyal et al. 2017, section 5.1). BYOL's published code begins like that in ResNet-50.
+    With ``zero_init_residual`` the last batch norm of every block starts at gamma = 0, so that a
+    block starts as its shortcut alone (Goyal et al. 2017, section 5.1). BYOL's published code
+    begins like that in ResNet-50.
     """
     network = getattr(resnet, f"resnet{depth}")(weights=None, zero_init_residual=zero_init_residual)
     set_input_channels(network, channels)
@@ -23,7 +27,8 @@ def build_encoder(
 
 
 def group_parameters(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable parameters in two groups: weights with decay; biases and norm parameters (vectors) without.
+    """Trainable parameters in two groups: weights with decay; biases and norm parameters (vectors)
+    without.
 
     LARS adapts the step of the first group only; SGD does not look at ``adapt``.
     """

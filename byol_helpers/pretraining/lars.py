@@ -1,4 +1,5 @@
-"""LARS, the optimiser of the BYOL paper: each layer's step is as long as its weights are (You et al. 2017).
+"""LARS, the optimiser of the BYOL paper: each layer's step is as long as its weights are (You et
+al. 2017).
 
 torch has none, and the libraries that do bring a framework with them for these thirty lines.
 """
@@ -9,7 +10,8 @@ import torch
 
 
 class LARS(torch.optim.Optimizer):
-    """Momentum SGD whose step of each layer is scaled to the length of its weights (arXiv:1708.03888).
+    """Momentum SGD whose step of each layer is scaled to the length of its weights
+    (arXiv:1708.03888).
 
         u = g + weight_decay w,   r = eta |w| / |u|, or 1 where either length is 0
         v <- momentum v + r u,    w <- w - lr v

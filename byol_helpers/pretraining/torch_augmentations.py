@@ -1,8 +1,8 @@
 """The views of ``augmentations`` without Pillow's rounding between steps, some times faster.
 
-The draws are the same, one for one; only their rendering differs: crop and bicubic resize on 8 bits with torch's
-vector code, then all colours in float (hue and blur by OpenCV), values clipped to 0..1 after each step as in the
-official code, and a true Gaussian where Pillow repeats box filters.
+The draws are the same, one for one; only their rendering differs: crop and bicubic resize on 8 bits
+with torch's vector code, then all colours in float (hue and blur by OpenCV), values clipped to 0..1
+after each step as in the official code, and a true Gaussian where Pillow repeats box filters.
 """
 
 import cv2
@@ -18,7 +18,8 @@ SHIFT, SCALE = (torch.from_numpy(values)[:, None, None] for values in (MEAN, 1 /
 
 
 def render_view(pixels: np.ndarray, view: View, draw: np.random.Generator) -> torch.Tensor:
-    """What ``view(Image.fromarray(pixels), draw)`` gives, within rounding: float32 [3, size, size], normalised.
+    """What ``view(Image.fromarray(pixels), draw)`` gives, within rounding: float32 [3, size, size],
+    normalised.
 
     Args:
         pixels: uint8 [H, W, 3], RGB.
@@ -72,7 +73,10 @@ def change_saturation(x: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def turn_hue(x: torch.Tensor, turns: float) -> torch.Tensor:
-    """Hue of HSV, here in degrees, rotated by ``turns`` of the circle; value and saturation stay."""
+    """Hue of HSV, here in degrees, rotated by ``turns`` of the circle.
+
+    Value and saturation stay.
+    """
     hue, saturation, value = cv2.split(cv2.cvtColor(cv2.merge(list(x.numpy())), cv2.COLOR_RGB2HSV))
     hue += 360 * turns
     hue -= 360 * np.floor(hue / 360)

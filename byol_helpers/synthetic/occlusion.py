@@ -34,7 +34,9 @@ class Composition:
     def _taken(
         self, solid: np.ndarray, window, full: int, annotated: bool, overlap: bool
     ) -> np.ndarray | None:
-        """Pixels taken from each earlier owner (0 is the ground), or None where something would be hidden."""
+        """Pixels taken from each earlier owner (0 is the ground), or None where something would be
+        hidden.
+        """
         taken = np.bincount(self.owner[window][solid], minlength=len(self.full))
         visible = np.count_nonzero(solid)
         if annotated and not self._enough(visible, full) or not overlap and taken[0] < visible:
@@ -58,7 +60,10 @@ class Composition:
         overlap: bool = True,
         owner: int | None = None,
     ) -> bool:
-        """Paint a thing unless it hides too much, or is hidden. ``owner`` adds it to that one (a crowd)."""
+        """Paint a thing unless it hides too much, or is hidden.
+
+        ``owner`` adds it to that one (a crowd).
+        """
         window, part = windows(self.owner.shape, top, left, *item.colour.shape[1:])
         whole = item.solid
         solid, full = whole[part], np.count_nonzero(whole)
@@ -80,7 +85,10 @@ class Composition:
         return True
 
     def put_anywhere(self, item: Thing, annotated: bool) -> bool:
-        """Paint a thing at a random place; overlaps only every other time, and at the last of six tries."""
+        """Paint a thing at a random place.
+
+        Overlaps only every other time, and at the last of six tries.
+        """
         rows, columns = item.colour.shape[1:]
         for attempt in range(6):
             cut = self.dice.chance(0.35)  # whether the border may cut it

@@ -8,8 +8,8 @@ import numpy as np
 class Dice:
     """A stream of random numbers named by integers.
 
-    Only the raw generator (PCG64, whose stream numpy keeps stable) and single rounded operations are used, so
-    that the same name gives the same bits everywhere.
+    Only the raw generator (PCG64, whose stream numpy keeps stable) and single rounded operations
+    are used, so that the same name gives the same bits everywhere.
     """
 
     def __init__(self, *name: int):

@@ -1,4 +1,6 @@
-"""Light, backgrounds and the painting of things onto a canvas (float32 ``[3, rows, columns]``, 0 to 1)."""
+"""Light, backgrounds and the painting of things onto a canvas (float32 ``[3, rows, columns]``, 0 to
+1).
+"""
 
 import math
 from collections.abc import Callable
@@ -37,7 +39,9 @@ GROUNDS = (
 
 @dataclass
 class Light:
-    """One light for the whole scene: direction towards it (unit vector), ambient share, depth of shadows."""
+    """One light for the whole scene: direction towards it (unit vector), ambient share, depth of
+    shadows.
+    """
 
     x: float
     y: float
@@ -55,8 +59,8 @@ class Light:
 
 @dataclass
 class Thing:
-    """A lit object on its patch. ``distance`` (in pixels, negative inside) has a frame of ``margin`` pixels
-    more than ``colour``; the frame holds the shadow."""
+    """A lit object on its patch. ``distance`` (in pixels, negative inside) has a frame of
+    ``margin`` pixels more than ``colour``; the frame holds the shadow."""
 
     distance: np.ndarray
     margin: int
@@ -77,7 +81,9 @@ def thing(
     light: Light,
     longest: float,
 ) -> Thing:
-    """An object of about ``area`` square pixels, its radius at most ``longest`` pixels, turned at random."""
+    """An object of about ``area`` square pixels, its radius at most ``longest`` pixels, turned at
+    random.
+    """
     aspect = dice.between(0.82, 1.0)
     size = min(math.sqrt(area / (FILL[shape] * aspect)), longest)
     half = int(size) + 2
@@ -99,7 +105,9 @@ def thing(
 def _shade(
     dice: Dice, colour: np.ndarray, form: Form, size: float, light: Light, gloss: float
 ) -> None:
-    """Dome shading: the surface rises from the rim over the bevel, its slope faces the light or not."""
+    """Dome shading: the surface rises from the rim over the bevel, its slope faces the light or
+    not.
+    """
     rise = np.clip(form.distance * (-1 / form.bevel), 0, 1)
     height = rise * (2 - rise) * (form.bevel * size * 0.62)
     slope_x, slope_y = np.zeros_like(height), np.zeros_like(height)
@@ -120,7 +128,10 @@ def _shade(
 
 
 def paint(canvas: np.ndarray, item: Thing, top: int, left: int, light: Light) -> None:
-    """Lay the shadow and then the object on the canvas; ``top, left`` place the patch without its frame."""
+    """Lay the shadow and then the object on the canvas.
+
+    ``top, left`` place the patch without its frame.
+    """
     margin = item.margin
     rows, columns = item.colour.shape[1:]
     reach = margin - 2
@@ -190,7 +201,9 @@ def _ground(dice: Dice, size: int, light: Light) -> np.ndarray:
 
 
 def _relief(dice: Dice, size: int) -> np.ndarray:
-    """Sand, wood, gravel, cloth: values about -0.5 to 0.5, one pixel more than the canvas on each side."""
+    """Sand, wood, gravel, cloth: values about -0.5 to 0.5, one pixel more than the canvas on each
+    side.
+    """
     kind = dice.whole(0, 4)
     texels = (
         dice.between(0.5, 1.3) * 128 / size if kind != 3 else dice.between(1.0, 2.0) * 128 / size
@@ -211,7 +224,10 @@ def _relief(dice: Dice, size: int) -> np.ndarray:
 
 
 def developed(dice: Dice, canvas: np.ndarray) -> np.ndarray:
-    """The canvas as a camera gives it: focus, colour, exposure, grain; uint8 ``[rows, columns, 3]``."""
+    """The canvas as a camera gives it: focus, colour, exposure, grain.
+
+    Uint8 ``[rows, columns, 3]``.
+    """
     if dice.chance(0.4):
         side = dice.between(0.05, 0.2)
         for rows in (True, False):

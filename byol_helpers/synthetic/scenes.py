@@ -1,11 +1,11 @@
 """The generated world: scenes like photographs of small things, with a mask for each of them.
 
-Ten categories are told apart by shape and by material together: an egg and a beetle are both ovals, a beetle
-and a leaf share their greens. Among them lies clutter that belongs to no category, some of it in a category's
-colours and some with a category's outline.
+Ten categories are told apart by shape and by material together: an egg and a beetle are both ovals,
+a beetle and a leaf share their greens. Among them lies clutter that belongs to no category, some of
+it in a category's colours and some with a category's outline.
 
-A scene depends on nothing but ``(seed, draw, index, size)``; its pixels are the same on every machine (see
-`shapes`).
+A scene depends on nothing but ``(seed, draw, index, size)``; its pixels are the same on every
+machine (see `shapes`).
 """
 
 import csv
@@ -28,7 +28,8 @@ from byol_helpers.synthetic.random_stream import Dice
 from byol_helpers.synthetic.rendering import Light, Thing, developed, thing
 from byol_helpers.synthetic.textures import PATTERNS, Material, any_palette, jittered
 
-# Difficulty: how far colours stray, how many things are clutter, and how many of those resemble a category.
+# Difficulty: how far colours stray, how many things are clutter, and how many of those resemble a
+# category.
 PALETTE_JITTER = 0.09
 CLUTTER = (1, 3)
 RESEMBLANCE = 0.2
@@ -36,8 +37,8 @@ RESEMBLANCE = 0.2
 # How often a scene shows 1, 2, ... 6 things, holds none, or holds a crowd.
 COUNTS = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6)
 EMPTY, CROWDED = 0.05, 0.045
-# Chances of small and medium things, and the bounds of the three ranges as shares of the image, among them
-# COCO's 32^2 and 96^2 pixels of 640 x 480.
+# Chances of small and medium things, and the bounds of the three ranges as shares of the image,
+# among them COCO's 32^2 and 96^2 pixels of 640 x 480.
 SMALL, MEDIUM = 0.38, 0.35
 AREAS = (0.0024, 32 * 32 / (640 * 480), 96 * 96 / (640 * 480), 0.20)
 DRAWS = ("unlabelled", "train", "val", "test", "crops")
@@ -45,7 +46,9 @@ DRAWS = ("unlabelled", "train", "val", "test", "crops")
 
 @dataclass(frozen=True)
 class Category:
-    """A kind of thing: ``id`` as annotations give it (with gaps, as in COCO), a shape and a material."""
+    """A kind of thing: ``id`` as annotations give it (with gaps, as in COCO), a shape and a
+    material.
+    """
 
     id: int
     name: str
@@ -164,7 +167,9 @@ def _object(dice: Dice, category: Category, area: float, light: Light, longest: 
 
 
 def _clutter(dice: Dice, size: int, light: Light) -> Thing:
-    """Something of no category: any shape and pattern, perhaps with a category's palette or outline."""
+    """Something of no category: any shape and pattern, perhaps with a category's palette or
+    outline.
+    """
     shape, palette, gloss = dice.pick(CLUTTER_SHAPES), None, dice.pick((0.0, 0.0, 0.3))
     if dice.chance(RESEMBLANCE):
         double = dice.pick(CATEGORIES)
@@ -179,7 +184,9 @@ def _clutter(dice: Dice, size: int, light: Light) -> Thing:
 
 
 def _area(dice: Dice) -> float:
-    """Area of a thing as a share of the image: a range by COCO's proportions, then even in the side."""
+    """Area of a thing as a share of the image: a range by COCO's proportions, then even in the
+    side.
+    """
     chance = dice.between(0, 1)
     k = 0 if chance < SMALL else 1 if chance < SMALL + MEDIUM else 2
     low, high = (math.sqrt(AREAS[k + end]) for end in (0, 1))
@@ -188,7 +195,10 @@ def _area(dice: Dice) -> float:
 
 
 def _crowd(dice: Dice, made: Composition) -> Category:
-    """A tight cluster of tiny things of one category, owner 1 of the composition; returns the category."""
+    """A tight cluster of tiny things of one category, owner 1 of the composition.
+
+    Returns the category.
+    """
     category, size = dice.pick(CATEGORIES), made.size
     spread, owner = dice.between(0.10, 0.17) * size, None
     centre_x, centre_y = dice.between(0.2, 0.8) * size, dice.between(0.2, 0.8) * size
@@ -206,8 +216,9 @@ def _crowd(dice: Dice, made: Composition) -> Category:
 def scene(seed: int, index: int, size: int = 128, draw: str = "train") -> Scene:
     """Scene number ``index`` of a draw.
 
-    ``size`` is the side in pixels, 64 to 512; ``draw`` is one of 'unlabelled', 'train', 'val', 'test', which
-    share no scene. One to six instances; about one scene in twenty has none, one in twenty-five a crowd too.
+    ``size`` is the side in pixels, 64 to 512; ``draw`` is one of 'unlabelled', 'train', 'val',
+    'test', which share no scene. One to six instances; about one scene in twenty has none, one in
+    twenty-five a crowd too.
     """
     dice = Dice(seed, DRAWS.index(draw), index, size)
     made = Composition.empty(dice, size)
@@ -232,7 +243,8 @@ def scene(seed: int, index: int, size: int = 128, draw: str = "train") -> Scene:
 
 
 def crop(seed: int, index: int, size: int = 64) -> tuple[np.ndarray, int]:
-    """Labelled single object number ``index``: image uint8 ``[size, size, 3]`` and its category's id.
+    """Labelled single object number ``index``: image uint8 ``[size, size, 3]`` and its category's
+    id.
 
     The categories take turns, so that any run of ten crops holds each of them once.
     """
@@ -262,7 +274,8 @@ def write_split(
     size: int,
     progress: Progress | None = None,
 ) -> Path:
-    """Write ``count`` scenes of a draw as ``folder/00000.png`` ... and their annotations as COCO JSON.
+    """Write ``count`` scenes of a draw as ``folder/00000.png`` ... and their annotations as COCO
+    JSON.
 
     Names in the JSON are relative to the folder's parent. Pictures that are there already are kept.
     """
@@ -296,7 +309,9 @@ def write_split(
 def write_unlabelled(
     folder: Path, seed: int, count: int, size: int, progress: Progress | None = None
 ) -> Path:
-    """Write ``count`` scenes of the draw 'unlabelled' as ``folder/00000.png`` ..., without annotations."""
+    """Write ``count`` scenes of the draw 'unlabelled' as ``folder/00000.png`` ..., without
+    annotations.
+    """
     for index in range(count):
         if not (Path(folder) / f"{index:05d}.png").exists():
             _write_image(Path(folder), index, scene(seed, index, size, "unlabelled").image)
@@ -308,10 +323,11 @@ def write_unlabelled(
 def write_crops(
     folder: Path, seed: int, count: int, size: int, progress: Progress | None = None
 ) -> Path:
-    """Write ``count`` labelled crops as ``folder/<category>/00000.png`` ..., and a table beside the folder.
+    """Write ``count`` labelled crops as ``folder/<category>/00000.png`` ..., and a table beside the
+    folder.
 
-    The table (``crops.csv`` for ``crops``) has the columns file, relative to the folder's parent, and
-    category_id.
+    The table (``crops.csv`` for ``crops``) has the columns file, relative to the folder's parent,
+    and category_id.
     """
     folder, names = Path(folder), {c.id: c.name for c in CATEGORIES}
     table = io.StringIO()
@@ -337,7 +353,9 @@ def _write_image(folder: Path, index: int, image: np.ndarray) -> str:
 
 
 def _annotation(instance: Instance) -> dict:
-    """COCO's fields for one mask: compressed run lengths, and uncompressed ones for a crowd, as in COCO."""
+    """COCO's fields for one mask: compressed run lengths, and uncompressed ones for a crowd, as in
+    COCO.
+    """
     columns = np.asfortranarray(instance.mask.astype(np.uint8))
     code = rle.encode(columns)
     box, area = rle.toBbox(code), rle.area(code)

@@ -1,9 +1,10 @@
 """Silhouettes of the generated world as distance fields.
 
-A shape is a function ``(dice, u, v) -> Form``: it draws its own parameters and evaluates an (approximate)
-signed distance on the grid ``u, v`` of object coordinates. Every shape fits into about the unit disc,
-whose radius is the unit of length. Only operations that IEEE 754 rounds exactly are used (no sine, no power,
-no sum over an array, no matrix product), so that pixels are the same on every machine.
+A shape is a function ``(dice, u, v) -> Form``: it draws its own parameters and evaluates an
+(approximate) signed distance on the grid ``u, v`` of object coordinates. Every shape fits into
+about the unit disc, whose radius is the unit of length. Only operations that IEEE 754 rounds
+exactly are used (no sine, no power, no sum over an array, no matrix product), so that pixels are
+the same on every machine.
 """
 
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ TURN = {
 
 @dataclass
 class Form:
-    """A silhouette on a grid. ``distance`` is negative inside; ``bevel`` is how far from the rim the
-    surface still rises; ``along`` and ``across`` are the coordinates that a texture follows."""
+    """A silhouette on a grid. ``distance`` is negative inside; ``bevel`` is how far from the rim
+    the surface still rises; ``along`` and ``across`` are the coordinates that a texture follows."""
 
     distance: np.ndarray
     bevel: float

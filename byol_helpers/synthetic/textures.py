@@ -1,7 +1,8 @@
 """Surfaces of the generated world: noise tiles, patterns and palettes.
 
-A pattern is a function ``(dice, form, u, v) -> (second, accent)``: how much of a palette's second colour, and
-then of its accent, each pixel takes (0 to 1). Exactly rounded operations only, as in `shapes`.
+A pattern is a function ``(dice, form, u, v) -> (second, accent)``: how much of a palette's second
+colour, and then of its accent, each pixel takes (0 to 1). Exactly rounded operations only, as in
+`shapes`.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,10 @@ class Material:
 
 
 def upsampled(coarse: np.ndarray, height: int, width: int, wrap: bool = False) -> np.ndarray:
-    """Smooth interpolation of ``[..., rows, columns]`` to ``[..., height, width]``; ``wrap``: periodic."""
+    """Smooth interpolation of ``[..., rows, columns]`` to ``[..., height, width]``.
+
+    ``wrap``: periodic.
+    """
     for axis, count in ((-2, height), (-1, width)):
         cells = coarse.shape[axis]
         low, high, share = _weights(cells, count, wrap)

@@ -1,9 +1,10 @@
 """One training loop for BYOL, the classifier and Mask R-CNN.
 
-What a step does stands in ``run_steps`` in the order in which it happens. One rule makes an interrupted
-run end like an uninterrupted one, bit for bit on a CPU: everything random is a function of the seed and
-the number of the step. The order of the images, their augmentation and the sampling inside a network are
-drawn from generators seeded by both, so a restart needs nothing but the checkpoint.
+What a step does stands in ``run_steps`` in the order in which it happens. One rule makes an
+interrupted run end like an uninterrupted one, bit for bit on a CPU: everything random is a function
+of the seed and the number of the step. The order of the images, their augmentation and the sampling
+inside a network are drawn from generators seeded by both, so a restart needs nothing but the
+checkpoint.
 """
 
 import math
@@ -82,7 +83,8 @@ class Task:
 
 
 def fit(task: Task, plan: Plan) -> None:
-    """Train ``task.network`` to the last step of the plan, from its newest checkpoint if there is one.
+    """Train ``task.network`` to the last step of the plan, from its newest checkpoint if there is
+    one.
 
     Raises:
         UserError: the loss is no finite number any more, or fewer devices are there than asked for.
@@ -158,7 +160,8 @@ def use_own_memory(network: nn.Module) -> None:
 
 
 def keep_types(fabric: Fabric) -> None:
-    """Leave it to autocast what is computed in half precision, and outputs in the type that they have.
+    """Leave it to autocast what is computed in half precision, and outputs in the type that they
+    have.
 
     Fabric would also cast what goes into a network, boxes among it, and round what comes out.
     """
@@ -201,7 +204,10 @@ def save_checkpoint(
     medians: Medians,
     step: int,
 ) -> None:
-    """All that the next step needs. The rows of metrics.csv travel along, so they never run ahead."""
+    """All that the next step needs.
+
+    The rows of metrics.csv travel along, so they never run ahead.
+    """
     state = {
         "step": step,
         "network": task.network.state_dict(),

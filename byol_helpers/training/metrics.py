@@ -8,16 +8,21 @@ from byol_helpers.core.files import write_text
 
 
 class Medians:
-    """The rows of metrics.csv: the median of each number over ``every`` steps, as detectron2 writes them.
+    """The rows of metrics.csv: the median of each number over ``every`` steps, as detectron2 writes
+    them.
 
-    A number that some steps lack (no region held an object) is the median of those that have it, nan if none has.
+    A number that some steps lack (no region held an object) is the median of those that have it,
+    nan if none has.
     """
 
     def __init__(self, every: int, steps: int):
         self.every, self.steps, self.rows, self.recent = every, steps, [], []
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Take the numbers of step 1, 2, ...; every so often, and at the last step, they become a row."""
+        """Take the numbers of step 1, 2, ....
+
+        Every so often, and at the last step, they become a row.
+        """
         self.recent.append(values)
         if step % self.every == 0 or step == self.steps:
             names = dict.fromkeys(name for values in self.recent for name in values)

@@ -14,17 +14,21 @@ def rng(*key: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Item:
-    """One place in a batch: which image, and the position in the whole run that seeds its augmentation."""
+    """One place in a batch: which image, and the position in the whole run that seeds its
+    augmentation.
+    """
 
     index: int
     position: int
 
 
 class StepBatches(Sampler[list[Item]]):
-    """Batches of the steps ``first`` to ``last - 1`` of a run that walks through reshuffled epochs without a seam.
+    """Batches of the steps ``first`` to ``last - 1`` of a run that walks through reshuffled epochs
+    without a seam.
 
-    Position p of the run shows image ``permutation(seed, p // images)[p % images]``, so a batch may end one epoch and
-    begin the next, and no image is left out. Each process of a distributed run takes its share of the batch.
+    Position p of the run shows image ``permutation(seed, p // images)[p % images]``, so a batch may
+    end one epoch and begin the next, and no image is left out. Each process of a distributed run
+    takes its share of the batch.
     """
 
     def __init__(

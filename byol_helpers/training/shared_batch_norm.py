@@ -1,7 +1,7 @@
 """Batch norm over the batches of all processes, for CPUs: torch's SyncBatchNorm is for GPUs alone.
 
-With it two processes that share a batch compute what one process computes on the whole, and a test can
-say so.
+With it two processes that share a batch compute what one process computes on the whole, and a test
+can say so.
 """
 
 import torch
@@ -26,7 +26,10 @@ class _Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """``BatchNorm1d`` and ``BatchNorm2d`` on [N, C, ...]; in training, mean and variance are those of all processes."""
+    """``BatchNorm1d`` and ``BatchNorm2d`` on [N, C, ...].
+
+    In training, mean and variance are those of all processes.
+    """
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
         """Any number of dimensions."""
