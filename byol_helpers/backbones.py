@@ -1,8 +1,7 @@
-"""The bridge from pretraining to Mask R-CNN: files of plain tensors under torchvision's names, and
-their proof.
+"""The bridge from pretraining to Mask R-CNN: files of plain tensors under torchvision's names, and their proof.
 
-A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lies a JSON file that
-says where the tensors come from and how pictures must be normalised for them.
+A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lies a JSON file that says where the
+tensors come from and how pictures must be normalised for them.
 """
 
 import re
@@ -69,8 +68,7 @@ def load_backbone(path: Path) -> dict[str, torch.Tensor]:
 
 
 def extract_encoder(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The trained encoder in a checkpoint of the stages pretrain (the online encoder) or
-    supervised.
+    """The trained encoder in a checkpoint of the stages pretrain (the online encoder) or supervised.
 
     Checkpoints of version 0.1 keep the network's state under ``state_dict`` and a longer prefix.
     """
@@ -88,11 +86,9 @@ def extract_encoder(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def read_imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dict]:
-    """torchvision's IMAGENET1K_V1 weights, downloaded or from a file; nothing else is taken in
-    their place.
+    """torchvision's IMAGENET1K_V1 weights, downloaded or from a file; nothing else is taken in their place.
 
-    The file must be torchvision's: its published name ends in the first eight digits of its
-    SHA-256.
+    The file must be torchvision's: its published name ends in the first eight digits of its SHA-256.
     """
     weights = IMAGENET[depth]
     published = re.search(r"-([0-9a-f]{8})\.pth$", weights.url).group(1)
@@ -115,17 +111,15 @@ def read_imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor]
 
 
 def adopt_checkpoint(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], dict]:
-    """The ResNet inside somebody else's checkpoint, under torchvision's names, and where it was
-    found.
+    """The ResNet inside somebody else's checkpoint, under torchvision's names, and where it was found.
 
-    Known by what they call the first convolution: torchvision and timm (``conv1``), lightly
-    (``backbone.0``), solo-learn (``backbone.conv1``), MoCo (``module.encoder_q.conv1``,
-    ``module.base_encoder.conv1``), DataParallel (``module.conv1``), alone or inside ``state_dict``,
-    ``model`` or another key. Of an online and a momentum network the online one is taken. What is
-    not part of the ResNet (heads, optimiser, queue) is left out.
+    Known by what they call the first convolution: torchvision and timm (``conv1``), lightly (``backbone.0``),
+    solo-learn (``backbone.conv1``), MoCo (``module.encoder_q.conv1``, ``module.base_encoder.conv1``), DataParallel
+    (``module.conv1``), alone or inside ``state_dict``, ``model`` or another key. Of an online and a momentum network
+    the online one is taken. What is not part of the ResNet (heads, optimiser, queue) is left out.
 
-    Raises: UserError: no ResNet inside, more than one, another depth, or a file that needs code to
-        be opened.
+    Raises:
+        UserError: no ResNet inside, more than one, another depth, or a file that needs code to be opened.
     """
     held = _flattened(read_plain(Path(path)))
     prefixes = {}
@@ -185,9 +179,7 @@ def _flattened(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
 
 
 def rename_for_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """torchvision's names as detectron2's: ``layer1.0.bn1`` ->
-    ``backbone.bottom_up.res2.0.conv1.norm``.
-    """
+    """torchvision's names as detectron2's: ``layer1.0.bn1`` -> ``backbone.bottom_up.res2.0.conv1.norm``."""
     renamed = {}
     for name, value in tensors.items():
         if name.startswith("fc.") or name.endswith("num_batches_tracked"):
@@ -207,9 +199,9 @@ def measure_feature_differences(
 ) -> dict[str, float]:
     """Largest absolute difference of layer1 to layer4 (detectron2: res2 to res5) of two ResNets.
 
-    Both in eval mode, on the same normalised images [N, 3, H, W]; each may be torchvision's or
-    detectron2's (``backbone.bottom_up``). 0.0 everywhere proves a transfer, 1e-4 of the features'
-    size does for other norm layers; anything else disproves it.
+    Both in eval mode, on the same normalised images [N, 3, H, W]; each may be torchvision's or detectron2's
+    (``backbone.bottom_up``). 0.0 everywhere proves a transfer, 1e-4 of the features' size does for other norm layers;
+    anything else disproves it.
     """
     outputs = []
     for network in (first, second):

@@ -111,7 +111,7 @@ def measure_knn(run: Run, arm: str = "byol") -> list[float] | None:
     weights = load_backbone(start) if start else None
     tensors = extract_encoder(run.path / "pretrain" / arm / "last.ckpt")
     images = _usable_images(run)
-    return probes.measure_knn(run.profile, weights, tensors, run.path / "data", images)
+    return probes.compare_knn(run.profile, weights, tensors, run.path / "data", images)
 
 
 def transfer(run: Run, arm: str) -> Path | None:

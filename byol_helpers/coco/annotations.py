@@ -1,8 +1,6 @@
-"""COCO instances files, read in place: train2017's 450 MB cost seconds and a fraction of what
-parsing them all takes.
+"""COCO instances files, read in place: train2017's 450 MB cost seconds and a fraction of what parsing them all takes.
 
-Only the borders of each annotation are looked up; its text stays in the mapped file until somebody
-asks for it.
+Only the borders of each annotation are looked up; its text stays in the mapped file until somebody asks for it.
 """
 
 import mmap
@@ -23,10 +21,7 @@ OTHER_TASKS = {
 
 
 class Annotation(msgspec.Struct, gc=False):
-    """What every annotation must have.
-
-    ``segmentation`` is the text of its polygons or run lengths.
-    """
+    """What every annotation must have; ``segmentation`` is the text of its polygons or run lengths."""
 
     id: int
     image_id: int
@@ -50,11 +45,10 @@ class _File(msgspec.Struct):
 
 
 class Labels:
-    """One instances file: ``images``, ``categories``, ``licenses`` as dictionaries, annotations
-    unparsed.
+    """One instances file: ``images``, ``categories``, ``licenses`` as dictionaries, annotations unparsed.
 
-    Raises: UserError: no such file, not JSON, a file of another task, or an entry whose id is not a
-        whole number.
+    Raises:
+        UserError: no such file, not JSON, a file of another task, or an entry whose id is not a whole number.
     """
 
     def __init__(self, file: Path):
@@ -86,8 +80,7 @@ class Labels:
     def write_subset(
         self, images: Iterable[dict], out: Path, boxes: Mapping[int, list[float]] | None = None
     ) -> Path:
-        """Write the file of some images: their records as given, their annotations as they are, all
-        categories.
+        """Write the file of some images: their records as given, their annotations as they are, all categories.
 
         Args:
             images: records, whose ids choose the annotations.
@@ -115,10 +108,7 @@ class Labels:
 
 
 class AnnotationsByImage(Mapping):
-    """Annotations by image id, as dictionaries that are parsed when asked for.
-
-    Images without any are not keys.
-    """
+    """Annotations by image id, as dictionaries that are parsed when asked for; images without any are not keys."""
 
     def __init__(self, labels: Labels):
         self.file, self._texts = labels.file, {}

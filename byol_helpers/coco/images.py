@@ -31,14 +31,13 @@ def read_image(path: Path) -> np.ndarray:
     """Read an image file as a viewer shows it.
 
     - EXIF orientation is applied; of an animation or a multi-page file the first frame is read.
-    - Greyscale is repeated over the three channels; palette and CMYK are converted; colour profiles
-      are ignored.
-    - 16-bit grey is divided by 257 and rounded, so that 65535 becomes 255. Wider grey (32-bit
-      integer, float) counts as 16-bit where it is integer and fits; otherwise it has no nominal
-      range, and its own minimum and maximum become 0 and 255. Of 16-bit colour the high byte is
-      kept.
-    - Transparent pixels are laid over black, as removed background is: a cut-out with transparency
-      reads back as the cut-out on black.
+    - Greyscale is repeated over the three channels; palette and CMYK are converted; colour profiles are
+      ignored.
+    - 16-bit grey is divided by 257 and rounded, so that 65535 becomes 255. Wider grey (32-bit integer, float)
+      counts as 16-bit where it is integer and fits; otherwise it has no nominal range, and its own minimum
+      and maximum become 0 and 255. Of 16-bit colour the high byte is kept.
+    - Transparent pixels are laid over black, as removed background is: a cut-out with transparency reads back
+      as the cut-out on black.
 
     Args:
         path: a file in one of ``FORMATS``; the extension does not matter.
@@ -57,9 +56,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_image_in_thread(path: Path) -> np.ndarray:
-    """``read_image`` without silencing Pillow's warnings, which is done for all threads at once or
-    not at all.
-    """
+    """``read_image`` without silencing Pillow's warnings, which is done for all threads at once or not at all."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: {_instead_of_a_file(path)}; check the path")
@@ -107,8 +104,8 @@ def list_files(
 ) -> list[Path]:
     """All files below a folder with one of the extensions, at any depth, sorted by their path.
 
-    Upper and lower case are alike. Hidden files and folders, whose names begin with a dot, are left
-    out, and links to folders are not followed. An empty list is a valid answer.
+    Upper and lower case are alike. Hidden files and folders, whose names begin with a dot, are left out, and
+    links to folders are not followed. An empty list is a valid answer.
 
     Args:
         folder: where to look.

@@ -1,10 +1,8 @@
-"""Do the splits share pictures? By name, and by looks: near-duplicates found with a perceptual
-hash.
+"""Do the splits share pictures? By name, and by looks: near-duplicates found with a perceptual hash.
 
-The hash is the difference hash in both directions (dHash, 2 x 64 bits): is a cell of a 9 x 9
-thumbnail brighter than its left and its upper neighbour? It survives scaling, recompression and
-other brightness, but no crop. Pictures whose hashes differ in few bits are compared once more, by
-the correlation of thumbnails: plain ones share hashes by chance.
+The hash is the difference hash in both directions (dHash, 2 x 64 bits): is a cell of a 9 x 9 thumbnail brighter than
+its left and its upper neighbour? It survives scaling, recompression and other brightness, but no crop. Pictures whose
+hashes differ in few bits are compared once more, by the correlation of thumbnails: plain ones share hashes by chance.
 """
 
 from collections.abc import Sequence
@@ -27,7 +25,7 @@ PAIRS = (
     ("train", "val"),
     ("val", "test"),
 )
-SHOWN = 6  # pairs kept as examples
+_SHOWN = 6  # pairs kept as examples
 
 
 def hash_image(path: Path) -> np.ndarray:
@@ -51,9 +49,7 @@ def hash_images(paths: Sequence[Path], progress: Progress | None = None) -> np.n
 def find_near_pairs(
     first: np.ndarray, second: np.ndarray, bits: int = BITS, rows: int = 64
 ) -> list[tuple[int, int]]:
-    """Indices (i, k) of hashes first [N, 2] and second [M, 2], uint64, that differ in at most
-    ``bits`` bits.
-    """
+    """Indices (i, k) of hashes first [N, 2] and second [M, 2], uint64, that differ in at most ``bits`` bits."""
     found = []
     for start in range(
         0, len(first), rows
@@ -68,10 +64,7 @@ def find_near_pairs(
 
 
 def correlate_thumbnails(first: Path, second: Path) -> float:
-    """Correlation of two pictures' grey thumbnails, -1 to 1.
-
-    1 for two plain pictures of equal brightness.
-    """
+    """Correlation of two pictures' grey thumbnails, -1 to 1; 1 for two plain pictures of equal brightness."""
     one, two = (np.asarray(_grey(path, THUMBNAIL), np.float64).ravel() for path in (first, second))
     spread = one.std() * two.std()
     if not spread:
@@ -89,9 +82,9 @@ def audit_splits(
         splits: file names of ``pretrain``, ``train``, ``val`` and ``test``.
         progress: updated once for each picture.
 
-    Returns: For each of ``PAIRS`` a dictionary: ``first``, ``second``, the splits; ``same``, how
-        many pictures of the second have a namesake in the first; ``near``, pairs (name, name) of
-        near-duplicates among the others.
+    Returns:
+        For each of ``PAIRS`` a dictionary: ``first``, ``second``, the splits; ``same``, how many pictures of the second
+        have a namesake in the first; ``near``, pairs (name, name) of near-duplicates among the others.
     """
     names = sorted({name for listed in splits.values() for name in listed})
     of = dict(zip(names, hash_images([root / name for name in names], progress), strict=True))
@@ -111,8 +104,7 @@ def audit_splits(
 
 
 def identify_photograph(name: str) -> str:
-    """What identifies a picture: COCO 2014 calls COCO_train2014_000000000009.jpg what COCO 2017
-    calls 000000000009.jpg.
+    """What identifies a picture: COCO 2014 calls COCO_train2014_000000000009.jpg what COCO 2017 calls 000000000009.jpg.
 
     Names of other collections are taken whole, with their folder.
     """

@@ -1,8 +1,7 @@
-"""COCO annotations and COCO results as they come from users: read, checked, and refused in one
-clear line.
+"""COCO annotations and COCO results as they come from users: read, checked, and refused in one clear line.
 
-One trap of pycocotools is closed here: annotations are numbered anew from 1, because a match with
-annotation id 0 counts as none.
+One trap of pycocotools is closed here: annotations are numbered anew from 1, because a match with annotation id 0
+counts as none.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from pycocotools.coco import COCO
 from byol_helpers.coco.masks import whole
 from byol_helpers.core.errors import UserError
 
-SHAPES = {"segm": "segmentation", "bbox": "bbox"}
+_SHAPES = {"segm": "segmentation", "bbox": "bbox"}
 NO_LIST = "not a list; give COCO results, [{image_id, category_id, score, ...}, ...]"
 AT_ONCE = 2000  # masks checked together, to bound the memory
 
@@ -27,8 +26,8 @@ AT_ONCE = 2000  # masks checked together, to bound the memory
 def read_ground_truth(source: Path | str | dict, iou_type: str = "segm") -> COCO:
     """Annotations, checked for what ``iou_type`` (``segm`` or ``bbox``) needs.
 
-    Raises: UserError: no annotations, or one that cannot be evaluated; it names the file and the
-        annotation.
+    Raises:
+        UserError: no annotations, or one that cannot be evaluated; it names the file and the annotation.
     """
     name, content = _content(source, "the ground truth")
     wrong = _wrong_head(content)
@@ -63,13 +62,13 @@ def read_ground_truth(source: Path | str | dict, iou_type: str = "segm") -> COCO
 def read_detections(source: Path | str | list[dict], truth: COCO, iou_type: str) -> list[dict]:
     """Checked copies that hold only what this evaluation reads; masks as compressed run lengths.
 
-    Raises: UserError: not COCO results for these images and categories; it names the file and the
-        entry.
+    Raises:
+        UserError: not COCO results for these images and categories; it names the file and the entry.
     """
     name, content = _content(source, "the detections")
     if not isinstance(content, list):
         raise UserError(f"{name}: {NO_LIST}")
-    shape = SHAPES[iou_type]
+    shape = _SHAPES[iou_type]
     found = []
     for number, entry in enumerate(content):
         wrong = _wrong_detection(entry, truth, shape)
@@ -100,10 +99,7 @@ def shapes_in_ground_truth(path: Path) -> set[str]:
 
 
 def shapes_in_detections(path: Path) -> set[str]:
-    """Which of ``segmentation`` and ``bbox`` the entries of a results file have, any of them.
-
-    No entries: an error.
-    """
+    """Which of ``segmentation`` and ``bbox`` the entries of a results file have, any of them; no entries: an error."""
     name, content = _content(path, "the detections")
     if not isinstance(content, list):
         raise UserError(f"{name}: {NO_LIST}")
@@ -117,7 +113,7 @@ def shapes_in_detections(path: Path) -> set[str]:
 def _shapes(entries: list) -> set[str]:
     return {
         shape
-        for shape in SHAPES.values()
+        for shape in _SHAPES.values()
         if any(isinstance(entry, dict) and shape in entry for entry in entries)
     }
 
@@ -170,13 +166,10 @@ def _wrong_head(content: dict | list) -> str | None:
 
 
 def _wrong_annotation(annotation: dict, images: dict, categories: set, iou_type: str) -> str | None:
-    """What is wrong with one annotation, apart from the run lengths of its mask.
-
-    None for a good one.
-    """
+    """What is wrong with one annotation, apart from the run lengths of its mask; None for a good one."""
     if not isinstance(annotation, dict):
         return "not an object; give annotations in COCO's format"
-    for key in ("image_id", "category_id", "bbox", "area", SHAPES[iou_type]):
+    for key in ("image_id", "category_id", "bbox", "area", _SHAPES[iou_type]):
         if key not in annotation:
             return f"no {key!r}; add it"
     if annotation["image_id"] not in images:
@@ -193,10 +186,7 @@ def _wrong_annotation(annotation: dict, images: dict, categories: set, iou_type:
 
 
 def _wrong_detection(entry: dict, truth: COCO, shape: str) -> str | None:
-    """What is wrong with one detection, apart from the run lengths of its mask.
-
-    None for a good one.
-    """
+    """What is wrong with one detection, apart from the run lengths of its mask; None for a good one."""
     if not isinstance(entry, dict):
         return "not an object; give COCO results"
     for key in ("image_id", "category_id", "score", shape):

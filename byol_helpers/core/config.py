@@ -1,9 +1,8 @@
-"""Profiles: the numbers that turn one code path into a smoke test, a lesson, a Colab session or the
-thesis.
+"""Profiles: the numbers that turn one code path into a smoke test, a lesson, a Colab session or the thesis.
 
-A profile is a YAML file in ``byol_helpers/profiles``, checked when it is read: an unknown key, a
-value of the wrong kind or a combination that cannot work is one clear line, not a traceback hours
-later. A profile extends another one by ``extends: NAME`` and then holds only what differs.
+A profile is a YAML file in ``byol_helpers/profiles``, checked when it is read: an unknown key, a value of the wrong
+kind or a combination that cannot work is one clear line, not a traceback hours later. A profile extends another one
+by ``extends: NAME`` and then holds only what differs.
 """
 
 from importlib import resources
@@ -40,10 +39,7 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where images come from and how many are used.
-
-    Counts are upper limits when a folder of one's own is given.
-    """
+    """Where images come from and how many are used. Counts are upper limits when a folder of one's own is given."""
 
     source: Literal["generated", "coco"]
     image_size: Count  # side in pixels of the generated scenes
@@ -189,9 +185,7 @@ class Profile(Section):
 
     @property
     def reference_arm(self) -> str:
-        """The arm that stands for supervised pretraining: ``imagenet``, or ``supervised`` for the
-        stand-in.
-        """
+        """The arm that stands for supervised pretraining: ``imagenet``, or ``supervised`` for the stand-in."""
         return "imagenet" if self.supervised.source == "imagenet" else "supervised"
 
     @model_validator(mode="after")
@@ -247,8 +241,9 @@ class Profile(Section):
 def load_profile(name: str = "quick", overrides: tuple[str, ...] | list[str] = ()) -> Profile:
     """Read a profile and apply ``key=value`` overrides.
 
-    Args: name: one of ``PROFILES``. overrides: for example ``["finetune.learning_rate=0.01",
-        "finetune.arms=[byol, random]"]``; values are YAML.
+    Args:
+        name: one of ``PROFILES``.
+        overrides: for example ``["finetune.learning_rate=0.01", "finetune.arms=[byol, random]"]``; values are YAML.
 
     Raises:
         UserError: unknown profile or key, wrong type, impossible combination.

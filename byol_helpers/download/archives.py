@@ -1,8 +1,6 @@
-"""Whole zip archives: brought over a bad line, continued after any interruption, checked, and
-unpacked with care.
+"""Whole zip archives: brought over a bad line, continued after any interruption, checked, and unpacked with care.
 
-An archive on its way lies beside its name as ``.NAME.part``, with the version it belongs to in
-``.NAME.part.json``.
+An archive on its way lies beside its name as ``.NAME.part``, with the version it belongs to in ``.NAME.part.json``.
 """
 
 import hashlib
@@ -43,14 +41,12 @@ BROKEN = (
 
 
 def bring(url: str, path: Path, patience: Patience | None = None) -> Path:
-    """Bring an archive to ``path`` and return where it lies: a local one (``file:`` or a path)
-    stays where it is.
+    """Bring an archive to ``path`` and return where it lies: a local one (``file:`` or a path) stays where it is.
 
-    What lies at ``path`` already is taken as it is; what arrived of it before goes on, unless it
-    changed on the server.
+    What lies at ``path`` already is taken as it is; what arrived of it before goes on, unless it changed on the server.
 
-    Raises: UserError: no such file, no connection, no room, a folder that cannot be written, or not
-        a zip archive.
+    Raises:
+        UserError: no such file, no connection, no room, a folder that cannot be written, or not a zip archive.
     """
     source = local_path(url)
     if source is not None and not source.is_file():
@@ -169,8 +165,7 @@ def _complete(body: Body, path: Path, state: Path, patience: Patience) -> None:
 def unpack(archive: Path, folder: Path, names: Iterable[str]) -> list[Path]:
     """Unpack some members of a zip archive below ``folder`` and note them in its manifest.
 
-    Members that lie there with their size are not unpacked again. Every member is checked by its
-    CRC.
+    Members that lie there with their size are not unpacked again. Every member is checked by its CRC.
 
     Args:
         archive: a local zip archive.
@@ -254,8 +249,8 @@ def _there(path: Path, member: zipfile.ZipInfo) -> bool:
 def _extract(whole: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> str:
     """Write a member under its final name when it is whole; returns its SHA-256.
 
-    ``zipfile`` reads no further than the declared size, and compares the CRC there: a bomb that
-    unpacks to more than it declares ends as damaged.
+    ``zipfile`` reads no further than the declared size, and compares the CRC there: a bomb that unpacks to more than it
+    declares ends as damaged.
     """
     digest = hashlib.sha256()
     with whole.open(member) as source, replacing(path) as part:

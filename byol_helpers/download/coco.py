@@ -1,8 +1,8 @@
-"""COCO from its public addresses, a mirror or a local copy: the annotations, and the images that a
-profile needs.
+"""COCO from its public addresses, a mirror or a local copy: the annotations, and the images that a profile needs.
 
-DIR/annotations/instances_train2017.json, instances_val2017.json    and instances_train2014.json for
-train2014 DIR/train2017/000000000009.jpg DIR/val2017/000000000139.jpg
+DIR/annotations/instances_train2017.json, instances_val2017.json    and instances_train2014.json for train2014
+DIR/train2017/000000000009.jpg
+DIR/val2017/000000000139.jpg
 DIR/train2014/COCO_train2014_000000000009.jpg
 """
 
@@ -41,8 +41,7 @@ def fetch(
     patience: Patience | None = None,
     choose: Callable[[Path, Profile], Chosen] | None = None,
 ) -> Path:
-    """Bring what the stage prepare reads with this profile into ``folder``; what is there already
-    stays.
+    """Bring what the stage prepare reads with this profile into ``folder``; what is there already stays.
 
     Args:
         folder: gets COCO's layout (above).
@@ -56,21 +55,23 @@ def fetch(
         patience: retries and timeouts.
         choose: other image records than those of ``chosen``.
 
-    Raises: UserError: see ``archives.bring``, ``archives.unpack`` and ``images.images``. The same
-        call goes on.
+    Raises:
+        UserError: see ``archives.bring``, ``archives.unpack`` and ``images.download_images``. The same call goes on.
     """
     splits = needed(profile)
     if dry_run and not all(_file(folder, split).is_file() for split in splits):
         _foretell(folder, profile, images_url, annotations_url, whole, patience)
         return folder
     for split in splits:
-        annotations(folder, split, annotations_url, patience)
+        fetch_annotations(folder, split, annotations_url, patience)
     records = (choose or chosen)(folder, profile)
     if whole:
         for split, images in records.items():
             _from_archive(folder, split, images, images_url, dry_run, patience)
     else:
-        image_files.images(wanted(records, images_url), folder, connections, patience, dry_run)
+        image_files.download_images(
+            wanted(records, images_url), folder, connections, patience, dry_run
+        )
     return folder
 
 
@@ -84,11 +85,10 @@ def needed(profile: Profile) -> list[str]:
     return list(dict.fromkeys(["train2017", "val2017", more]))
 
 
-def annotations(
+def fetch_annotations(
     folder: Path, split: str, url: str = ANNOTATIONS_URL, patience: Patience | None = None
 ) -> Path:
-    """``folder/annotations/instances_<split>.json``, from COCO's archive of that year unless it is
-    there.
+    """``folder/annotations/instances_<split>.json``, from COCO's archive of that year unless it is there.
 
     An archive that this call downloads is deleted once it is unpacked.
     """
@@ -111,9 +111,7 @@ def annotations(
 
 
 def chosen(folder: Path, profile: Profile) -> Chosen:
-    """The records of the images that the stage prepare draws: train, val, test, and those for
-    pretraining.
-    """
+    """The records of the images that the stage prepare draws: train, val, test, and those for pretraining."""
     settings = profile.data
     found = {
         name: layouts.Labelled(Labels(_file(folder, f"{name}2017")), Path(f"{name}2017"))
@@ -161,10 +159,7 @@ def _from_archive(
     dry_run: bool,
     patience: Patience | None,
 ) -> None:
-    """Unpack the images of one split from its archive.
-
-    A downloaded archive is deleted afterwards.
-    """
+    """Unpack the images of one split from its archive; a downloaded archive is deleted afterwards."""
     names = list(dict.fromkeys(f"{split}/{record['file_name']}" for record in images))
     missing = sum(not (folder / name).is_file() for name in names)
     address = _images_archive(images_url, split)
@@ -181,9 +176,7 @@ def _from_archive(
 def _unpack_from(
     address: str, folder: Path, names: list[str], patience: Patience | None, room: int = 0
 ) -> None:
-    """Bring an archive, unpack some members (about ``room`` bytes), and delete it unless it was
-    there before.
-    """
+    """Bring an archive, unpack some members (about ``room`` bytes), and delete it unless it was there before."""
     path = folder / address.rsplit("/", 1)[-1]
     ours = local_path(address) is None and not path.is_file()
     if ours and room:

@@ -1,6 +1,4 @@
-"""Where downloads go: names that stay inside their folder, room on the disk, and what goes wrong
-while writing.
-"""
+"""Where downloads go: names that stay inside their folder, room on the disk, and what goes wrong while writing."""
 
 import errno
 import fcntl
@@ -18,8 +16,8 @@ BLOCK = 4096  # bytes that a file may take more than it holds
 def inside(folder: Path, name: str) -> Path:
     """The path of a relative name with slashes, below ``folder``.
 
-    Raises: ValueError: an empty or absolute name, or one that climbs out by ``..``, a drive or
-        backslashes.
+    Raises:
+        ValueError: an empty or absolute name, or one that climbs out by ``..``, a drive or backslashes.
     """
     parts = PurePosixPath(name).parts
     if not parts or name.startswith("/") or ".." in parts or set(name) & set("\\:\0"):
@@ -71,10 +69,7 @@ def writing(folder: Path):
 
 
 def lock(file: int, folder: Path) -> None:
-    """Keep an open file to this process until it is closed.
-
-    Two downloads would write the same parts.
-    """
+    """Keep an open file to this process until it is closed; two downloads would write the same parts."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,9 +1,8 @@
-"""One file over HTTP on a bad line: tried again after drops, stalls and refusals, from the last
-byte that arrived.
+"""One file over HTTP on a bad line: tried again after drops, stalls and refusals, from the last byte that arrived.
 
-What arrived is kept between attempts. The next one asks for the rest by ``Range``, with
-``If-Range`` and the version that the first answer named (RFC 9110, 13.1.5 and 14.2). Where the file
-changed meanwhile or the server knows no ranges, the answer is the whole, and the file starts again.
+What arrived is kept between attempts. The next one asks for the rest by ``Range``, with ``If-Range`` and the version
+that the first answer named (RFC 9110, 13.1.5 and 14.2). Where the file changed meanwhile or the server knows no ranges,
+the answer is the whole, and the file starts again.
 """
 
 import asyncio
@@ -43,17 +42,12 @@ class Patience:
         return replace(self, retries=min(3, self.retries))
 
     def pause(self, failures: int) -> float:
-        """Exponential back-off; at random between half and the whole, so that connections do not
-        return together.
-        """
+        """Exponential back-off; at random between half and the whole, so that connections do not return together."""
         return min(self.longest, self.first * 2 ** (failures - 1)) * random.uniform(0.5, 1)
 
 
 class LostError(Exception):
-    """A file that does not arrive.
-
-    ``network``: nobody answered, which says more of the line than of the file.
-    """
+    """A file that does not arrive. ``network``: nobody answered, which says more of the line than of the file."""
 
     def __init__(self, reason: str, network: bool = False):
         super().__init__(reason)
@@ -70,9 +64,7 @@ class _TryAgain(Exception):
 
 @dataclass
 class Body:
-    """A file on its way: an open file with what has arrived, standing at its end, and the version
-    it belongs to.
-    """
+    """A file on its way: an open file with what has arrived, standing at its end, and the version it belongs to."""
 
     url: str
     file: BinaryIO
@@ -89,8 +81,7 @@ class Body:
 def client(patience: Patience) -> httpx.AsyncClient:
     """A client whose bodies arrive as they are stored, so that their sizes can be compared.
 
-    Meant for one connection: a pool of n asks all n whether they are still open whenever a request
-    begins or ends.
+    Meant for one connection: a pool of n asks all n whether they are still open whenever a request begins or ends.
     """
     return httpx.AsyncClient(
         timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
@@ -107,10 +98,7 @@ def _certificates() -> ssl.SSLContext:
 
 
 def run(work: Callable[[], Awaitable[Value]]) -> Value:
-    """Await ``work()`` in a thread of its own: a notebook has an event loop already.
-
-    Ctrl-C cancels it.
-    """
+    """Await ``work()`` in a thread of its own: a notebook has an event loop already. Ctrl-C cancels it."""
     with start_blocking_portal() as portal:
         return portal.call(work)
 
@@ -145,8 +133,9 @@ async def fetch(
 ) -> None:
     """Bring ``body`` to its end. ``arrived`` hears the size of every piece.
 
-    Raises: LostError: refused, or no new byte in ``patience.retries`` attempts in a row after the
-        first. OSError: the file cannot be written.
+    Raises:
+        LostError: refused, or no new byte in ``patience.retries`` attempts in a row after the first.
+        OSError: the file cannot be written.
     """
     await _persist(lambda: _attempt(body, using, patience, arrived), patience, body.file.tell)
 
@@ -167,9 +156,7 @@ async def _persist(
     patience: Patience,
     reached: Callable[[], int] = lambda: 0,
 ) -> Value:
-    """Try again until it works, or until it failed too often in a row without reaching further than
-    before.
-    """
+    """Try again until it works, or until it failed too often in a row without reaching further than before."""
     failures, furthest = 0, reached()
     while True:
         try:
@@ -219,10 +206,7 @@ def _raise_if_busy(response: httpx.Response, patience: Patience) -> None:
 
 
 def retry_after(value: str | None) -> float:
-    """Seconds to wait by a ``Retry-After`` header, given in seconds or as a date.
-
-    0 when it says neither.
-    """
+    """Seconds to wait by a ``Retry-After`` header, given in seconds or as a date; 0 when it says neither."""
     try:
         return float(value) if value.strip().isdigit() else _until(parsedate_to_datetime(value))
     except (AttributeError, TypeError, ValueError):

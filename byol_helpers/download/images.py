@@ -37,7 +37,7 @@ from byol_helpers.download.manifest import Manifest
 CONNECTIONS = 24
 SAMPLE = 16  # files whose size is asked for, to estimate that of all
 WRONG = 3  # times that a body is taken which is not the image
-SHOWN = 3  # names in an error message
+_SHOWN = 3  # names in an error message
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DownloadPlan:
     """What a call would do. ``there`` is trusted by the manifest.
 
     ``unlisted`` lies there and has to be looked at.
@@ -84,7 +84,7 @@ class Result:
     seconds: float
 
 
-def images(
+def download_images(
     wanted: Iterable[Wanted],
     folder: Path,
     connections: int = CONNECTIONS,
@@ -123,7 +123,7 @@ def images(
     return Result(todo.there + work.adopted, work.fetched, work.bytes, time.monotonic() - start)
 
 
-def plan(files: Sequence[Wanted], folder: Path, patience: Patience) -> Plan:
+def plan(files: Sequence[Wanted], folder: Path, patience: Patience) -> DownloadPlan:
     """What is there, what is missing, and how many bytes that is: known, or estimated from a few
     files.
     """
@@ -138,11 +138,13 @@ def plan(files: Sequence[Wanted], folder: Path, patience: Patience) -> Plan:
     unknown = [one for one in missing if one.bytes is None]
     known = sum(one.bytes for one in missing if one.bytes is not None)
     if not unknown:
-        return Plan(there, unlisted, missing, known, 0)
+        return DownloadPlan(there, unlisted, missing, known, 0)
     step = max(1, len(unknown) // SAMPLE)
     sizes = _sizes(unknown[::step][:SAMPLE], folder, patience)
     estimate = known + round(sum(sizes) / len(sizes) * len(unknown)) if sizes else None
-    return Plan(there, unlisted, missing, estimate, len(sizes) if len(sizes) < len(unknown) else 0)
+    return DownloadPlan(
+        there, unlisted, missing, estimate, len(sizes) if len(sizes) < len(unknown) else 0
+    )
 
 
 def _sizes(sample: list[Wanted], folder: Path, patience: Patience) -> list[int]:
@@ -301,8 +303,8 @@ def _no_connection(wanted: Wanted, folder: Path, error: LostError) -> UserError:
 
 
 def _lost_files(folder: Path, lost: list[tuple[Wanted, str]], total: int) -> str:
-    first = ", ".join(f"{one.name} ({reason})" for one, reason in lost[:SHOWN])
-    more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+    first = ", ".join(f"{one.name} ({reason})" for one, reason in lost[:_SHOWN])
+    more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
     one = lost[0][0]
     return (
         f"{folder}: {len(lost)} of {total} images did not arrive: {first}{more}; call the same command again, or "

@@ -1,8 +1,7 @@
-"""Average precision, intervals and paired differences for results files from anywhere: no run, no
-model.
+"""Average precision, intervals and paired differences for results files from anywhere: no run, no model.
 
-A results file is what detectron2, mmdetection, ultralytics and pycocotools call COCO results: a
-JSON list of ``{"image_id", "category_id", "score", "bbox" and/or "segmentation"}``.
+A results file is what detectron2, mmdetection, ultralytics and pycocotools call COCO results: a JSON list of
+``{"image_id", "category_id", "score", "bbox" and/or "segmentation"}``.
 """
 
 from pathlib import Path
@@ -21,16 +20,17 @@ def evaluate_results_files(
 ) -> str:
     """Score results files against COCO annotations and return the tables as Markdown.
 
-    Masks are scored where the annotations and every file have any, boxes likewise; what is left out
-    is said. All files share the bootstrap's draws of images, so that differences between them are
-    paired.
+    Masks are scored where the annotations and every file have any, boxes likewise; what is left out is said. All files
+    share the bootstrap's draws of images, so that differences between them are paired.
 
-    Args: ground_truth: annotation file. detections: results files; a file's name, without its
-        ending, names its model. out: folder for ``<name>/metrics.json``, ``<name>/bootstrap.csv``
-        and ``comparison.json``; None keeps nothing. replicates: of the bootstrap.
+    Args:
+        ground_truth: annotation file.
+        detections: results files; a file's name, without its ending, names its model.
+        out: folder for ``<name>/metrics.json``, ``<name>/bootstrap.csv`` and ``comparison.json``; None keeps nothing.
+        replicates: of the bootstrap.
 
-    Raises: UserError: a file is missing, broken or empty, or does not fit the others; the message
-        names file and entry.
+    Raises:
+        UserError: a file is missing, broken or empty, or does not fit the others; the message names file and entry.
     """
     names = _names(detections)
     shared = shapes_in_ground_truth(ground_truth).intersection(

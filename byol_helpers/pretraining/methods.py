@@ -1,9 +1,8 @@
 """The methods of pretraining, and the stage that trains one of them.
 
-A method is one class, a ``training.loop.Task`` made from an encoder, a dataset of two views of each
-image and the section ``pretrain`` of a profile. Its ``network`` holds the trained encoder as
-``network.encoder``. A new one is a file beside ``byol.py``, an entry in ``METHODS``, and an arm in
-``core.arms`` that names it.
+A method is one class, a ``training.loop.Task`` made from an encoder, a dataset of two views of each image
+and the section ``pretrain`` of a profile. Its ``network`` holds the trained encoder as ``network.encoder``. A
+new one is a file beside ``byol.py``, an entry in ``METHODS``, and an arm in ``core.arms`` that names it.
 """
 
 from pathlib import Path
@@ -32,9 +31,13 @@ def train_method(
 ) -> dict[str, torch.Tensor]:
     """Pretrain and return the encoder's tensors.
 
-    Args: profile: section ``pretrain`` decides. method: a key of ``METHODS``. files: the unlabelled
-        images. folder: for the checkpoint and metrics.csv. title: of the progress lines. weights:
-        torchvision-named tensors to begin with; None for random ones (residual branches at 0).
+    Args:
+        profile: section ``pretrain`` decides.
+        method: a key of ``METHODS``.
+        files: the unlabelled images.
+        folder: for the checkpoint and metrics.csv.
+        title: of the progress lines.
+        weights: torchvision-named tensors to begin with; None for random ones (residual branches at 0).
     """
     settings = profile.pretrain
     if len(files) < settings.batch_size:

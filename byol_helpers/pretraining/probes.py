@@ -14,7 +14,7 @@ from byol_helpers.training.sampler import Item
 STATISTICS_BATCHES = 8
 
 
-def measure_knn(
+def compare_knn(
     profile: Profile,
     weights: dict[str, torch.Tensor] | None,
     tensors: dict[str, torch.Tensor],
@@ -23,8 +23,8 @@ def measure_knn(
 ) -> list[float]:
     """kNN accuracy on labelled crops of the encoder that a pretraining began with, and ended with.
 
-    Between the two stands the beginning again, the statistics of its batch norms measured on views:
-    what is above that has been learnt by the weights.
+    Between the two stands the beginning again, the statistics of its batch norms measured on views: what is
+    above that has been learnt by the weights.
 
     Args:
         profile: of the pretraining; its seed draws random weights.
@@ -33,8 +33,8 @@ def measure_knn(
         crops: folder with ``crops.csv``.
         files: the unlabelled images.
 
-    Returns: Three accuracies in 0..1: initial weights, the same with measured statistics, trained
-        weights.
+    Returns:
+        Three accuracies in 0..1: initial weights, the same with measured statistics, trained weights.
     """
     torch.manual_seed(profile.seed)
     encoder = build_encoder(profile.depth, zero_init_residual=True)

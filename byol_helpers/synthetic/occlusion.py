@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from byol_helpers.synthetic.random_stream import Dice
-from byol_helpers.synthetic.rendering import Light, Thing, background, paint, windows
+from byol_helpers.synthetic.rendering import Light, Thing, paint, paint_background, windows
 
 LEAST_VISIBLE = 0.3  # share of a thing that must remain visible
 LEAST_AREA = 0.0007  # share of the image that must remain visible
@@ -28,7 +28,7 @@ class Composition:
         """A background of ``size`` pixels a side, with nothing on it."""
         light = Light.any(dice)
         return cls(
-            dice, size, light, background(dice, size, light), np.zeros((size, size), np.uint8)
+            dice, size, light, paint_background(dice, size, light), np.zeros((size, size), np.uint8)
         )
 
     def _taken(

@@ -164,7 +164,7 @@ def windows(shape: tuple[int, int], top: int, left: int, rows: int, columns: int
     return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
 
 
-def background(dice: Dice, size: int, light: Light) -> np.ndarray:
+def paint_background(dice: Dice, size: int, light: Light) -> np.ndarray:
     """One or two textured grounds, parted by a band or by soft blobs, under uneven light."""
     canvas = _ground(dice, size, light)
     if dice.chance(0.6):

@@ -18,7 +18,7 @@ from byol_helpers.coco.dataset import load_split, load_splits
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.download import coco as download_coco
-from byol_helpers.download.coco import ANNOTATIONS_URL, IMAGES_URL, annotations, fetch, wanted
+from byol_helpers.download.coco import ANNOTATIONS_URL, IMAGES_URL, fetch, fetch_annotations, wanted
 from byol_helpers.download.http import Patience
 from tests.helpers.http_server import Server, serving
 
@@ -181,7 +181,7 @@ def test_a_dry_run_writes_nothing_with_and_without_annotations(coco, tmp_path, c
             if whole
             else ("about 3 MB" in said and "mean of 163 kB" in said)
         )
-        annotations(data, "train2017", urls[1], HASTY)
+        fetch_annotations(data, "train2017", urls[1], HASTY)
         before = lying(data)
         fetch(data, profile, *urls, whole, dry_run=True, patience=HASTY)
         said = capsys.readouterr().out
@@ -198,7 +198,7 @@ def test_an_archive_that_was_there_before_is_used_and_kept(coco, tmp_path):
         {"/annotations_trainval2017.zip": coco["/annotations/annotations_trainval2017.zip"]},
         tmp_path,
     )
-    annotations(tmp_path, "val2017", "http://127.0.0.1:9/annotations_trainval2017.zip")
+    fetch_annotations(tmp_path, "val2017", "http://127.0.0.1:9/annotations_trainval2017.zip")
     assert (tmp_path / "annotations_trainval2017.zip").is_file() and ANNOTATIONS <= lying(tmp_path)
 
 

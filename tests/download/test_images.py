@@ -18,7 +18,7 @@ from PIL import Image
 from byol_helpers.core.errors import UserError
 from byol_helpers.download import disk
 from byol_helpers.download.http import Patience, retry_after
-from byol_helpers.download.images import Wanted, images
+from byol_helpers.download.images import Wanted, download_images
 from byol_helpers.download.manifest import Manifest
 from tests.helpers.http_server import CUT, DROP, STALL, Server, serving, status
 from tests.helpers.served_images import HASTY, picture, served, wanted
@@ -55,9 +55,9 @@ def bad_line(seed: int):
 CALL = """
 import sys
 from pathlib import Path
-from byol_helpers.download.images import images
+from byol_helpers.download.images import download_images
 from tests.helpers.served_images import HASTY, served, wanted
-images(wanted(served(int(sys.argv[3])), sys.argv[1]), Path(sys.argv[2]), 16, HASTY)
+download_images(wanted(served(int(sys.argv[3])), sys.argv[1]), Path(sys.argv[2]), 16, HASTY)
 """
 
 
@@ -94,7 +94,7 @@ def test_a_bad_line_and_five_kills(tmp_path):
         assert again <= 5 * 16 + 1
         before = server.served
         assert (
-            images(wanted(files, address), tmp_path, 16, HASTY).fetched == 0
+            download_images(wanted(files, address), tmp_path, 16, HASTY).fetched == 0
             and server.served == before
         )
 
@@ -103,7 +103,7 @@ def fetched(files, folder, fault=lambda path, nth: None, **options):
     """Download all from a server with this fault; gives the server and the result."""
     server = Server(files, fault)
     with serving(server) as address:
-        return server, images(wanted(files, address), folder, 4, HASTY, **options)
+        return server, download_images(wanted(files, address), folder, 4, HASTY, **options)
 
 
 def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(tmp_path, capsys):
@@ -182,7 +182,7 @@ def test_missing_files_do_not_stop_the_others(tmp_path):
     files = served(20)
     with serving(Server({path: files[path] for path in list(files)[5:]})) as address:
         with pytest.raises(UserError) as caught:
-            images(wanted(files, address), tmp_path, 4, HASTY)
+            download_images(wanted(files, address), tmp_path, 4, HASTY)
     said = str(caught.value)
     assert (
         "5 of 20 images did not arrive: train/000000.jpg (404" in said
@@ -200,7 +200,7 @@ def test_no_network_says_what_to_copy_where(tmp_path):
     with serving(Server({})) as address:
         pass
     with pytest.raises(UserError) as caught:
-        images(wanted(served(50), address), tmp_path / "new", 4, HASTY)
+        download_images(wanted(served(50), address), tmp_path / "new", 4, HASTY)
     assert str(caught.value).startswith(f"{address}/train/000000.jpg: no connection")
     assert (
         f"by hand to {tmp_path}/new/train/000000.jpg" in str(caught.value)
@@ -213,7 +213,7 @@ def test_a_network_that_goes_away_ends_the_call(tmp_path):
     server = Server(files, lambda path, nth: DROP if sum(server.gets.values()) > 100 else None)
     with serving(server) as address:
         with pytest.raises(UserError, match="once the network is there"):
-            images(wanted(files, address), tmp_path, 4, Patience(2, 0.01, 0.02, read=0.5))
+            download_images(wanted(files, address), tmp_path, 4, Patience(2, 0.01, 0.02, read=0.5))
         assert (
             sum(server.gets.values()) < 150
             and len(Manifest(tmp_path).entries) == len(lying(tmp_path)) == 100
@@ -227,7 +227,7 @@ def test_too_small_a_disk_is_said_before_anything_is_fetched(tmp_path, monkeypat
         serving(server) as address,
         pytest.raises(UserError, match=r"needs 5\d kB, and 2 kB are free; make room"),
     ):
-        images(wanted(server.files, address), tmp_path / "new", 4, HASTY)
+        download_images(wanted(server.files, address), tmp_path / "new", 4, HASTY)
     assert not server.gets and not (tmp_path / "new").exists()
 
 
@@ -273,26 +273,26 @@ def test_a_local_folder_is_linked_through_the_same_checks(tmp_path, spelled):
     with pytest.raises(
         UserError, match=r"1 of 5 .*000002.jpg \(not a whole image \(begins with 'rubbish'\)\)"
     ):
-        images(wanted(files, address), tmp_path / "to", 4, HASTY)
+        download_images(wanted(files, address), tmp_path / "to", 4, HASTY)
     assert len(lying(tmp_path / "to")) == 4
     assert (tmp_path / "to/train/000000.jpg").samefile(source / "train/000000.jpg")
     with pytest.raises(
         UserError, match="did not arrive"
     ):  # from itself: the bad file is named and not destroyed
-        images(wanted(files, address), source, 4, HASTY)
+        download_images(wanted(files, address), source, 4, HASTY)
     assert (source / "train/000002.jpg").read_bytes() == b"rubbish"
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/x.jpg", "a/../../x.jpg", "", "c:\\x.jpg"])
 def test_names_that_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(UserError, match="not a name inside a folder"):
-        images([Wanted(name, "http://127.0.0.1:9/x.jpg")], tmp_path)
+        download_images([Wanted(name, "http://127.0.0.1:9/x.jpg")], tmp_path)
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x.jpg", "http:///x.jpg", "http://[x/x.jpg"])
 def test_other_addresses_are_refused(tmp_path, url):
     with pytest.raises(UserError, match="x.jpg: cannot be fetched; give an http"):
-        images([Wanted("x.jpg", url)], tmp_path)
+        download_images([Wanted("x.jpg", url)], tmp_path)
 
 
 def test_retry_after_in_seconds_and_as_a_date(tmp_path):
@@ -308,7 +308,7 @@ def test_retry_after_in_seconds_and_as_a_date(tmp_path):
     with serving(
         Server(served(1), lambda path, nth: waits[nth - 1] if nth < 3 else None)
     ) as address:
-        images(wanted(served(1), address), tmp_path, 1, patience)
+        download_images(wanted(served(1), address), tmp_path, 1, patience)
     assert 0.6 <= time.monotonic() - start < 3  # twice the cap
 
 
@@ -317,7 +317,7 @@ def test_a_server_without_head_and_ranges_does_too(tmp_path, capsys):
     with serving(
         Server(files, lambda path, nth: CUT if nth == 1 else None, ranges=False, heads=False)
     ) as address:
-        images(wanted(files, address), tmp_path, 4, HASTY)
+        download_images(wanted(files, address), tmp_path, 4, HASTY)
     assert lying(tmp_path) == files and "10 to fetch, size unknown" in capsys.readouterr().out
 
 
