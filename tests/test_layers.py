@@ -40,7 +40,7 @@ ALLOWED = {
     | {"figures", "pipeline", "ablations", "report", "download", "cutout"},
     "__main__": {"cli"},
 }
-WITH_TORCH = {"core/weights.py"}  # reads tensors
+WITH_TORCH = {"core/weights.py", "core/channels.py"}  # read tensors, build networks
 NO_TORCH = (
     "core",
     "synthetic",
