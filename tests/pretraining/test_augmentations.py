@@ -108,13 +108,13 @@ def test_each_colour_change_is_pillows_within_rounding(kind, share):
 def test_hue_turns_red_to_green_in_a_third_of_a_turn_and_a_whole_turn_is_none():
     red = torch.tensor([1.0, 0, 0])[:, None, None]
     assert torch.allclose(
-        torch_augmentations.hue_turned(red, 1 / 3).flatten(), torch.tensor([0.0, 1, 0]), atol=1e-6
+        torch_augmentations.turn_hue(red, 1 / 3).flatten(), torch.tensor([0.0, 1, 0]), atol=1e-6
     )
     x = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(torch_augmentations.hue_turned(x, 1.0), x, atol=1e-5)
-    assert torch.allclose(torch_augmentations.hue_turned(x, 0.0), x, atol=1e-6)
+    assert torch.allclose(torch_augmentations.turn_hue(x, 1.0), x, atol=1e-5)
+    assert torch.allclose(torch_augmentations.turn_hue(x, 0.0), x, atol=1e-6)
     grey = torch.full((3, 2, 2), 0.3)
-    assert torch.allclose(torch_augmentations.hue_turned(grey, 0.07), grey)
+    assert torch.allclose(torch_augmentations.turn_hue(grey, 0.07), grey)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.7, 2.0])
@@ -143,7 +143,7 @@ def test_both_renderers_show_the_same_view():
     for view in two_views(96):
         for k in range(100):
             slow = pixels(view(Image.fromarray(image), rng(5, k)))
-            fast = pixels(torch_augmentations.view_of(image, view, rng(5, k)))
+            fast = pixels(torch_augmentations.render_view(image, view, rng(5, k)))
             if view.draw(image.shape[1], image.shape[0], rng(5, k)).solarize:
                 continue  # a pixel next to the threshold may turn in one and not in the other
             differences.append(np.abs(fast - slow).mean())
@@ -152,10 +152,10 @@ def test_both_renderers_show_the_same_view():
 
 def test_a_fast_view_is_a_function_of_its_key():
     view, image = View(32), photo()
-    one, again, other = (torch_augmentations.view_of(image, view, rng(1, k)) for k in (5, 5, 6))
+    one, again, other = (torch_augmentations.render_view(image, view, rng(1, k)) for k in (5, 5, 6))
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert one.shape == (3, 32, 32) and one.dtype == torch.float32
-    assert torch_augmentations.view_of(image[:1, :1], view, rng(1, 5)).isfinite().all()
+    assert torch_augmentations.render_view(image[:1, :1], view, rng(1, 5)).isfinite().all()
 
 
 def test_statistics_of_both_views_are_those_of_lightly_on_photographs(photographs):
@@ -170,7 +170,7 @@ def test_statistics_of_both_views_are_those_of_lightly_on_photographs(photograph
         two_views(224), (BYOLView1Transform(), BYOLView2Transform()), strict=True
     ):
         ours = [
-            torch_augmentations.view_of(image, view, rng(7, k, n))
+            torch_augmentations.render_view(image, view, rng(7, k, n))
             for k, image in enumerate(images)
             for n in range(5)
         ]
@@ -202,5 +202,5 @@ def test_views_of_grey_palette_cmyk_16_bit_and_turned_pictures(tmp_path):
     base.save(tmp_path / "turned.jpg", exif=exif)
     for name in (*made, "turned.jpg"):
         image = read_image(tmp_path / name)
-        assert torch_augmentations.view_of(image, View(32), rng(0)).shape == (3, 32, 32), name
+        assert torch_augmentations.render_view(image, View(32), rng(0)).shape == (3, 32, 32), name
     assert read_image(tmp_path / "turned.jpg").shape[:2] == (80, 60)

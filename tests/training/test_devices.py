@@ -97,11 +97,11 @@ def pretrained(
     """BYOL on small views; what its process, or each of them, left behind."""
     settings = load_profile("smoke", GENTLE).pretrain
     torch.manual_seed(0)
-    network = BYOL(build_encoder(18), settings.hidden, settings.output)
     plan = Plan(
         "test", folder, 0, steps, batch, every, 1, workers, 0.0, devices, precision, accumulate
     )
-    task = BYOLWitness(plan, network, ViewsDataset(list_pretraining_images(run), 32, 0), settings)
+    views = ViewsDataset(list_pretraining_images(run), 32, 0)
+    task = BYOLWitness(plan, build_encoder(18), views, settings)
     fit(task, plan)
     return [
         (
@@ -177,7 +177,7 @@ def test_half_and_half_is_a_whole_with_workers_too(run, tmp_path):
     plan = Plan("test", tmp_path / "cut", 0, 4, 8, 2, 1, 2)
     with pytest.raises(Stop):
         views = ViewsDataset(list_pretraining_images(run), 32, 0)
-        fit(Halfway(plan, BYOL(build_encoder(18), 32, 16), views, settings), plan)
+        fit(Halfway(plan, build_encoder(18), views, settings), plan)
     ((resumed, later),) = pretrained(run, tmp_path / "cut", steps=4, every=2)
     assert all(torch.equal(value, resumed["state"][name]) for name, value in whole["state"].items())
     assert later == losses[2:]
@@ -185,23 +185,29 @@ def test_half_and_half_is_a_whole_with_workers_too(run, tmp_path):
 
 def test_byol_stops_at_a_loss_that_is_not_a_number_with_what_to_do(run, tmp_path):
     settings = load_profile(
-        "smoke", ["pretrain.hidden=32", "pretrain.learning_rate=1e30", "pretrain.warmup_steps=0"]
+        "smoke",
+        [
+            "pretrain.hidden=32",
+            "pretrain.output=16",
+            "pretrain.learning_rate=1e30",
+            "pretrain.warmup_steps=0",
+        ],
     )
     plan = Plan("pretrain byol", tmp_path, 0, 8, 8, 2, 1)
     dataset = ViewsDataset(list_pretraining_images(run), 32, 0)
     with pytest.raises(
         UserError, match="pretrain byol: the loss is nan at step .*learning rate .*try a lower"
     ):
-        fit(BYOLWitness(plan, BYOL(build_encoder(18), 32, 16), dataset, settings.pretrain), plan)
+        fit(BYOLWitness(plan, build_encoder(18), dataset, settings.pretrain), plan)
 
 
 def test_after_twenty_steps_a_forecast(run, tmp_path, capsys):
     plan = Plan(
         "pretrain byol", tmp_path, 0, 22, 4, 22, 1, reference=("a long training", 4_000_000)
     )
-    settings = load_profile("smoke", ["pretrain.hidden=32"]).pretrain
+    settings = load_profile("smoke", ["pretrain.hidden=32", "pretrain.output=16"]).pretrain
     views = ViewsDataset(list_pretraining_images(run), 32, 0)
-    fit(BYOLWitness(plan, BYOL(build_encoder(18), 32, 16), views, settings), plan)
+    fit(BYOLWitness(plan, build_encoder(18), views, settings), plan)
     said = [line for line in capsys.readouterr().out.splitlines() if "images/s" in line]
     assert (
         len(said) == 1
