@@ -128,7 +128,8 @@ def test_killed_and_called_again_ends_like_an_uninterrupted_run(done, tmp_path, 
     assert numbers(run / folder / "metrics.csv") == numbers(done / folder / "metrics.csv")
     name = "model.pth" if stage == "finetune" else "last.ckpt"
     whole, resumed = (torch.load(base / folder / name, weights_only=True) for base in (done, run))
-    whole, resumed = whole.get("state_dict", whole), resumed.get("state_dict", resumed)
+    whole = whole.get("network", whole)
+    resumed = resumed.get("network", resumed)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
