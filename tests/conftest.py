@@ -1,5 +1,6 @@
 """What the tests of several rooms share."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,13 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     annotations = folder / "annotations" / "instances_train2017.json"
     write_split(folder / "train2017", annotations, 0, "train", 24, 320)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what carries the marker ``detectron2`` where that engine is not installed."""
+    if importlib.util.find_spec("detectron2") is not None:
+        return
+    skip = pytest.mark.skip(reason="detectron2 is not installed; see the README, Two engines")
+    for item in items:
+        if item.get_closest_marker("detectron2"):
+            item.add_marker(skip)

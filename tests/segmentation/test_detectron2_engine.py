@@ -1,6 +1,5 @@
 """The detectron2 engine, run for real, and both engines against each other."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -21,13 +20,7 @@ from byol_helpers.segmentation.shared_settings import scale_learning_rate
 from byol_helpers.segmentation.training_metrics import compute_mask_metrics, compute_region_metrics
 from byol_helpers.training.sampler import Item
 
-pytestmark = [
-    pytest.mark.detectron2,
-    pytest.mark.skipif(
-        importlib.util.find_spec("detectron2") is None,
-        reason="detectron2 is not installed; see the README, section The engine",
-    ),
-]
+pytestmark = pytest.mark.detectron2
 SMALL = [
     "data.train=8",
     "data.val=2",
