@@ -1,7 +1,12 @@
 """BYOL for instance segmentation: the package behind the notebooks.
 
-Importing it is cheap: nothing here loads torch. Each stage is imported from where it lives, for
-example ``from byol_helpers import pipeline``.
+What a notebook or a script needs stands here, named in ``__init__.pyi``: ``open_run``, each stage,
+and what reads their results. A name's module is imported when the name is first used, so that
+``import byol_helpers`` is quick and loads no torch. Each room offers its own names the same way,
+for example ``from byol_helpers.pretraining import BYOL``.
 """
 
+import lazy_loader
+
 __version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,6 +1,7 @@
 """The architecture, as tests: who imports whom, what stays light, and how long a file may be."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from functools import cache
@@ -10,6 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "byol_helpers"
 FILES = sorted(PACKAGE.rglob("*.py"))
+STUBS = sorted(PACKAGE.rglob("__init__.pyi"))  # the names that a room offers, imported when used
 
 # What each room may import from the package besides itself, bottom up. pretraining, segmentation
 # and background are strangers to each other; backbones is the bridge of the first two. download and
@@ -85,8 +87,10 @@ def relative(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative)
+@pytest.mark.parametrize("path", [*FILES, *STUBS], ids=relative)
 def test_a_file_imports_only_from_the_layers_below(path):
+    if path == PACKAGE / "__init__.pyi":
+        return  # the reader's surface: it may offer a name of any room
     if part(path) == "":
         assert not parts_imported(path), (
             "byol_helpers/__init__.py imports nothing, so that it is cheap"
@@ -128,3 +132,58 @@ def test_this_part_works_without_torch(module):
 def test_importing_the_package_loads_no_torch():
     script = "import sys, byol_helpers; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=PACKAGE.parent).returncode == 0
+
+
+def test_importing_the_package_is_cheap():
+    """It takes less than 0.1 s of the processor, and loads nothing but itself and lazy_loader."""
+    script = (
+        "import sys, time; start = time.process_time(); before = set(sys.modules)\n"
+        "import byol_helpers\n"
+        "roots = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(time.process_time() - start, *sorted(roots - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    seconds, *loaded = done.stdout.split()
+    assert float(seconds) < 0.1
+    assert loaded == ["byol_helpers", "lazy_loader"]
+
+
+def list_offered(stub: Path) -> list[tuple[str, str]]:
+    """(module, name) for every name that a stub offers."""
+    body = ast.parse(stub.read_text(encoding="utf-8")).body
+    imported = [node for node in body if isinstance(node, ast.ImportFrom)]
+    home = ".".join(("byol_helpers", *stub.relative_to(PACKAGE).parent.parts))
+    return [(f"{home}.{node.module}", node.names[0].name) for node in imported]
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=relative)
+def test_an_offered_name_is_the_object_itself(stub):
+    package = importlib.import_module(
+        ".".join(("byol_helpers", *stub.relative_to(PACKAGE).parts[:-1]))
+    )
+    offered = list_offered(stub)
+    assert [name for _, name in offered] != []
+    assert sorted(package.__all__) == sorted({name for _, name in offered})
+    for module, name in offered:
+        assert getattr(package, name) is getattr(importlib.import_module(module), name), name
+
+
+@pytest.mark.parametrize("stub", STUBS, ids=relative)
+def test_an_offered_name_comes_from_where_it_is_defined(stub):
+    for module, name in list_offered(stub):
+        file = PACKAGE.parent / (module.replace(".", "/") + ".py")
+        assert name in definitions(file), f"{module} does not define {name}"
+
+
+def definitions(path: Path) -> set[str]:
+    """Functions, classes and constants at the top of a module."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.AnnAssign | ast.Assign):
+            targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names

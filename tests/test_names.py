@@ -44,3 +44,14 @@ def test_a_module_is_not_named_like_a_function():
 
 def test_no_module_is_named_like_a_stage():
     assert {path.stem for path in FILES} & STAGES == set()
+
+
+def test_a_module_is_not_named_like_an_offered_name():
+    """Importing the module would put it in the name's place."""
+    for stub in PACKAGE.rglob("__init__.pyi"):
+        beside = {path.stem for path in stub.parent.iterdir()}
+        offered = set()
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                offered |= {alias.name for alias in node.names}
+        assert offered & beside == set(), stub

@@ -1,1 +1,5 @@
 """Cutting objects out of one's own images and videos, on the command line."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

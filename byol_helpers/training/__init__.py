@@ -1,1 +1,5 @@
 """One training loop, and what it is fed with."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

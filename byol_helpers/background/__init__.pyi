@@ -1,0 +1,13 @@
+from .baselines import BASELINES as BASELINES
+from .experiment import choose_all_images as choose_all_images
+from .experiment import choose_images as choose_images
+from .removal import RULES as RULES
+from .removal import choose_instances as choose_instances
+from .removal import merge_masks as merge_masks
+from .removal import to_rgba as to_rgba
+from .removal import zero_background as zero_background
+from .removal import zero_background_by_pixel as zero_background_by_pixel
+from .scores import REMOVAL_SCORES as REMOVAL_SCORES
+from .scores import cosine as cosine
+from .scores import iou as iou
+from .scores import score_masks as score_masks

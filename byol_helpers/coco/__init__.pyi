@@ -1,0 +1,17 @@
+from .annotations import Labels as Labels
+from .dataset import get_area_limits as get_area_limits
+from .dataset import list_pretraining_images as list_pretraining_images
+from .dataset import load_split as load_split
+from .dataset import load_splits as load_splits
+from .images import read_image as read_image
+from .layouts import draw_splits as draw_splits
+from .layouts import find_labelled as find_labelled
+from .masks import compress_mask as compress_mask
+from .masks import decode_mask as decode_mask
+from .near_duplicates import find_near_pairs as find_near_pairs
+from .near_duplicates import hash_image as hash_image
+from .near_duplicates import hash_images as hash_images
+from .splits import count_part as count_part
+from .splits import order_ids as order_ids
+from .splits import stratify as stratify
+from .validation import check_folder as check_folder

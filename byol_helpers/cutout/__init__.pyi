@@ -1,0 +1,1 @@
+from .cut_files import cut_out as cut_out

@@ -1,0 +1,15 @@
+from .average_precision import COCO_METRICS as COCO_METRICS
+from .average_precision import evaluate_detections as evaluate_detections
+from .bootstrap import replicate_metrics as replicate_metrics
+from .curves import BETA as BETA
+from .curves import choose_beta as choose_beta
+from .curves import read_final_losses as read_final_losses
+from .curves import read_metrics as read_metrics
+from .curves import read_smoothed_rates as read_smoothed_rates
+from .precision_recall import compute_precision_recall as compute_precision_recall
+from .tide import ERROR_TYPES as ERROR_TYPES
+from .tide import classify_detections as classify_detections
+from .tide import count_confusions as count_confusions
+from .tide import pick_extreme_images as pick_extreme_images
+from .tide import score_images as score_images
+from .tide import weigh_errors as weigh_errors

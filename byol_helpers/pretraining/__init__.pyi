@@ -1,0 +1,11 @@
+from .augmentations import View as View
+from .augmentations import two_views as two_views
+from .byol import BYOL as BYOL
+from .byol import regression_loss as regression_loss
+from .byol import tau_at as tau_at
+from .dataset import ViewsDataset as ViewsDataset
+from .diagnostics import effective_rank as effective_rank
+from .diagnostics import feature_std as feature_std
+from .diagnostics import measure_knn_on_crops as measure_knn_on_crops
+from .encoder import build_encoder as build_encoder
+from .methods import METHODS as METHODS
