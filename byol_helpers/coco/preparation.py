@@ -34,7 +34,7 @@ def prepare(run: Run) -> Path:
     parameters = {
         "data": profile.data.model_dump(exclude_defaults=True),
         "seed": profile.seed,
-        "world": scenes.fingerprint(),
+        "world": scenes.compute_fingerprint(),
         "revision": REVISION,
     }
     inputs = []

@@ -21,7 +21,7 @@ from byol_helpers.figures.canvas import (
 )
 from byol_helpers.figures.pictures import OBJECTS, draw_masks
 from byol_helpers.figures.style import ARM_COLOURS, INK, SOFT, get_label
-from byol_helpers.synthetic.scenes import crop, scene
+from byol_helpers.synthetic.scenes import make_crop, make_scene
 
 SEED = 7  # of the scenes in the drawings
 PIXELS = 224  # their side
@@ -132,7 +132,7 @@ def _draw_byol_lane(ax: Axes, y: float) -> None:
 def _draw_supervised_lane(ax: Axes, y: float) -> None:
     ink = ARM_COLOURS["supervised"]
     for step, index in enumerate((3, 6, 9)):
-        draw_thumbnail(ax, 0.22 + 0.42 * step, y - 0.14, crop(SEED, index, 96)[0], 0.39)
+        draw_thumbnail(ax, 0.22 + 0.42 * step, y - 0.14, make_crop(SEED, index, 96)[0], 0.39)
     add_text(ax, 0.825, y - 0.3, "labelled single objects", size=8)
     draw_arrow(ax, (1.53, y + 0.05), (2.4, y + 0.05), ink)
     draw_funnel(ax, 2.45, y + 0.05, 0.72, 0.5, 0.3, ink, ink)
@@ -186,7 +186,7 @@ def _draw_from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, to
     _draw_score(ax, 6.55, y + 0.05, ink, metrics, top)
     draw_arrow(ax, (7.68, y + 0.05), (7.9, y + 0.05), ink)
     index = {"byol": 78, "supervised": 131, "random": 412}[arm]
-    made = scene(SEED, index, PIXELS, "test")
+    made = make_scene(SEED, index, PIXELS, "test")
     largest = max(made.instances, key=lambda instance: instance.mask.sum()).mask
     draw_thumbnail(ax, 7.93, y - 0.28, made.image, 0.66)
     draw_arrow(ax, (8.61, y + 0.05), (8.735, y + 0.05), ink)
@@ -242,7 +242,7 @@ def _draw_last_row(ax: Axes) -> None:
         ink=SOFT,
     )
     for step, index in enumerate((13, 24)):
-        made = scene(SEED, index, PIXELS, "test")
+        made = make_scene(SEED, index, PIXELS, "test")
         inks = [OBJECTS[k % len(OBJECTS)] for k in range(len(made.instances))]
         draw_thumbnail(
             ax,
@@ -395,7 +395,7 @@ def _draw_networks(
 
 
 def _make_scene(index: int) -> np.ndarray:
-    return scene(SEED, index, PIXELS, "test").image
+    return make_scene(SEED, index, PIXELS, "test").image
 
 
 def _make_views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

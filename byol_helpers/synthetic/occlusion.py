@@ -1,11 +1,21 @@
-"""Which thing lies where: painter's order, in which enough of every annotated thing stays visible."""
+"""Which thing lies where.
+
+Painter's order, in which enough of every annotated thing stays visible.
+"""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from byol_helpers.synthetic.random_stream import Dice
-from byol_helpers.synthetic.rendering import Light, Thing, paint, paint_background, windows
+from byol_helpers.synthetic.random_stream import RandomStream
+from byol_helpers.synthetic.rendering import (
+    Light,
+    Thing,
+    Window,
+    cut_windows,
+    paint_background,
+    paint_thing,
+)
 
 LEAST_VISIBLE = 0.3  # share of a thing that must remain visible
 LEAST_AREA = 0.0007  # share of the image that must remain visible
@@ -15,7 +25,7 @@ LEAST_AREA = 0.0007  # share of the image that must remain visible
 class Composition:
     """A scene in the making: what owns each pixel, and how much of each annotated thing is left."""
 
-    dice: Dice
+    stream: RandomStream
     size: int
     light: Light
     canvas: np.ndarray
@@ -24,32 +34,37 @@ class Composition:
     left: list[int] = field(default_factory=lambda: [0])
 
     @classmethod
-    def empty(cls, dice: Dice, size: int) -> "Composition":
+    def start(cls, stream: RandomStream, size: int) -> "Composition":
         """A background of ``size`` pixels a side, with nothing on it."""
-        light = Light.any(dice)
+        light = Light.draw(stream)
         return cls(
-            dice, size, light, paint_background(dice, size, light), np.zeros((size, size), np.uint8)
+            stream,
+            size,
+            light,
+            paint_background(stream, size, light),
+            np.zeros((size, size), np.uint8),
         )
 
-    def _taken(
-        self, solid: np.ndarray, window, full: int, annotated: bool, overlap: bool
+    def _count_taken(
+        self, solid: np.ndarray, window: Window, full: int, annotated: bool, overlap: bool
     ) -> np.ndarray | None:
         """Pixels taken from each earlier owner (0 is the ground), or None where something would be
         hidden.
         """
         taken = np.bincount(self.owner[window][solid], minlength=len(self.full))
-        visible = np.count_nonzero(solid)
-        if annotated and not self._enough(visible, full) or not overlap and taken[0] < visible:
+        visible = int(np.count_nonzero(solid))
+        if annotated and not self._is_enough(visible, full):
+            return None
+        if not overlap and taken[0] < visible:
             return None
         for k in range(1, len(self.full)):
-            if taken[k] and not self._enough(self.left[k] - taken[k], self.full[k]):
+            if taken[k] and not self._is_enough(self.left[k] - taken[k], self.full[k]):
                 return None
         return taken
 
-    def _enough(self, visible: int, full: int) -> bool:
-        return visible >= LEAST_VISIBLE * full and visible >= max(
-            LEAST_AREA * self.size * self.size, 4
-        )
+    def _is_enough(self, visible: int, full: int) -> bool:
+        least = max(LEAST_AREA * self.size * self.size, 4)
+        return visible >= LEAST_VISIBLE * full and visible >= least
 
     def put(
         self,
@@ -64,10 +79,11 @@ class Composition:
 
         ``owner`` adds it to that one (a crowd).
         """
-        window, part = windows(self.owner.shape, top, left, *item.colour.shape[1:])
+        window, part = cut_windows(self.owner.shape, top, left, *item.colour.shape[1:])
         whole = item.solid
-        solid, full = whole[part], np.count_nonzero(whole)
-        taken = self._taken(solid, window, full, annotated and owner is None, overlap)
+        solid = whole[part]
+        full = int(np.count_nonzero(whole))
+        taken = self._count_taken(solid, window, full, annotated and owner is None, overlap)
         if taken is None:
             return False
         for k in range(1, len(self.full)):
@@ -80,8 +96,8 @@ class Composition:
         self.owner[window][solid] = owner
         if owner:
             self.full[owner] += full
-            self.left[owner] += np.count_nonzero(solid)
-        paint(self.canvas, item, top, left, self.light)
+            self.left[owner] += int(np.count_nonzero(solid))
+        paint_thing(self.canvas, item, top, left, self.light)
         return True
 
     def put_anywhere(self, item: Thing, annotated: bool) -> bool:
@@ -91,13 +107,16 @@ class Composition:
         """
         rows, columns = item.colour.shape[1:]
         for attempt in range(6):
-            cut = self.dice.chance(0.35)  # whether the border may cut it
-            top, left = (
-                int(self.dice.between(0, self.size)) - extent // 2
-                if cut or extent >= self.size
-                else self.dice.whole(0, self.size - extent)
-                for extent in (rows, columns)
-            )
-            if self.put(item, top, left, annotated, overlap=attempt == 5 or self.dice.chance(0.5)):
+            cut = self.stream.happens(0.35)  # whether the border may cut it
+            top = self._draw_start(rows, cut)
+            left = self._draw_start(columns, cut)
+            overlap = attempt == 5 or self.stream.happens(0.5)
+            if self.put(item, top, left, annotated, overlap):
                 return True
         return False
+
+    def _draw_start(self, extent: int, cut: bool) -> int:
+        """First row or column of a patch that long; with ``cut`` it may leave the image."""
+        if cut or extent >= self.size:
+            return int(self.stream.draw_number(0, self.size)) - extent // 2
+        return self.stream.draw_integer(0, self.size - extent)

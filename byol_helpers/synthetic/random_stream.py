@@ -1,11 +1,15 @@
 """Chance for the generated world: the same numbers on every machine."""
 
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
+Option = TypeVar("Option")
 
-class Dice:
+
+class RandomStream:
     """A stream of random numbers named by integers.
 
     Only the raw generator (PCG64, whose stream numpy keeps stable) and single rounded operations
@@ -15,41 +19,43 @@ class Dice:
     def __init__(self, *name: int):
         self._random = np.random.Generator(np.random.PCG64(np.random.SeedSequence(name))).random
 
-    def between(self, low: float, high: float) -> float:
+    def draw_number(self, low: float, high: float) -> float:
         """A number in [low, high)."""
         return low + (high - low) * self._random()
 
-    def whole(self, low: int, high: int) -> int:
+    def draw_integer(self, low: int, high: int) -> int:
         """An integer in [low, high], both ends included."""
         return low + int(self._random() * (high - low + 1))
 
-    def chance(self, probability: float) -> bool:
+    def happens(self, probability: float) -> bool:
         """True with the given probability."""
         return self._random() < probability
 
-    def pick(self, options):
+    def pick(self, options: Sequence[Option]) -> Option:
         """One element of a sequence, all equally likely."""
         return options[int(self._random() * len(options))]
 
-    def sign(self) -> float:
+    def draw_sign(self) -> float:
         """Minus one or one."""
         return 1.0 if self._random() < 0.5 else -1.0
 
-    def direction(self) -> tuple[float, float]:
+    def draw_direction(self) -> tuple[float, float]:
         """A unit vector (cosine, sine), from the rational parametrisation of the circle."""
-        t = self.between(-1.0, 1.0)
-        cosine, sine = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
-        return self.sign() * cosine, sine
+        t = self.draw_number(-1.0, 1.0)
+        cosine = (1 - t * t) / (1 + t * t)
+        sine = 2 * t / (1 + t * t)
+        return self.draw_sign() * cosine, sine
 
-    def colour(self, spread: float) -> tuple[float, float, float]:
+    def draw_colour(self, spread: float) -> tuple[float, float, float]:
         """Three numbers in [-spread, spread)."""
-        return tuple(self.between(-spread, spread) for _ in range(3))
+        red, green, blue = (self.draw_number(-spread, spread) for _ in range(3))
+        return red, green, blue
 
-    def array(self, *shape: int) -> np.ndarray:
+    def draw_array(self, *shape: int) -> np.ndarray:
         """Numbers in [0, 1), float32."""
         return self._random(shape, dtype=np.float32)
 
 
-def length(x: float, y: float) -> float:
+def measure_length(x: float, y: float) -> float:
     """Euclidean length of a plane vector."""
     return math.sqrt(x * x + y * y)

@@ -42,7 +42,7 @@ def digest(made: scenes.Scene) -> str:
 
 @pytest.fixture(scope="module")
 def many() -> list[scenes.Scene]:
-    return [scenes.scene(3, index, SIZE) for index in range(500)]
+    return [scenes.make_scene(3, index, SIZE) for index in range(500)]
 
 
 def instances(scenes, iscrowd=False):
@@ -51,26 +51,26 @@ def instances(scenes, iscrowd=False):
 
 @pytest.mark.parametrize("arguments", SCENES)
 def test_scene_is_the_same_everywhere(arguments):
-    assert digest(scenes.scene(*arguments)) == SCENES[arguments]
+    assert digest(scenes.make_scene(*arguments)) == SCENES[arguments]
 
 
 @pytest.mark.parametrize("arguments", CROPS)
 def test_crop_is_the_same_everywhere(arguments):
-    image, category_id = scenes.crop(*arguments)
+    image, category_id = scenes.make_crop(*arguments)
     assert hashlib.sha256(image.tobytes() + bytes([category_id])).hexdigest() == CROPS[arguments]
 
 
 def test_seed_draw_index_and_size_tell_scenes_apart():
     names = [(0, 0, 64, draw) for draw in ("train", "val", "test", "unlabelled")]
     names += [(1, 0, 64, "train"), (0, 1, 64, "train"), (0, 0, 65, "train")]
-    assert len({digest(scenes.scene(*name)) for name in names}) == len(names)
+    assert len({digest(scenes.make_scene(*name)) for name in names}) == len(names)
 
 
 def test_order_of_calls_does_not_matter():
-    first = digest(scenes.scene(2, 5, 64))
-    scenes.scene(2, 4, 64)
-    scenes.crop(2, 5)
-    assert digest(scenes.scene(2, 5, 64)) == first
+    first = digest(scenes.make_scene(2, 5, 64))
+    scenes.make_scene(2, 4, 64)
+    scenes.make_crop(2, 5)
+    assert digest(scenes.make_scene(2, 5, 64)) == first
 
 
 @pytest.mark.parametrize("module", [occlusion, random_stream, textures, rendering, shapes, scenes])
@@ -111,7 +111,7 @@ def test_only_operations_that_every_machine_rounds_alike(module):
 
 @pytest.mark.parametrize("size", [64, 100, 512])
 def test_sizes(size):
-    made = scenes.scene(0, 3, size)
+    made = scenes.make_scene(0, 3, size)
     assert made.image.shape == (size, size, 3) and made.image.dtype == np.uint8
     assert all(one.mask.shape == (size, size) and one.mask.dtype == bool for one in made.instances)
 
@@ -161,7 +161,7 @@ def test_some_things_are_occluded_and_some_cut_by_the_border(many):
 
 
 def test_crops_are_balanced():
-    labels = [scenes.crop(0, index, 32)[1] for index in range(3 * len(IDS))]
+    labels = [scenes.make_crop(0, index, 32)[1] for index in range(3 * len(IDS))]
     assert Counter(labels) == {identity: 3 for identity in IDS}
 
 
@@ -177,7 +177,7 @@ def test_split_is_coco(tmp_path):
     ] == expected
     assert len(coco.imgs) == 60 and len(coco.anns) == len(coco.dataset["annotations"])
     for image_id, record in coco.imgs.items():
-        made = scenes.scene(3, image_id - 1, 64, "val")
+        made = scenes.make_scene(3, image_id - 1, 64, "val")
         with Image.open(tmp_path / record["file_name"]) as image:
             assert np.array_equal(np.asarray(image), made.image)
         annotations = coco.loadAnns(coco.getAnnIds(image_id))
@@ -200,7 +200,7 @@ def test_crowd_that_touches_the_corner():
     """Uncompressed run lengths begin with a count of zeros, also where there are none."""
     mask = np.zeros((5, 4), bool)
     mask[0, 0] = mask[2:, 3] = True
-    segmentation = scenes._annotation(scenes.Instance(1, mask, True))["segmentation"]
+    segmentation = scenes._make_annotation(scenes.Instance(1, mask, True))["segmentation"]
     assert segmentation["counts"] == [0, 1, 16, 3]
     assert np.array_equal(rle.decode(rle.frPyObjects(segmentation, 5, 4)), mask)
 
@@ -228,5 +228,5 @@ def test_unlabelled_and_crops_on_the_disk(tmp_path):
     assert len(rows) == 20 and len({row["file"] for row in rows}) == 20
     for index, row in enumerate(rows):
         with Image.open(tmp_path / row["file"]) as image:
-            assert np.array_equal(np.asarray(image), scenes.crop(0, index, 32)[0])
+            assert np.array_equal(np.asarray(image), scenes.make_crop(0, index, 32)[0])
         assert int(row["category_id"]) == IDS[index % len(IDS)]
