@@ -9,16 +9,13 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.core.stage import Run
 
-COCO_AREA_LIMITS = (
-    32.0**2,
-    96.0**2,
-)  # small below the first, large above the second, in square pixels
+COCO_AREA_LIMITS = (32.0**2, 96.0**2)  # square pixels: below is small, above is large
 COCO_IMAGE_AREA = 640 * 480
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split: COCO image records, annotations by image id, categories in the order of their ids."""
+    """One split: image records, annotations by image id, categories in the order of their ids."""
 
     name: str
     root: Path
@@ -36,7 +33,8 @@ def load_splits(run: Run) -> dict:
     """``splits.json`` of a run, written by the stage prepare."""
     if not (run.path / "splits.json").is_file():
         raise UserError(
-            f"{run.path / 'splits.json'}: not there yet; run the stage that writes it first: prepare"
+            f"{run.path / 'splits.json'}: not there yet; run the stage that writes it first: "
+            "prepare"
         )
     return read_json(run.path / "splits.json")
 
@@ -82,8 +80,12 @@ def get_area_limits(run: Run) -> tuple[float, float]:
     COCO's 32^2 and 96^2 belong to pictures of about 640 x 480. Generated scenes are smaller, and
     their limits shrink with the area of the picture, so that the three classes keep their meaning.
     """
-    profile, splits = run.profile, load_splits(run)
+    profile = run.profile
     if profile.evaluate.area_limits is not None:
-        return tuple(profile.evaluate.area_limits)
-    scale = profile.data.image_size**2 / COCO_IMAGE_AREA if splits["source"] == "generated" else 1.0
-    return tuple(round(limit * scale, 3) for limit in COCO_AREA_LIMITS)
+        small, large = profile.evaluate.area_limits
+        return small, large
+    small, large = COCO_AREA_LIMITS
+    if load_splits(run)["source"] != "generated":
+        return small, large
+    scale = profile.data.image_size**2 / COCO_IMAGE_AREA
+    return round(small * scale, 3), round(large * scale, 3)

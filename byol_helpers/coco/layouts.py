@@ -18,10 +18,8 @@ from byol_helpers.core.config import Data
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.progress import Progress
 
-_SHARES = {
-    "test": 0.2,
-    "val": 0.1,
-}  # of a single annotation file; the profile's counts are upper limits
+# Of a single annotation file; the profile's counts are upper limits.
+_SHARES = {"test": 0.2, "val": 0.1, "train": 1.0}
 
 
 @dataclass(frozen=True)
@@ -33,10 +31,11 @@ class Labelled:
 
     def named(self, records: Iterable[dict]) -> list[dict]:
         """Image records whose file names are relative to the data folder."""
-        return [
-            record | {"file_name": (self.folder / record["file_name"]).as_posix()}
-            for record in records
-        ]
+        named = []
+        for record in records:
+            name = (self.folder / record["file_name"]).as_posix()
+            named.append(record | {"file_name": name})
+        return named
 
 
 def locate_annotations(data: Path) -> dict[str, Path]:
@@ -98,8 +97,8 @@ def _labelled(data: Path, file: Path) -> Labelled:
     if there is not None and any((data / there).iterdir()):
         return Labelled(labels, there)
     raise UserError(
-        f"{file}: its image {labels.images[0].get('file_name')} is neither in {data / folders[0]} nor in "
-        f"{data / 'images'}; put it there"
+        f"{file}: its image {labels.images[0].get('file_name')} is neither in {data / folders[0]} "
+        f"nor in {data / 'images'}; put it there"
     )
 
 
@@ -128,7 +127,8 @@ def check_labelled(labelled: Labelled) -> Problems:
         raise UserError(errors[0])
     if found.boxes:
         print(
-            f"{labelled.labels.file.name}: {len(found.boxes):,} boxes left their image by rounding and were clipped",
+            f"{labelled.labels.file.name}: {len(found.boxes):,} boxes left their image by rounding "
+            "and were clipped",
             flush=True,
         )
     return found
@@ -144,39 +144,38 @@ def draw_splits(
     split, its ``licenses`` leave other images out, ``stratified`` keeps the categories' shares in
     every beginning.
     """
-    drawn, source = {}, found.get("all") or found["train"]
-    order, taken = _order(source, settings, seed), 0
-    for name in ("test", "val", "train"):
+    source = found.get("all") or found["train"]
+    order = _order(source, settings, seed)
+    drawn = {}
+    taken = 0
+    for name, share in _SHARES.items():
         if name == "val" and "val" in found:
-            drawn["val"] = _part(
-                found["val"], _order(found["val"], settings, seed)[: settings.val], settings
-            )
+            order_of_val = _order(found["val"], settings, seed)
+            drawn["val"] = _part(found["val"], order_of_val[: settings.val], settings)
             continue
-        share = round(_SHARES[name] * len(order)) if name in _SHARES else len(order)
-        count = max(1, min(getattr(settings, name), share))
+        count = max(1, min(getattr(settings, name), round(share * len(order))))
         drawn[name] = _part(source, order[taken : taken + count], settings)
         taken += count
     for name, (labelled, records) in drawn.items():
         ids = {record["id"] for record in records}
         if not any(a.image_id in ids and not a.iscrowd for _, a in labelled.labels):
             raise UserError(
-                f"{labelled.labels.file}: no annotation falls into the {name} split of {len(records)} "
-                "images; label more images"
+                f"{labelled.labels.file}: no annotation falls into the {name} split of "
+                f"{len(records)} images; label more images"
             )
     return drawn
 
 
 def _order(labelled: Labelled, settings: Data, seed: int) -> list[dict]:
     """The usable records in the order that the seed draws."""
-    usable = {
-        record["id"]: record
-        for record in labelled.labels.images
-        if settings.licenses is None or record.get("license") in settings.licenses
-    }
+    usable = {}
+    for record in labelled.labels.images:
+        if settings.licenses is None or record.get("license") in settings.licenses:
+            usable[record["id"]] = record
     if not usable:
         raise UserError(
-            f"{labelled.labels.file}: no image has one of the licences {settings.licenses}; see its list "
-            '"licenses"'
+            f"{labelled.labels.file}: no image has one of the licences {settings.licenses}; see "
+            'its list "licenses"'
         )
     order = order_ids(usable, seed, "labelled")
     if settings.stratified:

@@ -1,8 +1,9 @@
-"""Do the splits share pictures? By name, and by looks: near-duplicates found with a perceptual hash.
+"""Do the splits share pictures? By name, and by looks, with a perceptual hash.
 
-The hash is the difference hash in both directions (dHash, 2 x 64 bits): is a cell of a 9 x 9 thumbnail brighter than
-its left and its upper neighbour? It survives scaling, recompression and other brightness, but no crop. Pictures whose
-hashes differ in few bits are compared once more, by the correlation of thumbnails: plain ones share hashes by chance.
+The hash is the difference hash in both directions (dHash, 2 x 64 bits): is a cell of a 9 x 9
+thumbnail brighter than its left and its upper neighbour? It survives scaling, recompression and
+other brightness, but no crop. Pictures whose hashes differ in few bits are compared once more, by
+the correlation of thumbnails: plain ones share hashes by chance.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from byol_helpers.core.progress import Progress
 
 BITS = 20  # of 128 that may differ
 CORRELATION = 0.95  # of 32 x 32 thumbnails, at least
-CELLS, THUMBNAIL = 9, 32
+HASHED_SIDE = 9  # side of the thumbnail that is hashed
+COMPARED_SIDE = 32  # side of the thumbnails that are correlated
 PAIRS = (
     ("pretrain", "test"),
     ("pretrain", "val"),
@@ -25,13 +27,13 @@ PAIRS = (
     ("train", "val"),
     ("val", "test"),
 )
-_SHOWN = 6  # pairs kept as examples
 
 
 def hash_image(path: Path) -> np.ndarray:
     """Difference hash of a picture, uint64 [2]: rows and columns."""
-    cells = np.asarray(_grey(path, CELLS), np.int16)
-    across, down = cells[:8, 1:] > cells[:8, :-1], cells[1:, :8] > cells[:-1, :8]
+    cells = np.asarray(_grey(path, HASHED_SIDE), np.int16)
+    across = cells[:8, 1:] > cells[:8, :-1]
+    down = cells[1:, :8] > cells[:-1, :8]
     return np.packbits(np.stack([across.ravel(), down.ravel()]), axis=1).view(np.uint64)[:, 0]
 
 
@@ -49,23 +51,33 @@ def hash_images(paths: Sequence[Path], progress: Progress | None = None) -> np.n
 def find_near_pairs(
     first: np.ndarray, second: np.ndarray, bits: int = BITS, rows: int = 64
 ) -> list[tuple[int, int]]:
-    """Indices (i, k) of hashes first [N, 2] and second [M, 2], uint64, that differ in at most ``bits`` bits."""
+    """Pairs of hashes that differ in at most ``bits`` bits.
+
+    Args:
+        first: [N, 2], uint64.
+        second: [M, 2], uint64.
+        bits: of the 128, that may differ.
+        rows: of ``first`` compared at once, so that memory does not grow with N.
+
+    Returns:
+        Indices (i, k) into ``first`` and ``second``, in ascending order.
+    """
     found = []
-    for start in range(
-        0, len(first), rows
-    ):  # a block of rows at a time: memory does not grow with N
-        differ = np.bitwise_count(first[start : start + rows, None] ^ second[None]).sum(
-            axis=-1, dtype=np.uint8
-        )
-        found += [
-            (start + int(i), int(k)) for i, k in zip(*np.nonzero(differ <= bits), strict=True)
-        ]
+    for start in range(0, len(first), rows):
+        block = first[start : start + rows, None] ^ second[None]
+        differ = np.bitwise_count(block).sum(axis=-1, dtype=np.uint8)
+        for i, k in np.argwhere(differ <= bits):
+            found.append((start + int(i), int(k)))
     return found
 
 
 def correlate_thumbnails(first: Path, second: Path) -> float:
-    """Correlation of two pictures' grey thumbnails, -1 to 1; 1 for two plain pictures of equal brightness."""
-    one, two = (np.asarray(_grey(path, THUMBNAIL), np.float64).ravel() for path in (first, second))
+    """Correlation of two pictures' grey thumbnails, -1 to 1.
+
+    It is 1 for two plain pictures of equal brightness.
+    """
+    one = np.asarray(_grey(first, COMPARED_SIDE), np.float64).ravel()
+    two = np.asarray(_grey(second, COMPARED_SIDE), np.float64).ravel()
     spread = one.std() * two.std()
     if not spread:
         return float(np.array_equal(one, two))
@@ -83,47 +95,53 @@ def audit_splits(
         progress: updated once for each picture.
 
     Returns:
-        For each of ``PAIRS`` a dictionary: ``first``, ``second``, the splits; ``same``, how many pictures of the second
-        have a namesake in the first; ``near``, pairs (name, name) of near-duplicates among the others.
+        For each of ``PAIRS`` a dictionary: ``first``, ``second``, the splits; ``same``, how many
+        pictures of the second have a namesake in the first; ``near``, pairs (name, name) of
+        near-duplicates among the others.
     """
     names = sorted({name for listed in splits.values() for name in listed})
-    of = dict(zip(names, hash_images([root / name for name in names], progress), strict=True))
+    hashes = hash_images([root / name for name in names], progress)
+    hash_of = dict(zip(names, hashes, strict=True))
     rows = []
     for first, second in PAIRS:
-        here, there = splits[first], splits[second]
+        here = splits[first]
+        there = splits[second]
         known = {identify_photograph(name) for name in here}
         namesakes = {identify_photograph(name) for name in there} & known
-        near = [
-            (here[i], there[k])
-            for i, k in find_near_pairs(_stacked(of, here), _stacked(of, there))
-            if identify_photograph(here[i]) != identify_photograph(there[k])
-            and correlate_thumbnails(root / here[i], root / there[k]) >= CORRELATION
-        ]
+        near = []
+        for i, k in find_near_pairs(_stack(hash_of, here), _stack(hash_of, there)):
+            if _look_alike(root, here[i], there[k]):
+                near.append((here[i], there[k]))
         rows.append({"first": first, "second": second, "same": len(namesakes), "near": near})
     return rows
 
 
-def identify_photograph(name: str) -> str:
-    """What identifies a picture: COCO 2014 calls COCO_train2014_000000000009.jpg what COCO 2017 calls 000000000009.jpg.
+def _look_alike(root: Path, first: str, second: str) -> bool:
+    """Whether two pictures of similar hashes are no namesakes and their thumbnails correlate."""
+    if identify_photograph(first) == identify_photograph(second):
+        return False
+    return correlate_thumbnails(root / first, root / second) >= CORRELATION
 
-    Names of other collections are taken whole, with their folder.
+
+def identify_photograph(name: str) -> str:
+    """What identifies a picture: in COCO the number that its file name ends in.
+
+    COCO 2014 calls COCO_train2014_000000000009.jpg what COCO 2017 calls 000000000009.jpg. Names of
+    other collections are taken whole, with their folder.
     """
     last = Path(name).name
     return last.split("_")[-1] if last.startswith("COCO_") or last[:12].isdigit() else name
 
 
-def _stacked(of: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
-    return np.array([of[name] for name in names], np.uint64).reshape(-1, 2)
+def _stack(hash_of: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
+    return np.array([hash_of[name] for name in names], np.uint64).reshape(-1, 2)
 
 
 def _grey(path: Path, side: int) -> Image.Image:
     """A grey thumbnail. JPEG files are decoded at a fraction of their size where that is enough."""
     with Image.open(path) as image:
-        if (
-            image.format == "JPEG"
-            and image.mode == "RGB"
-            and image.getexif().get(ORIENTATION_TAG, 1) == 1
-        ):
-            image.draft("L", (4 * THUMBNAIL, 4 * THUMBNAIL))
+        plain = image.format == "JPEG" and image.mode == "RGB"
+        if plain and image.getexif().get(ORIENTATION_TAG, 1) == 1:
+            image.draft("L", (4 * COMPARED_SIDE, 4 * COMPARED_SIDE))
             return image.convert("L").resize((side, side), Image.Resampling.BOX)
     return Image.fromarray(read_image(path)).convert("L").resize((side, side), Image.Resampling.BOX)

@@ -18,9 +18,10 @@ from byol_helpers.synthetic import scenes
 
 _SPLITS = ("train", "val", "test")
 DOWNLOAD = (
-    "reads COCO from a folder: fetch what it needs with `python -m byol_helpers download --profile {} --data "
-    "FOLDER`, or copy COCO there, and give the same --data FOLDER here"
+    "reads COCO from a folder: fetch what it needs with `python -m byol_helpers download --profile "
+    "{} --data FOLDER`, or copy COCO there, and give the same --data FOLDER here"
 )
+REVISION = 2  # raised when the code changes what is written: 2, splits drawn by hash, and the audit
 
 
 def prepare(run: Run) -> Path:
@@ -39,11 +40,8 @@ def prepare(run: Run) -> Path:
     }
     inputs = []
     if run.data is not None:
-        inputs = (
-            []
-            if layouts.list_unlabelled(run.data)
-            else list(layouts.locate_annotations(run.data).values())
-        )
+        if not layouts.list_unlabelled(run.data):
+            inputs = list(layouts.locate_annotations(run.data).values())
         parameters |= {
             "folder": str(run.data.resolve()),
             "images": layouts.fingerprint_images(run.data),
@@ -54,9 +52,6 @@ def prepare(run: Run) -> Path:
     )
 
 
-REVISION = 2  # raised when the code changes what is written: 2, splits drawn by hash, and the audit
-
-
 def check_data(data: Path) -> list[str]:
     """All that is wrong with a data folder, the most important first; notes are printed, errors
     returned.
@@ -64,9 +59,11 @@ def check_data(data: Path) -> list[str]:
     Nothing is written. The pictures of every annotation file are decoded, so it takes as long as
     reading them once.
     """
-    errors, notes = [], []
+    errors = []
+    notes = []
     if pictures := layouts.list_unlabelled(data):
-        found, progress = Problems(), Progress("check pictures", len(pictures), "images")
+        found = Problems()
+        progress = Progress("check pictures", len(pictures), "images")
         for name in pictures:
             check_decodes(found, data / name)
             progress.update()
@@ -81,27 +78,21 @@ def check_data(data: Path) -> list[str]:
         progress = Progress(f"check {labels.file.name}", len(labels.images), "images")
         found = check_folder(data, labelled.folder, labels, progress.update)
         progress.close()
-        errors, notes = errors + found.errors(), notes + found.notes()
+        errors += found.errors()
+        notes += found.notes()
     for line in notes:
         print(f"note: {line}", flush=True)
     return errors
 
 
 def _write(run: Run, folder: Path) -> None:
-    if run.data is not None and layouts.list_unlabelled(run.data):
-        return _unlabelled(run, folder)
-    splits = _given(run, folder) if run.data is not None else _generated(run, folder)
-    root = run.path / splits["image_root"]
-    listed = {
-        name: [record["file_name"] for record in read_json(run.path / splits[name])["images"]]
-        for name in _SPLITS
-    }
-    listed["pretrain"] = splits["pretrain"]
-    progress = Progress(
-        "audit", len({name for names in listed.values() for name in names}), "images compared"
-    )
-    shared = audit_splits(root, listed, progress)
-    progress.close()
+    if run.data is None:
+        splits = _generated(run, folder)
+    elif layouts.list_unlabelled(run.data):
+        return _unlabelled(run, folder, run.data)
+    else:
+        splits = _given(run, folder, run.data.resolve())
+    shared = _audit(run, splits)
     if run.profile.data.exclude_pretraining:
         row = next(row for row in shared if (row["first"], row["second"]) == ("pretrain", "test"))
         alike = {first for first, _ in row["near"]}
@@ -112,60 +103,71 @@ def _write(run: Run, folder: Path) -> None:
     write_json(run.path / "statistics.json", compute_statistics(run))
 
 
-def _generated(run: Run, folder: Path) -> dict:
-    settings, seed = run.profile.data, run.profile.seed
-    counts = {name: getattr(settings, name) for name in _SPLITS}
-    progress = Progress(
-        "prepare", sum(counts.values()) + settings.unlabelled + settings.crops, "images"
-    )
+def _audit(run: Run, splits: dict) -> list[dict]:
+    """What the splits and the pretraining images share (``audit_splits``)."""
+    listed = {}
     for name in _SPLITS:
-        scenes.write_split(
-            folder / name,
-            folder / "annotations" / f"{name}.json",
-            seed,
-            name,
-            counts[name],
-            settings.image_size,
-            progress,
-        )
-    scenes.write_unlabelled(
-        folder / "unlabelled", seed, settings.unlabelled, settings.image_size, progress
-    )
+        records = read_json(run.path / splits[name])["images"]
+        listed[name] = [record["file_name"] for record in records]
+    listed["pretrain"] = splits["pretrain"]
+    everything = {name for names in listed.values() for name in names}
+    progress = Progress("audit", len(everything), "images compared")
+    shared = audit_splits(run.path / splits["image_root"], listed, progress)
+    progress.close()
+    return shared
+
+
+def _generated(run: Run, folder: Path) -> dict:
+    settings = run.profile.data
+    seed = run.profile.seed
+    counts = {name: getattr(settings, name) for name in _SPLITS}
+    total = sum(counts.values()) + settings.unlabelled + settings.crops
+    progress = Progress("prepare", total, "images")
+    for name, count in counts.items():
+        annotations = folder / "annotations" / f"{name}.json"
+        size = settings.image_size
+        scenes.write_split(folder / name, annotations, seed, name, count, size, progress)
+    unlabelled = folder / "unlabelled"
+    scenes.write_unlabelled(unlabelled, seed, settings.unlabelled, settings.image_size, progress)
     if settings.crops:
         scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size, progress)
     progress.close()
-    files = [f"unlabelled/{path.name}" for path in sorted((folder / "unlabelled").glob("*.png"))]
+    files = [f"unlabelled/{path.name}" for path in sorted(unlabelled.glob("*.png"))]
     categories = [{"id": c.id, "name": c.name} for c in scenes.CATEGORIES]
     return _splits("generated", "data", categories, files, {})
 
 
-def _unlabelled(run: Run, folder: Path) -> None:
-    """A folder of pictures without labels: nothing but pretraining can be done with it."""
-    settings, seed, root = run.profile.data, run.profile.seed, run.data.resolve()
-    wanted = count_part(
-        min(settings.unlabelled, len(layouts.list_unlabelled(root))), settings.fraction
-    )
-    names = sorted(order_ids(layouts.list_unlabelled(root), seed, "pretrain")[:wanted])
+def _write_crops(run: Run, folder: Path) -> None:
+    """Generated crops for the supervised stand-in, beside a user's own images."""
+    settings = run.profile.data
     if run.profile.supervised.source == "crops":
-        scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
+        scenes.write_crops(folder / "crops", run.profile.seed, settings.crops, settings.crop_size)
+
+
+def _unlabelled(run: Run, folder: Path, data: Path) -> None:
+    """A folder of pictures without labels: nothing but pretraining can be done with it."""
+    settings = run.profile.data
+    root = data.resolve()
+    listed = layouts.list_unlabelled(root)
+    wanted = count_part(min(settings.unlabelled, len(listed)), settings.fraction)
+    names = sorted(order_ids(listed, run.profile.seed, "pretrain")[:wanted])
+    _write_crops(run, folder)
     splits = _splits("unlabelled", str(root), [], names, {})
+    for name in _SPLITS:
+        del splits[name]
+    statistics = {"source": "unlabelled", "pretrain": {"images": len(names)}}
     write_json(run.path / "audit.json", [])
-    write_json(
-        run.path / "splits.json",
-        {key: value for key, value in splits.items() if key not in _SPLITS},
-    )
-    write_json(
-        run.path / "statistics.json", {"source": "unlabelled", "pretrain": {"images": len(names)}}
-    )
+    write_json(run.path / "splits.json", splits)
+    write_json(run.path / "statistics.json", statistics)
     print(
-        f"{run.data}: no annotation file, so its {len(names):,} pictures serve pretraining only",
+        f"{data}: no annotation file, so its {len(names):,} pictures serve pretraining only",
         flush=True,
     )
 
 
-def _given(run: Run, folder: Path) -> dict:
-    settings, seed = run.profile.data, run.profile.seed
-    root = run.data.resolve()
+def _given(run: Run, folder: Path, root: Path) -> dict:
+    settings = run.profile.data
+    seed = run.profile.seed
     found = layouts.find_labelled(root)
     mended = {labelled.labels.file: layouts.check_labelled(labelled) for labelled in found.values()}
     drawn = layouts.draw_splits(found, settings, seed)
@@ -173,18 +175,14 @@ def _given(run: Run, folder: Path) -> dict:
     progress = Progress("prepare", sum(map(len, records.values())), "images checked")
     for name, (labelled, _) in drawn.items():
         layouts.check_images(root, records[name], progress)
-        labelled.labels.write_subset(
-            records[name],
-            folder / "annotations" / f"{name}.json",
-            mended[labelled.labels.file].boxes,
-        )
+        file = folder / "annotations" / f"{name}.json"
+        boxes = mended[labelled.labels.file].boxes
+        labelled.labels.write_subset(records[name], file, boxes)
     progress.close()
-    if run.profile.supervised.source == "crops":
-        scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size)
+    _write_crops(run, folder)
     categories = [{"id": c["id"], "name": c["name"]} for c in drawn["train"][0].labels.categories]
-    return _splits(
-        "given", str(root), categories, *draw_pretraining_images(root, records, settings, seed)
-    )
+    pretrain, overlap = draw_pretraining_images(root, records, settings, seed)
+    return _splits("given", str(root), categories, pretrain, overlap)
 
 
 def _splits(

@@ -25,11 +25,10 @@ def draw_pretraining_images(
         seed: of the draw, where there are more candidates than wanted.
     """
     test = {identify_photograph(record["file_name"]) for record in records["test"]}
-    candidates = (
-        list_candidates(root, settings.pretrain_folder)
-        if settings.pretrain_folder
-        else sorted({record["file_name"] for split in records.values() for record in split})
-    )
+    if settings.pretrain_folder:
+        candidates = list_candidates(root, settings.pretrain_folder)
+    else:
+        candidates = sorted({record["file_name"] for split in records.values() for record in split})
     shared = {name for name in candidates if identify_photograph(name) in test}
     kept = [name for name in candidates if not settings.exclude_pretraining or name not in shared]
     wanted = count_part(min(settings.unlabelled, len(candidates)), settings.fraction)

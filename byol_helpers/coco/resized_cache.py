@@ -18,9 +18,8 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
 from byol_helpers.core.progress import Progress
 
-QUALITY = (
-    88  # of the JPEG files, Pillow's scale; colours at half resolution, as in most photographs
-)
+# Of the JPEG files, Pillow's scale; colours at half resolution, as in most photographs.
+QUALITY = 88
 UNREADABLE = 0.01  # share of pictures that may be left out
 
 
@@ -30,14 +29,15 @@ def keep_readable(files: list[Path], title: str) -> list[Path]:
     Raises:
         UserError: more than that do not decode; the first ones are named.
     """
-    return [path for path, good in zip(files, _each(_decodes, files, title), strict=True) if good]
+    readable = _each(_decodes, files, title)
+    return [path for path, good in zip(files, readable, strict=True) if good]
 
 
 def resize_images(files: list[Path], folder: Path, side: int, title: str) -> list[Path]:
     """JPEG copies of pictures whose short side is ``side`` pixels at most, in their order.
 
     A copy that is there already is kept, so an interrupted call goes on; each appears under its
-    name when it is whole. Unreadable pictures are treated as in ``readable``.
+    name when it is whole. Unreadable pictures are treated as in ``keep_readable``.
 
     Args:
         files: pictures of any kind that ``read_image`` reads.
@@ -45,11 +45,10 @@ def resize_images(files: list[Path], folder: Path, side: int, title: str) -> lis
         side: pixels; smaller pictures are copied in their own size.
         title: of the progress lines.
     """
-    jobs = [
-        (path, folder / f"{k // 1000:03d}" / f"{k:06d}.jpg", side) for k, path in enumerate(files)
-    ]
-    done = _each(lambda job: _shrink(*job), jobs, title)
-    return [copy for (_, copy, _), good in zip(jobs, done, strict=True) if good]
+    copies = [folder / f"{k // 1000:03d}" / f"{k:06d}.jpg" for k in range(len(files))]
+    jobs = list(zip(files, copies, strict=True))
+    done = _each(lambda job: _shrink(job[0], job[1], side), jobs, title)
+    return [copy for copy, good in zip(copies, done, strict=True) if good]
 
 
 def _each(work: Callable, jobs: list, title: str) -> Iterator[bool]:
@@ -57,11 +56,13 @@ def _each(work: Callable, jobs: list, title: str) -> Iterator[bool]:
 
     Pillow leaves Python's lock while it decodes.
     """
-    progress, bad = Progress(title, len(jobs), "images"), []
+    progress = Progress(title, len(jobs), "images")
+    bad = []
     with ThreadPoolExecutor() as pool:
         for problem in pool.map(work, jobs):
             progress.update()
-            bad += [problem] if problem else []
+            if problem:
+                bad.append(problem)
             if len(bad) > UNREADABLE * len(jobs):
                 pool.shutdown(cancel_futures=True)
                 raise UserError(
@@ -94,8 +95,9 @@ def _shrink(path: Path, copy: Path, side: int) -> str:
         return str(error)
     scale = side / min(picture.size)
     if scale < 1:
-        size = tuple(max(1, round(scale * length)) for length in picture.size)
-        picture = picture.resize(size, Image.Resampling.BICUBIC)
+        width = max(1, round(scale * picture.width))
+        height = max(1, round(scale * picture.height))
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
     with replacing(copy) as part:
         picture.save(part, "JPEG", quality=QUALITY)
     return ""

@@ -33,16 +33,23 @@ def stratify(ids: Sequence[int], categories: dict[int, set[int]], count: int) ->
         categories: ids of the categories in an image; images without any are a group of their own.
         count: how many to take, at most ``len(ids)``.
     """
-    groups = {i: categories.get(i) or {None} for i in ids}
-    waiting, share = defaultdict(list), Counter()
+    groups: dict[int, set[int | None]] = {i: set(categories.get(i) or {None}) for i in ids}
+    waiting = defaultdict(list)
+    share = defaultdict(float)
     for i in reversed(ids):
         for category in groups[i]:
             waiting[category].append(i)
             share[category] += 1 / len(ids)
-    names, taken, held = sorted(share, key=lambda c: (c is None, c or 0)), {}, Counter()
+    names = sorted(share, key=lambda c: (c is None, c or 0))
+    taken: dict[int, None] = {}
+    held = Counter()
+
+    def measure_lack(category: int | None) -> float:
+        wanted = share[category] * (len(taken) + 1)
+        return (wanted - held[category]) / share[category]
+
     while len(taken) < count:
-        open_ = [c for c in names if waiting[c]]
-        behind = max(open_, key=lambda c: (share[c] * (len(taken) + 1) - held[c]) / share[c])
+        behind = max((name for name in names if waiting[name]), key=measure_lack)
         image = waiting[behind].pop()
         if image in taken:
             continue

@@ -8,10 +8,11 @@ from byol_helpers.core.stage import Run
 
 def compute_statistics(run: Run) -> dict:
     """Counts of every split of a prepared run, ready for JSON."""
-    splits, limits = load_splits(run), get_area_limits(run)
-    counted = {
-        name: count_split(load_split(run, name), limits) for name in ("train", "val", "test")
-    }
+    splits = load_splits(run)
+    limits = get_area_limits(run)
+    counted = {}
+    for name in ("train", "val", "test"):
+        counted[name] = count_split(load_split(run, name), limits)
     return {
         "source": splits["source"],
         "area_limits": list(limits),
@@ -28,14 +29,13 @@ def count_split(split: Split, limits: tuple[float, float]) -> dict:
     is the number of non-crowd instances of val2017.
     """
     names = {category["id"]: category["name"] for category in split.categories}
-    everything = [a for record in split.images for a in split.annotations.get(record["id"], [])]
+    everything = []
+    for record in split.images:
+        everything += split.annotations.get(record["id"], [])
     single = [a for a in everything if not a.get("iscrowd")]
     per_image = Counter(a["image_id"] for a in single)
     by_category = Counter(names[a["category_id"]] for a in single)
-    sizes = Counter(
-        "small" if a["area"] < limits[0] else "large" if a["area"] > limits[1] else "medium"
-        for a in single
-    )
+    sizes = Counter(_name_size(a["area"], limits) for a in single)
     return {
         "images": len(split.images),
         "instances": len(single),
@@ -45,3 +45,10 @@ def count_split(split: Split, limits: tuple[float, float]) -> dict:
         "sizes": {size: sizes.get(size, 0) for size in ("small", "medium", "large")},
         "instances_per_image": dict(sorted(Counter(per_image.values()).items())),
     }
+
+
+def _name_size(area: float, limits: tuple[float, float]) -> str:
+    small, large = limits
+    if area < small:
+        return "small"
+    return "large" if area > large else "medium"

@@ -12,8 +12,6 @@ from PIL import Image
 from byol_helpers.coco.images import list_images, read_image
 from byol_helpers.core.errors import UserError
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
-
 
 @pytest.fixture
 def picture() -> np.ndarray:
@@ -225,16 +223,43 @@ def test_images_are_listed_in_order_without_hidden_ones(tmp_path):
     assert list_images(tmp_path / "a" / "b") == [tmp_path / "a" / "b" / "c.tif"]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the folder with real images is not there")
-@pytest.mark.parametrize("folder", ["coco-real", "nuclei"])
-def test_real_images(folder):
-    paths = list_images(REAL / folder)
-    assert len(paths) == {"coco-real": 128, "nuclei": 200}[folder]
+@pytest.mark.parametrize("folder", ["photographs", "nuclei"])
+def test_whole_folders_read_in_their_own_size(folder, request):
+    paths = list_images(request.getfixturevalue(folder))
+    assert len(paths) >= 24
     for path in paths[::8]:
         with Image.open(path) as stored:
             size = stored.size
         image = read_image(path)
         assert image.shape == (size[1], size[0], 3) and image.dtype == np.uint8 and image.std() > 0
+
+
+@pytest.mark.parametrize("limit", [None, 10**9])
+def test_a_notebook_that_changes_pillows_limit_changes_no_picture(
+    tmp_path, picture, limit, monkeypatch
+):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    rows = zlib.compress(bytes((10_000 // 8 + 1) * 10_000), 9)
+    _write_png(tmp_path / "bomb.png", None, depth=1, colour=0, size=(10_000, 10_000), packed=rows)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), picture)
+    with pytest.raises(UserError, match="more than 89,478,485 pixels"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_a_fault_of_our_own_is_not_taken_for_a_broken_picture(tmp_path, picture, monkeypatch):
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    monkeypatch.setattr("byol_helpers.coco.images._rgb", lambda image: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        read_image(tmp_path / "a.png")
+
+
+def test_broken_metadata_beside_an_orientation_leave_the_picture_upright(tmp_path, picture):
+    tiff = b"II*\0\x08\0\0\0\x02\0"
+    tiff += struct.pack("<HHII", 0x0112, 3, 1, 6)  # orientation
+    tiff += struct.pack("<HHII", 0x010F, 2, 900, 5000)  # the maker's name, beyond the block
+    Image.fromarray(picture).save(tmp_path / "a.png", exif=b"Exif\0\0" + tiff + b"\0\0\0\0")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), TURNS[6](picture))
 
 
 def _write_png(path, pixels, depth, colour, size=None, packed=None):

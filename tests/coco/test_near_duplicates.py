@@ -18,9 +18,6 @@ from byol_helpers.coco.near_duplicates import (
     identify_photograph,
 )
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
-real = pytest.mark.skipif(not REAL.is_dir(), reason="the real images (../shared/data) are not here")
-
 
 def scene(seed, size=(96, 72)):
     draw = np.random.default_rng(seed)
@@ -74,10 +71,9 @@ def test_names_of_other_collections_keep_their_folder():
     assert identify_photograph("train/1.png") != identify_photograph("val/1.png")
 
 
-@real
-@pytest.mark.parametrize("name", ["coco-real", "nuclei"])
-def test_real_pictures_match_their_copies_and_nobody_else(tmp_path, name):
-    paths = list_images(REAL / name)[:60]
+@pytest.mark.parametrize("folder", ["photographs", "nuclei"])
+def test_pictures_match_their_copies_and_nobody_else(tmp_path, folder, request):
+    paths = list_images(request.getfixturevalue(folder))[:60]
     for k, path in enumerate(paths):
         with Image.open(path) as image:
             image = image.convert("RGB")
@@ -89,9 +85,12 @@ def test_real_pictures_match_their_copies_and_nobody_else(tmp_path, name):
     assert rows[0]["near"] == list(zip(first, second, strict=True))
 
 
-@real
-def test_a_jpeg_decoded_at_a_fraction_of_its_size_hashes_as_the_whole():
-    paths = list_images(REAL / "coco-real")[:20]
+def test_a_jpeg_decoded_at_a_fraction_of_its_size_hashes_as_the_whole(tmp_path, photographs):
+    paths = []
+    for k, path in enumerate(list_images(photographs)[:20]):
+        paths.append(tmp_path / f"{k}.jpg")
+        with Image.open(path) as image:
+            image.convert("RGB").save(paths[-1], quality=90)
     whole = [picture_hash_of(path) for path in paths]
     assert np.bitwise_count(hash_images(paths) ^ np.array(whole)).sum(axis=1).max() <= 6
 
