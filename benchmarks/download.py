@@ -16,8 +16,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import compare
-from byol_helpers.download.images import CONNECTIONS, Wanted
-from byol_helpers.download.images import images as download_images
+from byol_helpers.download.images import CONNECTIONS, WantedImage, download_images
 
 IMAGES = 400
 LATENCY = 0.05  # seconds
@@ -54,7 +53,7 @@ def measure_download(images: Path | None) -> dict:
         try:
             address = server.stdout.readline().strip()
             start = time.perf_counter()
-            wanted = [Wanted(name, f"{address}/{name}", SIDE, SIDE) for name in names]
+            wanted = [WantedImage(name, f"{address}/{name}", SIDE, SIDE) for name in names]
             download_images(wanted, root / "ours")
             ours = time.perf_counter() - start
             start = time.perf_counter()

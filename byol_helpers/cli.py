@@ -137,9 +137,6 @@ def _add_download_options(parser: argparse.ArgumentParser) -> None:
         "--annotations-url", metavar="URL", help="annotations_trainval2017.zip, or a folder"
     )
     parser.add_argument(
-        "--archives", action="store_true", help="whole archives, instead of image by image"
-    )
-    parser.add_argument(
         "--connections", type=int, default=24, help="images on their way at once (default: 24)"
     )
     parser.add_argument(
@@ -204,7 +201,7 @@ def _check_data(data: Path | None) -> int:
 def _download(options: argparse.Namespace, settings: list[str]) -> int:
     """The command ``download``."""
     from byol_helpers.core.config import load_profile
-    from byol_helpers.download import coco
+    from byol_helpers.download.coco import ANNOTATIONS_URL, IMAGES_URL, download_coco
 
     if options.data is None:
         raise UserError("download needs --data FOLDER, the folder that COCO goes to")
@@ -216,12 +213,11 @@ def _download(options: argparse.Namespace, settings: list[str]) -> int:
             f"the profile {profile.name} generates its images; download for --profile colab or "
             "thesis"
         )
-    coco.fetch(
+    download_coco(
         options.data,
         profile,
-        options.images_url or coco.IMAGES_URL,
-        options.annotations_url or coco.ANNOTATIONS_URL,
-        options.archives,
+        options.images_url or IMAGES_URL,
+        options.annotations_url or ANNOTATIONS_URL,
         options.dry_run,
         options.connections,
     )

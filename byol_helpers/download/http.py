@@ -1,12 +1,11 @@
-"""One file over HTTP on a bad line: tried again after drops, stalls and refusals, from the last byte that arrived.
+"""One file over HTTP on a bad line: tried again after drops, stalls and refusals, from the last
+byte that arrived.
 
-What arrived is kept between attempts. The next one asks for the rest by ``Range``, with ``If-Range`` and the version
-that the first answer named (RFC 9110, 13.1.5 and 14.2). Where the file changed meanwhile or the server knows no ranges,
-the answer is the whole, and the file starts again.
+What arrived is kept between attempts. The next one asks for the rest by ``Range``, with
+``If-Range`` and the version that the first answer named (RFC 9110, 13.1.5 and 14.2). Where the file
+changed meanwhile or the server knows no ranges, the answer is the whole, and the file starts again.
 """
 
-import asyncio
-import random
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -15,10 +14,20 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx
 from anyio.from_thread import start_blocking_portal
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
+from tenacity.wait import wait_base
 
 from byol_helpers.core.errors import UserError
 
@@ -37,17 +46,21 @@ class Patience:
     connect: float = 15.0
     read: float = 30.0  # without a byte: the connection has stalled
 
-    def hasty(self) -> "Patience":
+    def shorten(self) -> "Patience":
         """For the first question to a server: no connection at all is said soon."""
         return replace(self, retries=min(3, self.retries))
 
-    def pause(self, failures: int) -> float:
-        """Exponential back-off; at random between half and the whole, so that connections do not return together."""
-        return min(self.longest, self.first * 2 ** (failures - 1)) * random.uniform(0.5, 1)
+    def back_off(self) -> wait_base:
+        """Longer each time, and at random, so that connections do not return together."""
+        doubled = wait_exponential(multiplier=self.first, max=self.longest)
+        return doubled + wait_random(0, self.first)
 
 
 class LostError(Exception):
-    """A file that does not arrive. ``network``: nobody answered, which says more of the line than of the file."""
+    """A file that does not arrive.
+
+    ``network``: nobody answered, which says more of the line than of the file.
+    """
 
     def __init__(self, reason: str, network: bool = False):
         super().__init__(reason)
@@ -63,8 +76,8 @@ class _TryAgain(Exception):
 
 
 @dataclass
-class Body:
-    """A file on its way: an open file with what has arrived, standing at its end, and the version it belongs to."""
+class PartialFile:
+    """A file on its way: an open file that stands at the end of what has arrived."""
 
     url: str
     file: BinaryIO
@@ -75,35 +88,40 @@ class Body:
         """Forget what has arrived."""
         self.file.seek(0)
         self.file.truncate()
-        self.version = self.size = None
+        self.version = None
+        self.size = None
 
 
-def client(patience: Patience) -> httpx.AsyncClient:
+def open_client(patience: Patience) -> httpx.AsyncClient:
     """A client whose bodies arrive as they are stored, so that their sizes can be compared.
 
-    Meant for one connection: a pool of n asks all n whether they are still open whenever a request begins or ends.
+    Meant for one connection: a pool of n asks all n whether they are still open whenever a request
+    begins or ends.
     """
     return httpx.AsyncClient(
         timeout=httpx.Timeout(patience.read, connect=patience.connect, pool=None),
         headers={"Accept-Encoding": "identity"},
         follow_redirects=True,
-        verify=_certificates(),
+        verify=_read_certificates(),
     )
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
+def _read_certificates() -> ssl.SSLContext:
     """Read once, not for every connection."""
     return httpx.create_ssl_context()
 
 
-def run(work: Callable[[], Awaitable[Value]]) -> Value:
-    """Await ``work()`` in a thread of its own: a notebook has an event loop already. Ctrl-C cancels it."""
+def run_async(work: Callable[[], Awaitable[Value]]) -> Value:
+    """Await ``work()`` in a thread of its own, since a notebook has an event loop already.
+
+    Ctrl-C cancels it.
+    """
     with start_blocking_portal() as portal:
         return portal.call(work)
 
 
-def local_path(url: str) -> Path | None:
+def get_local_path(url: str) -> Path | None:
     """The path that a ``file:`` URL or a plain path means; None for http and https.
 
     Raises:
@@ -114,39 +132,44 @@ def local_path(url: str) -> Path | None:
         if parts.scheme in ("http", "https") and parts.hostname:
             return None
         if parts.scheme == "file":
-            return Path(unquote(parts.path))
+            return Path(url2pathname(parts.path))
         known = "://" not in url and parts.scheme not in ("http", "https")
     except ValueError:
         known = False
     if not known:
         raise UserError(
-            f"{url}: cannot be fetched; give an http: or https: address, a file: address or a folder"
+            f"{url}: cannot be fetched; give an http:, https: or file: address, or a folder"
         )
     return Path(url)
 
 
-async def fetch(
-    body: Body,
-    using: httpx.AsyncClient,
+async def download_file(
+    partial: PartialFile,
+    client: httpx.AsyncClient,
     patience: Patience,
-    arrived: Callable[[int], None] = lambda size: None,
+    report: Callable[[int], None] = lambda size: None,
 ) -> None:
-    """Bring ``body`` to its end. ``arrived`` hears the size of every piece.
+    """Bring a file to its end. ``report`` hears the size of every piece.
 
     Raises:
-        LostError: refused, or no new byte in ``patience.retries`` attempts in a row after the first.
+        LostError: refused, or no new byte in ``patience.retries`` attempts in a row after the
+            first.
         OSError: the file cannot be written.
     """
-    await _persist(lambda: _attempt(body, using, patience, arrived), patience, body.file.tell)
+
+    async def attempt() -> None:
+        await _fetch_rest(partial, client, patience, report)
+
+    await _persist(attempt, patience, partial.file.tell)
 
 
-async def size_of(url: str, using: httpx.AsyncClient, patience: Patience) -> int | None:
+async def ask_size(url: str, client: httpx.AsyncClient, patience: Patience) -> int | None:
     """Bytes of a file by its ``Content-Length``; None when the server does not say."""
 
     async def ask() -> int | None:
-        response = await using.head(url)
+        response = await client.head(url)
         _raise_if_busy(response, patience)
-        return _content_length(response) if response.status_code == 200 else None
+        return _read_length(response) if response.status_code == 200 else None
 
     return await _persist(ask, patience)
 
@@ -154,88 +177,109 @@ async def size_of(url: str, using: httpx.AsyncClient, patience: Patience) -> int
 async def _persist(
     attempt: Callable[[], Awaitable[Value]],
     patience: Patience,
-    reached: Callable[[], int] = lambda: 0,
+    count_arrived: Callable[[], int] = lambda: 0,
 ) -> Value:
-    """Try again until it works, or until it failed too often in a row without reaching further than before."""
-    failures, furthest = 0, reached()
-    while True:
-        try:
-            return await attempt()
-        except httpx.InvalidURL as error:
-            raise LostError(f"not an address: {error}") from None
-        except (_TryAgain, httpx.HTTPError) as error:
-            failures = 1 if reached() > furthest else failures + 1
-            furthest = max(furthest, reached())
-            if failures > patience.retries:
-                raise LostError(
-                    _said(error), network=isinstance(error, httpx.TransportError)
-                ) from None
-            await asyncio.sleep(max(patience.pause(failures), getattr(error, "wait", 0.0)))
+    """Try again until it works, or until it failed too often without getting any further."""
+    furthest = count_arrived()
+    back_off = patience.back_off()
+
+    def forgive_failures(state: RetryCallState) -> None:
+        nonlocal furthest
+        if count_arrived() > furthest:
+            furthest = count_arrived()
+            state.attempt_number = 1
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return max(back_off(state), error.wait if isinstance(error, _TryAgain) else 0.0)
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type((_TryAgain, httpx.HTTPError)),
+        after=forgive_failures,
+        wait=wait,
+        stop=stop_after_attempt(patience.retries + 1),
+        reraise=True,
+    )
+    try:
+        return await retrying(attempt)
+    except httpx.InvalidURL as error:
+        raise LostError(f"not an address: {error}") from None
+    except (_TryAgain, httpx.HTTPError) as error:
+        network = isinstance(error, httpx.TransportError)
+        raise LostError(_describe_error(error), network) from None
 
 
-async def _attempt(
-    body: Body, using: httpx.AsyncClient, patience: Patience, arrived: Callable[[int], None]
+async def _fetch_rest(
+    partial: PartialFile,
+    client: httpx.AsyncClient,
+    patience: Patience,
+    report: Callable[[int], None],
 ) -> None:
-    start = body.file.tell()
-    rest = {"Range": f"bytes={start}-", "If-Range": body.version} if start and body.version else {}
-    async with using.stream("GET", body.url, headers=rest) as response:
+    """One attempt: the rest of a file, or the whole of it."""
+    start = partial.file.tell()
+    headers = {}
+    if start and partial.version:
+        headers = {"Range": f"bytes={start}-", "If-Range": partial.version}
+    async with client.stream("GET", partial.url, headers=headers) as response:
         _raise_if_busy(response, patience)
-        if rest and (
-            response.status_code == 416
-            or response.status_code == 206
-            and not _continues(response, body)
-        ):
-            body.restart()
+        status = response.status_code
+        other_part = status == 206 and not _continues(response, partial)
+        if headers and (status == 416 or other_part):
+            partial.restart()
             raise _TryAgain("the file changed on the server")
-        if response.status_code not in (200, 206) or (response.status_code == 206 and not rest):
-            raise LostError(f"{response.status_code} {response.reason_phrase}".strip())
-        if response.status_code == 200:
-            body.restart()
-            body.version, body.size = _version(response), _content_length(response)
+        if status not in (200, 206) or (status == 206 and not headers):
+            raise LostError(f"{status} {response.reason_phrase}".strip())
+        if status == 200:
+            partial.restart()
+            partial.version = _read_version(response)
+            partial.size = _read_length(response)
         async for piece in response.aiter_raw():
-            body.file.write(piece)
-            arrived(len(piece))
-    if body.size is not None and body.file.tell() != body.size:
-        raise _TryAgain(f"{body.file.tell()} of {body.size} bytes")
+            partial.file.write(piece)
+            report(len(piece))
+    if partial.size is not None and partial.file.tell() != partial.size:
+        raise _TryAgain(f"{partial.file.tell()} of {partial.size} bytes")
 
 
 def _raise_if_busy(response: httpx.Response, patience: Patience) -> None:
     if response.status_code in AGAIN or response.status_code >= 500:
         said = f"{response.status_code} {response.reason_phrase}".strip()
-        raise _TryAgain(said, min(patience.asked, retry_after(response.headers.get("Retry-After"))))
+        wait = read_retry_after(response.headers.get("Retry-After"))
+        raise _TryAgain(said, min(patience.asked, wait))
 
 
-def retry_after(value: str | None) -> float:
-    """Seconds to wait by a ``Retry-After`` header, given in seconds or as a date; 0 when it says neither."""
-    try:
-        return float(value) if value.strip().isdigit() else _until(parsedate_to_datetime(value))
-    except (AttributeError, TypeError, ValueError):
+def read_retry_after(value: str | None) -> float:
+    """Seconds to wait by a ``Retry-After`` header: seconds or a date; 0 when it says neither."""
+    if value is None:
         return 0.0
-
-
-def _until(date: datetime) -> float:
+    if value.strip().isdigit():
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return 0.0
     aware = date if date.tzinfo else date.replace(tzinfo=UTC)
     return max(0.0, (aware - datetime.now(UTC)).total_seconds())
 
 
-def _version(response: httpx.Response) -> str | None:
+def _read_version(response: httpx.Response) -> str | None:
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _content_length(response: httpx.Response) -> int | None:
+def _read_length(response: httpx.Response) -> int | None:
     value = response.headers.get("Content-Length", "")
     return int(value) if value.isdigit() else None
 
 
-def _continues(response: httpx.Response, body: Body) -> bool:
+def _continues(response: httpx.Response, partial: PartialFile) -> bool:
     """Whether a part begins where ours ends, in the same version of the same size."""
     span, _, whole = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
-    same = _version(response) in (None, body.version) and whole in ("*", str(body.size))
-    return same and span.split("-")[0] == str(body.file.tell())
+    same_version = _read_version(response) in (None, partial.version)
+    same_size = whole in ("*", str(partial.size))
+    return same_version and same_size and span.split("-")[0] == str(partial.file.tell())
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
         return f"no connection: {error or 'timed out'}".lower()
     if isinstance(error, httpx.TimeoutException):

@@ -10,10 +10,10 @@ is skipped when the manifest is read, and the next one starts on a line of its o
 import errno
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
-from byol_helpers.core.errors import UserError
-from byol_helpers.download.disk import lock
+from byol_helpers.download.disk import lock_folder
 
 NAME = "manifest.jsonl"
 
@@ -21,17 +21,18 @@ NAME = "manifest.jsonl"
 class Manifest:
     """The manifest of a folder: ``entries[name] = (bytes, sha256)``.
 
-    As a context manager it can be added to.
+    As a context manager it can be added to, by one process at a time.
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.path = folder, folder / NAME
+        self.folder = folder
+        self.path = folder / NAME
         self.entries: dict[str, tuple[int, str]] = {}
         try:
-            lines = self.path.read_bytes().splitlines()
+            content = self.path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            lines = []
-        for line in lines:
+            content = b""
+        for line in content.splitlines():
             try:
                 entry = json.loads(line)
                 self.entries[entry["name"]] = (entry["bytes"], entry["sha256"])
@@ -40,36 +41,37 @@ class Manifest:
 
     def holds(self, name: str) -> bool:
         """Whether the file is there with the size that it arrived with."""
+        if name not in self.entries:
+            return False
         try:
-            return (
-                name in self.entries
-                and (self.folder / name).stat().st_size == self.entries[name][0]
-            )
+            return (self.folder / name).stat().st_size == self.entries[name][0]
         except (FileNotFoundError, NotADirectoryError):
             return False
 
     def __enter__(self) -> "Manifest":
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            lock(self.file, self.folder)
-        except UserError:
-            os.close(self.file)
-            raise
-        size = os.fstat(self.file).st_size
-        self.torn = size > 0 and os.pread(self.file, 1, size - 1) != b"\n"
+        with ExitStack() as opened:
+            opened.enter_context(lock_folder(self.folder))
+            self.file = opened.enter_context(open(self.path, "a+b", buffering=0))
+            self.torn = self._ends_in_a_torn_line()
+            self.opened = opened.pop_all()
         return self
 
     def __exit__(self, *_) -> None:
-        os.close(self.file)
+        self.opened.close()
+
+    def _ends_in_a_torn_line(self) -> bool:
+        if self.file.seek(0, os.SEEK_END) == 0:
+            return False
+        self.file.seek(-1, os.SEEK_END)
+        return self.file.read(1) != b"\n"
 
     def add(self, name: str, size: int, digest: str) -> None:
         """Note a file that has its final name."""
         line = json.dumps({"name": name, "bytes": size, "sha256": digest}).encode() + b"\n"
         if self.torn:
             line = b"\n" + line
-        written = os.write(self.file, line)
-        self.torn = written < len(line)
+        self.torn = self.file.write(line) < len(line)
         if self.torn:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self.entries[name] = (size, digest)

@@ -17,8 +17,15 @@ from byol_helpers.cli import main
 from byol_helpers.coco.dataset import load_split, load_splits
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
-from byol_helpers.download import coco as download_coco
-from byol_helpers.download.coco import ANNOTATIONS_URL, IMAGES_URL, fetch, fetch_annotations, wanted
+from byol_helpers.download.coco import (
+    ANNOTATIONS_URL,
+    IMAGES_URL,
+    download_annotations,
+    download_coco,
+    list_needed_splits,
+    list_wanted_images,
+)
+from byol_helpers.download.disk import LOCK_NAME
 from byol_helpers.download.http import Patience
 from tests.helpers.http_server import Server, serving
 
@@ -66,9 +73,6 @@ def coco():
             picture = io.BytesIO()
             Image.fromarray(np.full((24, 32, 3), k, np.uint8)).save(picture, "JPEG")
             files[f"/{split}/{file_name(split, k)}"] = picture.getvalue()
-        files[f"/zips/{split}.zip"] = zipped(
-            {name[1:]: body for name, body in files.items() if name.startswith(f"/{split}/")}
-        )
     for year in ("2017", "2014"):
         files[f"/annotations/annotations_trainval{year}.zip"] = zipped(
             {
@@ -82,7 +86,9 @@ def coco():
 
 
 def lying(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    """The files below a folder, without the hidden one that locks it."""
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return found - {LOCK_NAME}
 
 
 def spread(files: dict[str, bytes], folder: Path) -> Path:
@@ -96,15 +102,14 @@ def spread(files: dict[str, bytes], folder: Path) -> Path:
 ANNOTATIONS = {"annotations/instances_train2017.json", "annotations/instances_val2017.json"}
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_colab_gets_the_images_that_prepare_reads(coco, tmp_path, whole):
+def test_colab_gets_the_images_that_prepare_reads(coco, tmp_path):
     data, profile = tmp_path / "coco", load_profile("colab", COUNTS)
     server = Server(coco)
     with serving(server) as address:
         urls = address, f"{address}/annotations/annotations_trainval2017.zip"
-        fetch(data, profile, *urls, whole, patience=HASTY)
+        download_coco(data, profile, *urls, patience=HASTY)
         before = sum(server.gets.values())
-        fetch(data, profile, *urls, whole, patience=HASTY)
+        download_coco(data, profile, *urls, patience=HASTY)
         assert sum(server.gets.values()) == before, "the second call fetches nothing"
     images = {f"train2017/{k:012}.jpg" for k in IDS["train2017"]}
     drawn = {f"val2017/{k:012}.jpg" for k in IDS["val2017"]} & lying(data)
@@ -125,7 +130,7 @@ def test_thesis_also_gets_images_of_2014(coco, tmp_path, exclude):
     overrides = [*COUNTS, f"data.exclude_pretraining={exclude}"]
     data, profile = tmp_path / "coco", load_profile("thesis", overrides)
     with serving(Server(coco)) as address:
-        fetch(
+        download_coco(
             data,
             profile,
             address,
@@ -148,27 +153,26 @@ def test_thesis_also_gets_images_of_2014(coco, tmp_path, exclude):
 
 def test_a_local_copy_packed_or_not_serves_as_well(coco, tmp_path):
     mirror, profile = spread(coco, tmp_path / "mirror"), load_profile("thesis", COUNTS)
-    packed = fetch(
+    packed = download_coco(
         tmp_path / "1",
         profile,
         mirror.as_uri(),
         str(mirror / "annotations/annotations_trainval2017.zip"),
     )
-    fetch(tmp_path / "2", profile, str(mirror), str(mirror / "annotations"), whole=True)
-    assert lying(tmp_path / "2") == lying(packed) and (mirror / "zips/train2017.zip").is_file()
+    download_coco(tmp_path / "2", profile, str(mirror), str(mirror / "annotations"))
+    assert lying(tmp_path / "2") == lying(packed)
     (tmp_path / "loose").mkdir()
     for path in packed.glob("annotations/*.json"):
         shutil.copy(path, tmp_path / "loose" / path.name)
-    fetch(tmp_path / "3", profile, str(mirror), str(tmp_path / "loose"))
+    download_coco(tmp_path / "3", profile, str(mirror), str(tmp_path / "loose"))
     assert lying(tmp_path / "3") == lying(packed)
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_a_dry_run_writes_nothing_with_and_without_annotations(coco, tmp_path, capsys, whole):
+def test_a_dry_run_writes_nothing_with_and_without_annotations(coco, tmp_path, capsys):
     data, profile, server = tmp_path / "coco", load_profile("colab", COUNTS), Server(coco)
     with serving(server) as address:
         urls = address, f"{address}/annotations/annotations_trainval2017.zip"
-        fetch(data, profile, *urls, whole, dry_run=True, patience=HASTY)
+        download_coco(data, profile, *urls, dry_run=True, patience=HASTY)
         said = capsys.readouterr().out
         assert (
             not data.exists()
@@ -176,21 +180,13 @@ def test_a_dry_run_writes_nothing_with_and_without_annotations(coco, tmp_path, c
             and f"annotations: {urls[1]} (" in said
             and "up to 19;" in said
         )
-        assert (
-            ("zips/train2017.zip (" in said)
-            if whole
-            else ("about 3 MB" in said and "mean of 163 kB" in said)
-        )
-        fetch_annotations(data, "train2017", urls[1], HASTY)
+        assert "about 3 MB" in said and "mean of 163 kB" in said
+        download_annotations(data, "train2017", urls[1], HASTY)
         before = lying(data)
-        fetch(data, profile, *urls, whole, dry_run=True, patience=HASTY)
+        download_coco(data, profile, *urls, dry_run=True, patience=HASTY)
         said = capsys.readouterr().out
     assert lying(data) == before
-    assert (
-        "train2017: 10 images, 0 there, 10 to unpack"
-        if whole
-        else "13 images: 0 there, 13 to fetch"
-    ) in said
+    assert "13 images: 0 there, 13 to fetch" in said
 
 
 def test_an_archive_that_was_there_before_is_used_and_kept(coco, tmp_path):
@@ -198,7 +194,7 @@ def test_an_archive_that_was_there_before_is_used_and_kept(coco, tmp_path):
         {"/annotations_trainval2017.zip": coco["/annotations/annotations_trainval2017.zip"]},
         tmp_path,
     )
-    fetch_annotations(tmp_path, "val2017", "http://127.0.0.1:9/annotations_trainval2017.zip")
+    download_annotations(tmp_path, "val2017", "http://127.0.0.1:9/annotations_trainval2017.zip")
     assert (tmp_path / "annotations_trainval2017.zip").is_file() and ANNOTATIONS <= lying(tmp_path)
 
 
@@ -208,7 +204,7 @@ def test_without_a_network_address_and_place_are_said(tmp_path):
     url = f"{address}/annotations/annotations_trainval2017.zip"
     for dry_run in (False, True):
         with pytest.raises(UserError) as caught:
-            fetch(
+            download_coco(
                 tmp_path / "coco",
                 load_profile("colab"),
                 address,
@@ -227,16 +223,16 @@ def test_public_addresses_and_names():
         ANNOTATIONS_URL == "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
     )
     record = content("train2014")["images"][:1]
-    (one,) = wanted({"train2014": record}, IMAGES_URL + "/")
+    (one,) = list_wanted_images({"train2014": record}, IMAGES_URL + "/")
     assert one.url == "http://images.cocodataset.org/train2014/COCO_train2014_000000000001.jpg"
     assert (one.name, one.width, one.height) == (
         "train2014/COCO_train2014_000000000001.jpg",
         32,
         24,
     )
-    assert download_coco.needed(load_profile("thesis")) == ["train2017", "val2017", "train2014"]
+    assert list_needed_splits(load_profile("thesis")) == ["train2017", "val2017", "train2014"]
     with pytest.raises(UserError, match="data.pretrain_folder=unlabeled2017: no part of COCO"):
-        download_coco.needed(load_profile("thesis", ["data.pretrain_folder=unlabeled2017"]))
+        list_needed_splits(load_profile("thesis", ["data.pretrain_folder=unlabeled2017"]))
 
 
 def test_the_command_downloads_and_goes_on(coco, tmp_path, capsys):

@@ -17,8 +17,8 @@ from PIL import Image
 
 from byol_helpers.core.errors import UserError
 from byol_helpers.download import disk
-from byol_helpers.download.http import Patience, retry_after
-from byol_helpers.download.images import Wanted, download_images
+from byol_helpers.download.http import Patience, read_retry_after
+from byol_helpers.download.images import WantedImage, download_images
 from byol_helpers.download.manifest import Manifest
 from tests.helpers.http_server import CUT, DROP, STALL, Server, serving, status
 from tests.helpers.served_images import HASTY, picture, served, wanted
@@ -110,14 +110,15 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(tmp_path, capsys)
     files = served(40)
     server, result = fetched(files, tmp_path / "new", dry_run=True)
     assert result.fetched == 0 and not (tmp_path / "new").exists() and server.served == 0
-    size = disk.readable(40 * sum(map(len, list(files.values())[:32:2])) / 16)
+    size = disk.format_bytes(40 * sum(map(len, list(files.values())[:32:2])) / 16)
     said = f"download: 40 images: 0 there, 40 to fetch, about {size} (estimated from 16 of them)\n"
     assert capsys.readouterr().out == said
     fetched(dict(list(files.items())[:30]), tmp_path)
     fetched(files, tmp_path, dry_run=True)
     assert (
         "40 images: 30 there, 10 to fetch, "
-        f"{disk.readable(sum(map(len, list(files.values())[30:])))}" in (capsys.readouterr().out)
+        f"{disk.format_bytes(sum(map(len, list(files.values())[30:])))}"
+        in (capsys.readouterr().out)
     )
 
 
@@ -168,7 +169,7 @@ def test_a_wrong_body_is_fetched_again_and_named_when_it_stays(tmp_path, body):
     assert server.gets["/train/000001.jpg"] == 3 and lying(tmp_path) == files
     with pytest.raises(UserError, match=r"1 of 3 images did not arrive: train/000001.jpg"):
         fetched(files, tmp_path / "2", lambda path, nth: body if "1.jpg" in path else None)
-    assert len(lying(tmp_path / "2")) == 2 and not list(tmp_path.rglob(".*"))
+    assert len(lying(tmp_path / "2")) == 2 and not list(tmp_path.rglob(".*.part"))
 
 
 def test_a_cut_body_goes_on_by_range(tmp_path):
@@ -286,19 +287,19 @@ def test_a_local_folder_is_linked_through_the_same_checks(tmp_path, spelled):
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/x.jpg", "a/../../x.jpg", "", "c:\\x.jpg"])
 def test_names_that_leave_the_folder_are_refused(tmp_path, name):
     with pytest.raises(UserError, match="not a name inside a folder"):
-        download_images([Wanted(name, "http://127.0.0.1:9/x.jpg")], tmp_path)
+        download_images([WantedImage(name, "http://127.0.0.1:9/x.jpg")], tmp_path)
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x.jpg", "http:///x.jpg", "http://[x/x.jpg"])
 def test_other_addresses_are_refused(tmp_path, url):
     with pytest.raises(UserError, match="x.jpg: cannot be fetched; give an http"):
-        download_images([Wanted("x.jpg", url)], tmp_path)
+        download_images([WantedImage("x.jpg", url)], tmp_path)
 
 
 def test_retry_after_in_seconds_and_as_a_date(tmp_path):
-    assert retry_after("7") == 7 and retry_after(None) == retry_after("soon") == 0
-    assert 58 < retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
-    assert retry_after(formatdate(time.time() - 60, usegmt=True)) == 0
+    assert read_retry_after("7") == 7 and read_retry_after(None) == read_retry_after("soon") == 0
+    assert 58 < read_retry_after(formatdate(time.time() + 60, usegmt=True)) <= 60
+    assert read_retry_after(formatdate(time.time() - 60, usegmt=True)) == 0
     waits = [
         status(429, Retry_After="1"),
         status(503, Retry_After=formatdate(time.time() + 3600, usegmt=True)),

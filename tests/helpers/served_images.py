@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from byol_helpers.download.http import Patience
-from byol_helpers.download.images import Wanted
+from byol_helpers.download.images import WantedImage
 
 HASTY = Patience(retries=8, first=0.02, longest=0.2, asked=0.2, connect=2.0, read=0.5)
 SIZE = (64, 48)
@@ -25,5 +25,5 @@ def served(count: int) -> dict[str, bytes]:
     return {f"/train/{k:06}.jpg": different[k % len(different)] for k in range(count)}
 
 
-def wanted(files: dict[str, bytes], address: str) -> list[Wanted]:
-    return [Wanted(path[1:], address + path, *SIZE) for path in files]
+def wanted(files: dict[str, bytes], address: str) -> list[WantedImage]:
+    return [WantedImage(path[1:], address + path, *SIZE) for path in files]
