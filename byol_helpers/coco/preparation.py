@@ -35,7 +35,7 @@ def prepare(run: Run) -> Path:
     parameters = {
         "data": profile.data.model_dump(exclude_defaults=True),
         "seed": profile.seed,
-        "world": scenes.compute_fingerprint(),
+        "world": scenes.compute_fingerprint(profile.data.world),
         "revision": REVISION,
     }
     inputs = []
@@ -126,11 +126,22 @@ def _generated(run: Run, folder: Path) -> dict:
     for name, count in counts.items():
         annotations = folder / "annotations" / f"{name}.json"
         size = settings.image_size
-        scenes.write_split(folder / name, annotations, seed, name, count, size, progress)
+        scenes.write_split(
+            folder / name, annotations, seed, name, count, size, progress, settings.world
+        )
     unlabelled = folder / "unlabelled"
-    scenes.write_unlabelled(unlabelled, seed, settings.unlabelled, settings.image_size, progress)
+    scenes.write_unlabelled(
+        unlabelled, seed, settings.unlabelled, settings.image_size, progress, settings.world
+    )
     if settings.crops:
-        scenes.write_crops(folder / "crops", seed, settings.crops, settings.crop_size, progress)
+        scenes.write_crops(
+            folder / "crops",
+            seed,
+            settings.crops,
+            settings.crop_size,
+            progress,
+            settings.world,
+        )
     progress.close()
     files = [f"unlabelled/{path.name}" for path in sorted(unlabelled.glob("*.png"))]
     categories = [{"id": c.id, "name": c.name} for c in scenes.CATEGORIES]
@@ -141,7 +152,13 @@ def _write_crops(run: Run, folder: Path) -> None:
     """Generated crops for the supervised stand-in, beside a user's own images."""
     settings = run.profile.data
     if run.profile.supervised.source == "crops":
-        scenes.write_crops(folder / "crops", run.profile.seed, settings.crops, settings.crop_size)
+        scenes.write_crops(
+            folder / "crops",
+            run.profile.seed,
+            settings.crops,
+            settings.crop_size,
+            world=settings.world,
+        )
 
 
 def _unlabelled(run: Run, folder: Path, data: Path) -> None:

@@ -49,6 +49,8 @@ class Data(Section):
     test: Count
     crops: Index  # generated single-object crops, for the supervised stand-in
     crop_size: Count
+    # of the generated images: categories with colours of their own, or told apart by shape alone
+    world: Literal["colours", "shapes"] = "colours"
     pretrain_folder: (
         str | None
     )  # folder with the pretraining images of a COCO copy; null: those of the train split

@@ -4,8 +4,14 @@ Ten categories are told apart by shape and by material together: an egg and a be
 a beetle and a leaf share their greens. Among them lies clutter that belongs to no category, some of
 it in a category's colours and some with a category's outline.
 
-A scene depends on nothing but ``(seed, draw, index, size)``; its pixels are the same on every
-machine (see `shapes`).
+There are two such worlds. In ``colours`` every category has its own palette, and colour alone tells
+nine of ten crops apart. In ``shapes`` each object draws its palette and its gloss anew from those
+of all categories, so that nothing but outline and pattern is left to go by. Shapes, patterns,
+sizes, counts, occlusion, crowds and clutter are the same in both. What each world asks for is
+measured by ``python -m benchmarks world``; no self-supervised network was looked at meanwhile.
+
+A scene depends on nothing but ``(seed, draw, index, size, world)``; its pixels are the same on
+every machine (see `shapes`).
 """
 
 import csv
@@ -20,6 +26,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as rle
 
+from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes, write_json, write_text
 from byol_helpers.core.progress import Progress
 from byol_helpers.synthetic import shapes, textures
@@ -44,6 +51,7 @@ SMALL = 0.38
 MEDIUM = 0.35
 AREAS = (0.0024, 32 * 32 / (640 * 480), 96 * 96 / (640 * 480), 0.20)
 DRAWS = ("unlabelled", "train", "val", "test", "crops")
+WORLDS = ("colours", "shapes")
 
 
 @dataclass(frozen=True)
@@ -176,10 +184,23 @@ class Scene:
 
 
 def _make_object(
-    stream: RandomStream, category: Category, area: float, light: Light, longest: float
+    stream: RandomStream, world: str, category: Category, area: float, light: Light, longest: float
 ) -> Thing:
-    palette = jitter_palette(stream, category.material.palette, PALETTE_JITTER)
-    return make_thing(stream, category.shape, category.material, palette, area, light, longest)
+    """An object of a category, in its own colours or, in the world of shapes, in any category's."""
+    material = category.material
+    if world == "shapes":
+        material = _draw_colours(stream, material)
+    palette = jitter_palette(stream, material.palette, PALETTE_JITTER)
+    return make_thing(stream, category.shape, material, palette, area, light, longest)
+
+
+def _draw_colours(stream: RandomStream, material: Material) -> Material:
+    """The same pattern with the palette of any category, in any order, and the gloss of any."""
+    colours = list(stream.pick(CATEGORIES).material.palette)
+    first = colours.pop(stream.draw_integer(0, 2))
+    second = colours.pop(stream.draw_integer(0, 1))
+    gloss = stream.pick(CATEGORIES).material.gloss
+    return Material(material.pattern, (first, second, *colours), gloss)
 
 
 def _make_clutter(stream: RandomStream, size: int, light: Light) -> Thing:
@@ -211,7 +232,7 @@ def _draw_area(stream: RandomStream) -> float:
     return side * side
 
 
-def _put_crowd(stream: RandomStream, made: Composition) -> Category:
+def _put_crowd(stream: RandomStream, world: str, made: Composition) -> Category:
     """A tight cluster of tiny things of one category, owner 1 of the composition.
 
     Returns the category.
@@ -223,9 +244,8 @@ def _put_crowd(stream: RandomStream, made: Composition) -> Category:
     centre_x = stream.draw_number(0.2, 0.8) * size
     centre_y = stream.draw_number(0.2, 0.8) * size
     for _ in range(stream.draw_integer(9, 16)):
-        item = _make_object(
-            stream, category, stream.draw_number(0.0010, 0.0022) * size * size, made.light, size
-        )
+        area = stream.draw_number(0.0010, 0.0022) * size * size
+        item = _make_object(stream, world, category, area, made.light, size)
         x, y = stream.draw_direction()
         far = stream.draw_number(0, spread)
         rows, columns = item.colour.shape[1:]
@@ -236,13 +256,16 @@ def _put_crowd(stream: RandomStream, made: Composition) -> Category:
     return category
 
 
-def make_scene(seed: int, index: int, size: int = 128, draw: str = "train") -> Scene:
+def make_scene(
+    seed: int, index: int, size: int = 128, draw: str = "train", world: str = "colours"
+) -> Scene:
     """Scene number ``index`` of a draw.
 
     ``size`` is the side in pixels, 64 to 512; ``draw`` is one of 'unlabelled', 'train', 'val',
-    'test', which share no scene. One to six instances; about one scene in twenty has none, one in
-    twenty-five a crowd too.
+    'test', which share no scene; ``world`` is one of ``WORLDS``. One to six instances; about one
+    scene in twenty has none, one in twenty-five a crowd too.
     """
+    check_world(world)
     stream = RandomStream(seed, DRAWS.index(draw), index, size)
     made = Composition.start(stream, size)
     count = 0 if stream.happens(EMPTY) else stream.pick(COUNTS)
@@ -251,12 +274,11 @@ def make_scene(seed: int, index: int, size: int = 128, draw: str = "train") -> S
     for _ in range(behind):
         made.put_anywhere(_make_clutter(stream, size, made.light), False)
     crowded = count > 0 and stream.happens(CROWDED)
-    present = [_put_crowd(stream, made)] if crowded else []
+    present = [_put_crowd(stream, world, made)] if crowded else []
     for _ in range(count):
         category = present[-1] if present and stream.happens(0.25) else stream.pick(CATEGORIES)
-        item = _make_object(
-            stream, category, _draw_area(stream) * size * size, made.light, 0.6 * size
-        )
+        area = _draw_area(stream) * size * size
+        item = _make_object(stream, world, category, area, made.light, 0.6 * size)
         if made.put_anywhere(item, True):
             present.append(category)
     for _ in range(before):
@@ -267,19 +289,22 @@ def make_scene(seed: int, index: int, size: int = 128, draw: str = "train") -> S
     return Scene(develop(stream, made.canvas), instances)
 
 
-def make_crop(seed: int, index: int, size: int = 64) -> tuple[np.ndarray, int]:
+def make_crop(
+    seed: int, index: int, size: int = 64, world: str = "colours"
+) -> tuple[np.ndarray, int]:
     """Labelled single object number ``index``: image uint8 ``[size, size, 3]`` and its category's
     id.
 
     The categories take turns, so that any run of ten crops holds each of them once.
     """
+    check_world(world)
     stream = RandomStream(seed, DRAWS.index("crops"), index, size)
     made = Composition.start(stream, size)
     category = CATEGORIES[index % len(CATEGORIES)]
     for _ in range(stream.draw_integer(1, 4)):
         made.put_anywhere(_make_clutter(stream, size, made.light), False)
     side = stream.draw_number(0.35, 0.68) * size
-    item = _make_object(stream, category, side * side, made.light, 0.55 * size)
+    item = _make_object(stream, world, category, side * side, made.light, 0.55 * size)
     rows, columns = item.colour.shape[1:]
     top = int((0.5 + stream.draw_number(-0.1, 0.1)) * size) - rows // 2
     left = int((0.5 + stream.draw_number(-0.1, 0.1)) * size) - columns // 2
@@ -297,6 +322,7 @@ def write_split(
     count: int,
     size: int,
     progress: Progress | None = None,
+    world: str = "colours",
 ) -> Path:
     """Write ``count`` scenes of a draw as ``folder/00000.png`` ... and their annotations as COCO
     JSON.
@@ -307,7 +333,7 @@ def write_split(
     images = []
     annotations = []
     for index in range(count):
-        made = make_scene(seed, index, size, draw)
+        made = make_scene(seed, index, size, draw, world)
         name = _write_image(folder, index, made.image)
         images.append(
             {"id": index + 1, "file_name": f"{folder.name}/{name}", "width": size, "height": size}
@@ -318,10 +344,13 @@ def write_split(
             )
         if progress:
             progress.update()
+    description = f"generated scenes, draw {draw}, seed {seed}"
+    if world != "colours":
+        description += f", world {world}"
     return write_json(
         Path(annotations_file),
         {
-            "info": {"description": f"generated scenes, draw {draw}, seed {seed}", "version": "1"},
+            "info": {"description": description, "version": "1"},
             "licenses": [],
             "images": images,
             "annotations": annotations,
@@ -333,21 +362,32 @@ def write_split(
 
 
 def write_unlabelled(
-    folder: Path, seed: int, count: int, size: int, progress: Progress | None = None
+    folder: Path,
+    seed: int,
+    count: int,
+    size: int,
+    progress: Progress | None = None,
+    world: str = "colours",
 ) -> Path:
     """Write ``count`` scenes of the draw 'unlabelled' as ``folder/00000.png`` ..., without
     annotations.
     """
     for index in range(count):
         if not (Path(folder) / f"{index:05d}.png").exists():
-            _write_image(Path(folder), index, make_scene(seed, index, size, "unlabelled").image)
+            made = make_scene(seed, index, size, "unlabelled", world)
+            _write_image(Path(folder), index, made.image)
         if progress:
             progress.update()
     return Path(folder)
 
 
 def write_crops(
-    folder: Path, seed: int, count: int, size: int, progress: Progress | None = None
+    folder: Path,
+    seed: int,
+    count: int,
+    size: int,
+    progress: Progress | None = None,
+    world: str = "colours",
 ) -> Path:
     """Write ``count`` labelled crops as ``folder/<category>/00000.png`` ..., and a table beside the
     folder.
@@ -361,7 +401,7 @@ def write_crops(
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(("file", "category_id"))
     for index in range(count):
-        image, category_id = make_crop(seed, index, size)
+        image, category_id = make_crop(seed, index, size, world)
         name = _write_image(folder / names[category_id], index // len(CATEGORIES), image)
         rows.writerow((f"{folder.name}/{names[category_id]}/{name}", category_id))
         if progress:
@@ -401,8 +441,14 @@ def _make_annotation(instance: Instance) -> dict:
     }
 
 
-def compute_fingerprint() -> str:
+def check_world(world: str) -> None:
+    """Raises UserError for a name that no world has."""
+    if world not in WORLDS:
+        raise UserError(f"data.world: no world {world!r}; use {' or '.join(WORLDS)}")
+
+
+def compute_fingerprint(world: str = "colours") -> str:
     """A digest of one small scene and one crop: it changes when the generator does."""
-    made = make_scene(0, 0, 64)
-    picture, _ = make_crop(0, 0, 32)
+    made = make_scene(0, 0, 64, world=world)
+    picture, _ = make_crop(0, 0, 32, world)
     return hashlib.sha256(made.image.tobytes() + picture.tobytes()).hexdigest()[:16]

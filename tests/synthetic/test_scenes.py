@@ -12,6 +12,8 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from byol_helpers.core.config import load_profile
+from byol_helpers.core.errors import UserError
 from byol_helpers.synthetic import occlusion, random_stream, rendering, scenes, shapes, textures
 
 SIZE = 128
@@ -28,6 +30,7 @@ CROPS = {
     (0, 0, 64): "8b10556dea5af7de882b8cf3d705125d2b9743a89f79d1625162f0bf927e7a33",
     (5, 17, 48): "16b7d4c5e417bdcd424e8fb46daebc3fe4f73ce987e85255933cb338a85c1f07",
 }
+FINGERPRINTS = {"colours": "d341e2560895d356", "shapes": "21fb4be6a96c6c8e"}
 
 
 def digest(made: scenes.Scene) -> str:
@@ -40,9 +43,9 @@ def digest(made: scenes.Scene) -> str:
     return code.hexdigest()
 
 
-@pytest.fixture(scope="module")
-def many() -> list[scenes.Scene]:
-    return [scenes.make_scene(3, index, SIZE) for index in range(500)]
+@pytest.fixture(scope="module", params=scenes.WORLDS)
+def many(request) -> list[scenes.Scene]:
+    return [scenes.make_scene(3, index, SIZE, world=request.param) for index in range(500)]
 
 
 def instances(scenes, iscrowd=False):
@@ -58,6 +61,53 @@ def test_scene_is_the_same_everywhere(arguments):
 def test_crop_is_the_same_everywhere(arguments):
     image, category_id = scenes.make_crop(*arguments)
     assert hashlib.sha256(image.tobytes() + bytes([category_id])).hexdigest() == CROPS[arguments]
+
+
+@pytest.mark.parametrize("world", scenes.WORLDS)
+def test_a_world_is_the_same_everywhere(world):
+    assert scenes.compute_fingerprint(world) == FINGERPRINTS[world]
+
+
+def test_the_default_world_stands_in_no_parameter_of_a_stage():
+    """So that a run folder made before there was a second world is up to date."""
+    data = load_profile("quick").data
+    assert data.world == "colours" and "world" not in data.model_dump(exclude_defaults=True)
+    assert load_profile("quick", ["data.world=shapes"]).data.world == "shapes"
+
+
+def test_an_unknown_world_is_refused():
+    for refused in (
+        lambda: load_profile("quick", ["data.world=sounds"]),
+        lambda: scenes.make_scene(0, 0, world="sounds"),
+        lambda: scenes.make_crop(0, 0, world="sounds"),
+    ):
+        with pytest.raises(UserError, match="data.world.*shapes"):
+            refused()
+
+
+def test_colour_tells_categories_apart_in_one_world_alone():
+    """Mean colour of the middle of a crop: nearest of ten class means, chance 10 per cent."""
+    right = {}
+    for world in scenes.WORLDS:
+        made = [scenes.make_crop(0, index, 32, world) for index in range(600)]
+        colours = np.array([image[12:20, 12:20].mean((0, 1)) for image, _ in made])
+        labels = np.array([category_id for _, category_id in made])
+        means = np.array([colours[:300][labels[:300] == identity].mean(0) for identity in IDS])
+        distances = np.linalg.norm(colours[300:, None] - means, axis=2)
+        right[world] = np.mean(np.array(IDS)[distances.argmin(1)] == labels[300:])
+    assert right["colours"] > 0.45 and right["shapes"] < 0.2
+
+
+def test_objects_of_the_world_of_shapes_share_one_pool_of_colours():
+    """Every category is seen in the palettes of others, each object in one of its own."""
+    stream = random_stream.RandomStream(1)
+    egg = scenes.CATEGORIES[0].material
+    drawn = [scenes._draw_colours(stream, egg) for _ in range(1000)]
+    palettes = {frozenset(material.palette) for material in drawn}
+    assert palettes == {frozenset(category.material.palette) for category in scenes.CATEGORIES}
+    assert len({material.palette for material in drawn}) == 60, "six orders of ten palettes"
+    assert {material.gloss for material in drawn} == {c.material.gloss for c in scenes.CATEGORIES}
+    assert {material.pattern for material in drawn} == {egg.pattern}
 
 
 def test_seed_draw_index_and_size_tell_scenes_apart():
@@ -215,6 +265,23 @@ def test_interrupted_writing_goes_on(tmp_path):
     scenes.write_split(tmp_path / "train", tmp_path / "train.json", 0, "train", 4, 64)
     assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
     assert (tmp_path / "train.json").read_bytes() == first
+
+
+def test_the_world_of_shapes_on_the_disk(tmp_path):
+    labels = scenes.write_split(
+        tmp_path / "train", tmp_path / "train.json", 0, "train", 2, 64, world="shapes"
+    )
+    scenes.write_unlabelled(tmp_path / "unlabelled", 0, 1, 64, world="shapes")
+    scenes.write_crops(tmp_path / "crops", 0, 1, 32, world="shapes")
+    assert "shapes" in COCO(labels).dataset["info"]["description"]
+    wanted = {
+        "train/00001.png": scenes.make_scene(0, 1, 64, "train", "shapes").image,
+        "unlabelled/00000.png": scenes.make_scene(0, 0, 64, "unlabelled", "shapes").image,
+        "crops/speckled egg/00000.png": scenes.make_crop(0, 0, 32, "shapes")[0],
+    }
+    for name, pixels in wanted.items():
+        with Image.open(tmp_path / name) as image:
+            assert np.array_equal(np.asarray(image), pixels)
 
 
 def test_unlabelled_and_crops_on_the_disk(tmp_path):
