@@ -1,11 +1,12 @@
-"""The bridge from pretraining to Mask R-CNN: files of plain tensors under torchvision's names, and their proof.
+"""The bridge from pretraining to Mask R-CNN: files of tensors under torchvision's names.
 
-A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lies a JSON file that says where the
-tensors come from and how pictures must be normalised for them.
+A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lies a JSON file that
+says where the tensors come from and how pictures must be normalised for them.
 """
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet
@@ -14,17 +15,14 @@ from byol_helpers.core.channels import RGB
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing, sha256, write_json
 from byol_helpers.core.weights import fit_exactly, load_tensors, read_plain
+from byol_helpers.segmentation.detectron2_names import (
+    rename_for_detectron2 as rename_for_detectron2,
+)
 
 IMAGENET = {18: ResNet18_Weights.IMAGENET1K_V1, 50: ResNet50_Weights.IMAGENET1K_V1}
 SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-SLOW = {
-    "momentum",
-    "target",
-    "teacher",
-    "ema",
-    "k",
-    "key",
-}  # words in the names of networks that follow another one
+# Words in the names of networks that follow another one.
+SLOW = {"momentum", "target", "teacher", "ema", "k", "key"}
 NORMALISATION = {
     "mean": list(RGB.mean),
     "std": list(RGB.std),
@@ -41,9 +39,7 @@ def save_backbone(tensors: dict[str, torch.Tensor], path: Path, source: dict) ->
         path: for example ``weights/byol.pth``.
         source: what the JSON file says about their origin.
     """
-    kept = {
-        name: value.contiguous() for name, value in tensors.items() if not name.startswith("fc.")
-    }
+    kept = {name: value.contiguous() for name, value in drop_classifier(tensors).items()}
     with replacing(path) as part:
         torch.save(kept, part)
     write_json(
@@ -60,41 +56,44 @@ def save_backbone(tensors: dict[str, torch.Tensor], path: Path, source: dict) ->
 
 def load_backbone(path: Path) -> dict[str, torch.Tensor]:
     """Read a backbone file; a pickle that holds more than tensors is refused, not run."""
-    return {
-        name: value
-        for name, value in load_tensors(Path(path)).items()
-        if not name.startswith("fc.")
-    }
+    return drop_classifier(load_tensors(Path(path)))
+
+
+def drop_classifier(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors without those of the layer ``fc``."""
+    return {name: value for name, value in tensors.items() if not name.startswith("fc.")}
 
 
 def extract_encoder(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The trained encoder in a checkpoint of the stages pretrain (the online encoder) or supervised.
+    """The trained encoder in a checkpoint of the stages pretrain or supervised.
+
+    Of BYOL's two it is the online one.
 
     Checkpoints of version 0.1 keep the network's state under ``state_dict`` and a longer prefix.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     tensors = state["network"] if "network" in state else state.get("state_dict", {})
     for prefix in ("encoder.", "network.encoder.", "network."):
-        found = {
-            name.removeprefix(prefix): value
-            for name, value in tensors.items()
-            if name.startswith(prefix)
-        }
+        found = {}
+        for name, value in tensors.items():
+            if name.startswith(prefix):
+                found[name.removeprefix(prefix)] = value
         if found:
             return found
     raise UserError(f"{checkpoint}: holds no encoder; run the stage that writes it again")
 
 
-def read_imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor], dict]:
-    """torchvision's IMAGENET1K_V1 weights, downloaded or from a file; nothing else is taken in their place.
+def read_imagenet(depth: int, file: Path | None = None) -> tuple[dict[str, torch.Tensor], dict]:
+    """torchvision's IMAGENET1K_V1 weights, downloaded or from a file.
 
-    The file must be torchvision's: its published name ends in the first eight digits of its SHA-256.
+    Nothing else is taken in their place. The file must be torchvision's: its published name ends in
+    the first eight digits of its SHA-256.
     """
     weights = IMAGENET[depth]
-    published = re.search(r"-([0-9a-f]{8})\.pth$", weights.url).group(1)
+    published = weights.url.removesuffix(".pth")[-8:]
     if file is not None:
-        tensors = load_backbone(Path(file))
-        if not sha256(Path(file)).startswith(published):
+        tensors = load_backbone(file)
+        if not sha256(file).startswith(published):
             raise UserError(
                 f"{file}: not torchvision's {weights} (its SHA-256 begins with {published}); "
                 "download it again"
@@ -111,15 +110,20 @@ def read_imagenet(depth: int, file: str | None) -> tuple[dict[str, torch.Tensor]
 
 
 def adopt_checkpoint(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], dict]:
-    """The ResNet inside somebody else's checkpoint, under torchvision's names, and where it was found.
+    """The ResNet inside somebody else's checkpoint, and where it was found.
 
-    Known by what they call the first convolution: torchvision and timm (``conv1``), lightly (``backbone.0``),
-    solo-learn (``backbone.conv1``), MoCo (``module.encoder_q.conv1``, ``module.base_encoder.conv1``), DataParallel
-    (``module.conv1``), alone or inside ``state_dict``, ``model`` or another key. Of an online and a momentum network
-    the online one is taken. What is not part of the ResNet (heads, optimiser, queue) is left out.
+    Known by what they call the first convolution: torchvision and timm (``conv1``), lightly
+    (``backbone.0``), solo-learn (``backbone.conv1``), MoCo (``module.encoder_q.conv1``,
+    ``module.base_encoder.conv1``), DataParallel (``module.conv1``), alone or inside ``state_dict``,
+    ``model`` or another key. Of an online and a momentum network the online one is taken. What is
+    not part of the ResNet (heads, optimiser, queue) is left out.
+
+    Returns:
+        Tensors under torchvision's names, and what is said about their origin.
 
     Raises:
-        UserError: no ResNet inside, more than one, another depth, or a file that needs code to be opened.
+        UserError: no ResNet inside, more than one, another depth, or a file that needs code to be
+            opened.
     """
     held = _flattened(read_plain(Path(path)))
     prefixes = {}
@@ -138,16 +142,15 @@ def adopt_checkpoint(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], d
             else f"none among {len(held)} tensors"
         )
         raise UserError(
-            f"{path}: one ResNet is needed, found {inside}; save the state of the backbone alone with "
-            "torch.save(backbone.state_dict(), file)"
+            f"{path}: one ResNet is needed, found {inside}; save the state of the backbone alone "
+            "with torch.save(backbone.state_dict(), file)"
         )
     ((prefix, stem),) = prefixes.items()
     names = {name: name.removeprefix(prefix) for name in held if name.startswith(prefix)}
     if stem == "0":  # torch.nn.Sequential over the children of a torchvision ResNet
-        names = {
-            old: re.sub(r"^(\d+)", lambda match: SEQUENTIAL.get(match[1], match[1]), new)
-            for old, new in names.items()
-        }
+        for old, new in names.items():
+            first, dot, rest = new.partition(".")
+            names[old] = SEQUENTIAL.get(first, first) + dot + rest
     with torch.device("meta"):  # names and shapes alone
         network = getattr(resnet, f"resnet{depth}")(weights=None)
     del network.fc
@@ -171,26 +174,10 @@ def _flattened(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
         return {prefix: value}
     if not isinstance(value, dict):
         return {}
-    return {
-        name: tensor
-        for key, item in value.items()
-        for name, tensor in _flattened(item, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
-
-
-def rename_for_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """torchvision's names as detectron2's: ``layer1.0.bn1`` -> ``backbone.bottom_up.res2.0.conv1.norm``."""
-    renamed = {}
-    for name, value in tensors.items():
-        if name.startswith("fc.") or name.endswith("num_batches_tracked"):
-            continue
-        name = re.sub(r"bn(\d)", r"conv\1.norm", name)
-        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-        name = re.sub(r"layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
-        if not name.startswith("res"):
-            name = f"stem.{name}"
-        renamed[f"backbone.bottom_up.{name}"] = value
-    return renamed
+    found = {}
+    for key, item in value.items():
+        found |= _flattened(item, f"{prefix}.{key}" if prefix else str(key))
+    return found
 
 
 @torch.inference_mode()
@@ -199,9 +186,9 @@ def measure_feature_differences(
 ) -> dict[str, float]:
     """Largest absolute difference of layer1 to layer4 (detectron2: res2 to res5) of two ResNets.
 
-    Both in eval mode, on the same normalised images [N, 3, H, W]; each may be torchvision's or detectron2's
-    (``backbone.bottom_up``). 0.0 everywhere proves a transfer, 1e-4 of the features' size does for other norm layers;
-    anything else disproves it.
+    Both in eval mode, on the same normalised images [N, 3, H, W]; each may be torchvision's or
+    detectron2's (``backbone.bottom_up``). 0.0 everywhere proves a transfer, 1e-4 of the features'
+    size does for other norm layers; anything else disproves it.
     """
     outputs = []
     for network in (first, second):
@@ -211,10 +198,11 @@ def measure_feature_differences(
     return {name: float((outputs[0][name] - outputs[1][name]).abs().max()) for name in outputs[0]}
 
 
-def _stages(network: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+def _stages(network: Any, images: torch.Tensor) -> dict[str, torch.Tensor]:
     if not hasattr(network, "layer1"):  # detectron2's gives its stages itself
         return {f"layer{int(name[-1]) - 1}": value for name, value in network(images).items()}
-    x, kept = network.maxpool(network.relu(network.bn1(network.conv1(images)))), {}
+    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+    kept = {}
     for name in ("layer1", "layer2", "layer3", "layer4"):
         x = kept[name] = getattr(network, name)(x)
     return kept

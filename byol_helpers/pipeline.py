@@ -1,12 +1,10 @@
-"""The stages, in the order of the thesis: prepare, supervised, pretrain, transfer, finetune,
-evaluate, remove, score.
+"""The stages, in the order of the thesis, from ``prepare`` to ``scorecard``.
 
 Each is an ordinary function of a run that a notebook cell, the command line and a test call alike.
 A stage that is up to date returns at once; an interrupted one goes on (see
 ``byol_helpers.core.stage``). torch is loaded by the stages that train or predict, and by no other.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +13,13 @@ from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, 
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
 from byol_helpers.core.config import dump_profile, load_profile
+from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json, write_text
 from byol_helpers.core.stage import Run, run_stage
 
-FINETUNE_REVISION = (
-    2  # raised when the code, not a setting, changes a fine-tuning: 2, the heads' start
-)
+# Raised when the code, not a setting, changes a fine-tuning: 2, the heads' start.
+FINETUNE_REVISION = 2
 
 
 def open_run(
@@ -34,13 +32,13 @@ def open_run(
 
     Args:
         profile: smoke, quick, colab or thesis.
-        run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data folder
-            ``runs/<profile>-<its name>``.
+        run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data
+            folder ``runs/<profile>-<its name>``.
         data: a folder in COCO layout, instead of the profile's own source.
         overrides: ``["finetune.learning_rate=0.01", ...]``.
     """
     settings = load_profile(profile, list(overrides))
-    _engine_is_there(settings.finetune.engine)
+    require_engine(settings.finetune.engine)
     folder = Path(data) if data else None
     if folder is not None and not folder.is_dir():
         raise UserError(f"{folder}: no such data folder; give a folder in COCO layout")
@@ -71,7 +69,7 @@ def supervised(run: Run) -> Path:
 
 
 def pretrain(run: Run, arm: str = "byol") -> Path:
-    """Pretrain on the unlabelled images by the arm's method, from the initial weights that it says."""
+    """Pretrain on the unlabelled images by the arm's method, from the arm's initial weights."""
     from byol_helpers.backbones import load_backbone
     from byol_helpers.pretraining.methods import train_method
 
@@ -120,30 +118,27 @@ def transfer(run: Run, arm: str) -> Path | None:
 
     profile = run.profile
     origin = ARMS[arm].source
+    files = {
+        "pretrain": run.path / "pretrain" / arm / "last.ckpt",
+        "supervised": run.path / "supervised" / "last.ckpt",
+        "imagenet": profile.supervised.weights_file,
+        "file": profile.finetune.weights_file,
+    }
     if origin == "random":
         return None
-    kind = {"kind": label_arm(arm)}
-    file = None
-    if origin == "imagenet":
-        file = profile.supervised.weights_file
-    elif origin == "file":
-        file = profile.finetune.weights_file
-    elif origin == "supervised":
-        file = run.path / "supervised" / "last.ckpt"
-    else:
-        file = run.path / "pretrain" / arm / "last.ckpt"
+    file = files[origin]
     inputs = [Path(file)] if file else []
     path = _weights(run, arm)
 
     def work(folder: Path) -> None:
         if origin == "imagenet":
-            tensors, source = backbones.read_imagenet(profile.depth, file)
+            tensors, source = backbones.read_imagenet(profile.depth, *inputs)
         elif origin == "file":
             tensors, source = backbones.adopt_checkpoint(inputs[0], profile.depth)
-            source = kind | source
+            source = {"kind": label_arm(arm)} | source
         else:
             tensors = backbones.extract_encoder(inputs[0])
-            source = kind | {"profile": profile.name, "seed": profile.seed}
+            source = {"kind": label_arm(arm), "profile": profile.name, "seed": profile.seed}
         backbones.save_backbone(tensors, path, source | {"depth": profile.depth})
 
     outputs = [path, path.with_suffix(".json")]
@@ -152,39 +147,38 @@ def transfer(run: Run, arm: str) -> Path | None:
 
 
 def finetune(run: Run, arm: str, seed: int) -> Path:
-    """Fine-tune Mask R-CNN from the arm's weights: ``model.pth``, ``model.json`` and
-    ``metrics.csv``.
+    """Fine-tune Mask R-CNN from the arm's weights.
+
+    It leaves ``model.pth``, ``model.json`` and ``metrics.csv``.
     """
-    from byol_helpers import backbones as bridge
+    from byol_helpers.backbones import load_backbone
     from byol_helpers.segmentation.engine import load_engine, save_model
 
     weights = None if ARMS[arm].source == "random" else _weights(run, arm)
-    used = run.profile.finetune.engine
+    engine = run.profile.finetune.engine
     split = load_split(run, "train")
     parameters = _engine_settings(run) | {"arm": arm, "seed": seed}
 
     def work(folder: Path) -> None:
-        tensors = bridge.load_backbone(weights) if weights else None
-        if tensors and used == "detectron2":
-            tensors = bridge.rename_for_detectron2(tensors)
-        network = load_engine(used).train(
-            run.profile, split, folder, f"finetune {arm} seed {seed}", seed, tensors
-        )
+        tensors = load_backbone(weights) if weights else None
+        title = f"finetune {arm} seed {seed}"
+        network = load_engine(engine).train(run.profile, split, folder, title, seed, tensors)
         save_model(network, folder, run.profile, split.categories, arm, seed)
         (folder / "last.ckpt").unlink(missing_ok=True)  # model.pth holds what later stages need
 
-    inputs = [split.file, *([weights] if weights else [])]
+    inputs = [split.file]
+    if weights:
+        inputs.append(weights)
     return run_stage(run, f"finetune/{arm}-seed{seed}", parameters, inputs, work)
 
 
 def evaluate(run: Run, arm: str, seed: int) -> Path:
-    """Detections of one model on the test split (COCO results), and their average precision with
-    intervals.
-    """
+    """Detections of one model on the test split (COCO results), and their average precision."""
     from byol_helpers.segmentation.engine import predict_split
 
     key = f"{arm}-seed{seed}"
-    model, split = run.path / "finetune" / key / "model.pth", load_split(run, "test")
+    model = run.path / "finetune" / key / "model.pth"
+    split = load_split(run, "test")
     parameters = _engine_settings(run) | {
         "limits": list(get_area_limits(run)),
         "evaluate": run.profile.evaluate.model_dump(),
@@ -201,7 +195,8 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
     """``metrics.json`` and ``bootstrap.csv`` from ``detections.json``: no model, no torch."""
     from byol_helpers.evaluation import comparison
 
-    settings, tune = run.profile.evaluate, run.profile.finetune
+    settings = run.profile.evaluate
+    tune = run.profile.finetune
     result = comparison.evaluate_model(
         load_split(run, "test").file,
         folder / "detections.json",
@@ -219,9 +214,7 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
 
 
 def compare(run: Run) -> Path:
-    """``evaluate/comparison.json``: paired differences between the arms of the profile that are
-    evaluated so far.
-    """
+    """``evaluate/comparison.json``: paired differences between the arms evaluated so far."""
     from byol_helpers.reproduction.run_results import open_results
 
     return write_json(run.path / "evaluate" / "comparison.json", open_results(run.path).comparison)
@@ -236,7 +229,8 @@ def remove_background(run: Run, arm: str, seed: int) -> Path:
     from byol_helpers.background import experiment
 
     key = f"{arm}-seed{seed}"
-    settings, tune = run.profile.background, run.profile.finetune
+    settings = run.profile.background
+    tune = run.profile.finetune
     detections = run.path / "evaluate" / key / "detections.json"
     task, parameters = _removal(run)
     about = {
@@ -271,9 +265,7 @@ def remove_by_baseline(run: Run, method: str) -> Path:
 
 
 def scorecard(run: Run) -> Path:
-    """``scorecard.json`` and ``scorecard.md``: every claim of the thesis beside what this run
-    measured.
-    """
+    """``scorecard.json`` and ``.md``: every claim of the thesis beside what this run measured."""
     from byol_helpers.reproduction import verdicts as card
     from byol_helpers.reproduction.thesis import load_thesis
 
@@ -371,13 +363,13 @@ def _initial_weights(run: Run, arm: str) -> Path | None:
 
 def _usable_images(run: Run) -> list[Path]:
     """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
-    side, files = run.profile.pretrain.cache_side, list_pretraining_images(run)
+    side = run.profile.pretrain.cache_side
+    files = list_pretraining_images(run)
     if side is None:
         return resized_cache.keep_readable(files, "check images")
     listed = sha256(run.path / "splits.json")[:8]  # another list of images is another cache
-    return resized_cache.resize_images(
-        files, run.path / "cache" / f"{side}-{listed}", side, f"shrink images to {side} pixels"
-    )
+    folder = run.path / "cache" / f"{side}-{listed}"
+    return resized_cache.resize_images(files, folder, side, f"shrink images to {side} pixels")
 
 
 def _base(run: Run) -> dict:
@@ -388,14 +380,15 @@ def _removal(run: Run) -> tuple:
     """The task of scoring background removal, and the parameters of its stages."""
     from byol_helpers.background.experiment import RemovalTask
 
-    settings, draws, split = run.profile.background, run.profile.evaluate, load_split(run, "test")
+    settings = run.profile.background
+    draws = run.profile.evaluate
+    split = load_split(run, "test")
     task = RemovalTask(
         split.file, split.root, settings.images, run.profile.seed, draws.bootstrap, draws.confidence
     )
-    return task, settings.model_dump() | _base(run) | {
-        "bootstrap": draws.bootstrap,
-        "confidence": draws.confidence,
-    }
+    parameters = settings.model_dump() | _base(run)
+    parameters |= {"bootstrap": draws.bootstrap, "confidence": draws.confidence}
+    return task, parameters
 
 
 def _engine_settings(run: Run) -> dict:
@@ -403,12 +396,3 @@ def _engine_settings(run: Run) -> dict:
     without = {"arms", "seeds", "workers", "checkpoint_every", "weights_file"}
     settings = run.profile.finetune.model_dump(exclude=without, exclude_defaults=True)
     return {"depth": run.profile.depth, "revision": FINETUNE_REVISION} | settings
-
-
-def _engine_is_there(engine: str) -> None:
-    """Asked for an engine that is not installed, say so at once, not after the pretraining."""
-    if engine == "detectron2" and importlib.util.find_spec("detectron2") is None:
-        raise UserError(
-            "finetune.engine is detectron2, which is not installed; install it from its repository "
-            "(see the README) or use --engine torchvision"
-        )

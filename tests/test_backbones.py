@@ -74,7 +74,7 @@ def test_a_truncated_file_is_refused(tmp_path):
 def test_a_file_that_is_not_torchvisions_does_not_pass_for_imagenet(tmp_path):
     path = backbones.save_backbone(resnet18(weights=None).state_dict(), tmp_path / "other.pth", {})
     with pytest.raises(UserError, match="not torchvision's"):
-        backbones.read_imagenet(18, str(path))
+        backbones.read_imagenet(18, path)
 
 
 def test_the_encoder_of_a_checkpoint_is_the_online_one(tmp_path):

@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from byol_helpers.core.arms import ARMS
+from byol_helpers.core.engines import ENGINES
 from byol_helpers.core.errors import UserError
 
 Count = Annotated[int, Field(ge=1)]
@@ -28,7 +29,14 @@ def _check_arm(name: str) -> str:
     return name
 
 
+def _check_engine(name: str) -> str:
+    if name not in ENGINES:
+        raise ValueError(f"use {', '.join(ENGINES)}")
+    return name
+
+
 ArmName = Annotated[str, AfterValidator(_check_arm)]
+EngineName = Annotated[str, AfterValidator(_check_engine)]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
 
 
@@ -120,7 +128,7 @@ class Finetune(Section):
 
     arms: Annotated[list[ArmName], Field(min_length=1)]
     seeds: Annotated[list[Index], Field(min_length=1)]
-    engine: Literal["torchvision", "detectron2"]
+    engine: EngineName
     # trainable: batch norm learns, nothing frozen; frozen: FrozenBN, freeze_at 2
     norm_policy: Literal["trainable", "frozen"]
     batch_size: Count
@@ -224,8 +232,8 @@ class Profile(Section):
             "finetune.batch_size must be a multiple of finetune.devices": tune.batch_size
             % tune.devices
             != 0,
-            "finetune.engine=detectron2 trains here on one device in 32-true: set finetune.devices=1 and "
-            "finetune.precision=32-true, or use torchvision": tune.engine == "detectron2"
+            f"finetune.engine={tune.engine} trains here on one device in 32-true: set finetune.devices=1 "
+            "and finetune.precision=32-true, or use torchvision": not ENGINES[tune.engine].scales
             and (tune.devices, tune.precision) != (1, "32-true"),
             "supervised.weights_file needs supervised.source=imagenet": self.supervised.weights_file
             is not None

@@ -1,6 +1,7 @@
 """Files of named tensors: read without running code, loaded whole or not at all."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ def read_plain(path: Path) -> object:
     """
     if not path.is_file():
         raise UserError(
-            f"{path}: no such weights file; run the stage that writes it, or give the path of a .pth file"
+            f"{path}: no such weights file; run the stage that writes it, or give the path of a "
+            ".pth file"
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -30,21 +32,19 @@ def read_plain(path: Path) -> object:
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read a file of named tensors without running any code that it may hold."""
     tensors = read_plain(path)
-    if not isinstance(tensors, dict) or not all(
-        isinstance(value, torch.Tensor) for value in tensors.values()
-    ):
+    named = isinstance(tensors, dict)
+    if not named or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise UserError(f"{path}: not a dictionary of tensors; save model.state_dict()")
     return tensors
 
 
 def load_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Load weights into a network and accept no difference in names or shapes (counters of batches
-    apart).
+    """Load weights into a network and accept no difference in names or shapes.
+
+    Counters of batches are left as they are.
     """
     fit_exactly(network, weights)
-    network.load_state_dict(
-        {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}, strict=False
-    )
+    network.load_state_dict(_drop_counters(weights), strict=False)
 
 
 def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
@@ -52,22 +52,25 @@ def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> N
 
     A ``UserError`` lists what differs.
     """
-    wanted = {
-        k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
-    }
-    given = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+    wanted = _drop_counters(network.state_dict())
+    given = _drop_counters(weights)
     wrong = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
     problems = {
         "missing": sorted(wanted.keys() - given.keys()),
         "unknown": sorted(given.keys() - wanted.keys()),
         "of another shape": sorted(wrong),
     }
-    said = "; ".join(
-        f"{len(names)} {kind} ({', '.join(names[:3])} ...)"
-        for kind, names in problems.items()
-        if names
-    )
+    said = []
+    for kind, names in problems.items():
+        if names:
+            said.append(f"{len(names)} {kind} ({', '.join(names[:3])} ...)")
     if said:
         raise UserError(
-            f"the weights do not fit this ResNet: {said}; use weights of the same architecture"
+            f"the weights do not fit this ResNet: {'; '.join(said)}; use weights of the same "
+            "architecture"
         )
+
+
+def _drop_counters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors without batch norm's counters of batches, which decide nothing here."""
+    return {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}

@@ -63,11 +63,9 @@ class View:
         flip = draw.random() < self.flip
         colours = self.colours(draw) if draw.random() < self.jitter else ()
         grey = draw.random() < self.grey
-        sigma = (
-            draw.uniform(*self.sigma) * self.size / PUBLISHED_SIZE
-            if draw.random() < self.blur
-            else 0.0
-        )
+        sigma = 0.0
+        if draw.random() < self.blur:
+            sigma = draw.uniform(*self.sigma) * self.size / PUBLISHED_SIZE
         return Drawn(box, flip, colours, grey, sigma, draw.random() < self.solarize)
 
     def crop(self, width: int, height: int, draw: np.random.Generator) -> tuple[int, int, int, int]:
@@ -78,19 +76,22 @@ class View:
         for _ in range(10):
             area = width * height * draw.uniform(*self.area)
             ratio = np.exp(draw.uniform(np.log(self.ratio[0]), np.log(self.ratio[1])))
-            w, h = round(float(np.sqrt(area * ratio))), round(float(np.sqrt(area / ratio)))
+            w = round(float(np.sqrt(area * ratio)))
+            h = round(float(np.sqrt(area / ratio)))
             if 0 < w <= width and 0 < h <= height:
-                x, y = int(draw.integers(width - w + 1)), int(draw.integers(height - h + 1))
+                x = int(draw.integers(width - w + 1))
+                y = int(draw.integers(height - h + 1))
                 return x, y, x + w, y + h
         return 0, 0, width, height
 
     def colours(self, draw: np.random.Generator) -> tuple[tuple[str, float], ...]:
         """Brightness, contrast, saturation and hue in random order, each with its strength."""
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
-        return tuple(
-            (name, draw.uniform(middle - strengths[k], middle + strengths[k]))
-            for k, name, middle in (_CHANGES[k] for k in draw.permutation(4))
-        )
+        changes = []
+        for k in draw.permutation(4):
+            name, middle = _CHANGES[k]
+            changes.append((name, draw.uniform(middle - strengths[k], middle + strengths[k])))
+        return tuple(changes)
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,13 @@ class Drawn:
 
     box: tuple[int, int, int, int]  # left, top, right, bottom in pixels of the picture
     flip: bool
-    colours: tuple[
-        tuple[str, float], ...
-    ]  # in their order; factors around 1, hue in turns around 0
+    colours: tuple[tuple[str, float], ...]  # in order; factors around 1, hue in turns around 0
     grey: bool
     sigma: float  # of the blur, pixels of the view; 0 for none
     solarize: bool
 
 
-_CHANGES = ((0, "brightness", 1.0), (1, "contrast", 1.0), (2, "saturation", 1.0), (3, "hue", 0.0))
+_CHANGES = (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.0))
 
 
 def two_views(size: int) -> tuple[View, View]:
@@ -126,9 +125,8 @@ def shift_hue(image: Image.Image, turns: float) -> Image.Image:
     """Rotate the colour circle by ``turns`` in -0.5..0.5, in Pillow's 8-bit HSV."""
     hue, saturation, value = image.convert("HSV").split()
     moved = (np.asarray(hue).astype(np.int16) + round(turns * 255)) % 256
-    return Image.merge("HSV", (Image.fromarray(moved.astype(np.uint8)), saturation, value)).convert(
-        "RGB"
-    )
+    turned = Image.fromarray(moved.astype(np.uint8))
+    return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
 COLOURS = {

@@ -9,7 +9,7 @@ backward, the optimiser's step, ``BYOLTask.after_step`` (``BYOL.update_target``)
 
 import copy
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from byol_helpers.core.config import Pretrain
-from byol_helpers.pretraining.diagnostics import (
-    alignment,
-    effective_rank,
-    feature_std,
-    mean_cosine,
-)
+from byol_helpers.pretraining.diagnostics import alignment, effective_rank, feature_std, mean_cosine
 from byol_helpers.pretraining.encoder import group_parameters
 from byol_helpers.pretraining.lars import LARS
 from byol_helpers.training.loop import Task, cosine_with_warmup
@@ -62,8 +57,9 @@ def squared_distance(prediction: torch.Tensor, target: torch.Tensor) -> torch.Te
 
 
 def tau_at(step: int, steps: int, start: float) -> float:
-    """Decay of the target at a step: a cosine from ``start`` at step 0 to 1 at the last (Grill et
-    al., section 3.2).
+    """The target's ``tau`` at a step: a cosine from ``start`` at step 0 to 1 at the last one.
+
+    Grill et al. 2020, section 3.2.
     """
     return 1 - (1 - start) * (math.cos(math.pi * step / steps) + 1) / 2
 
@@ -84,11 +80,10 @@ class BYOL(nn.Module):
     ):
         super().__init__()
         self.encoder = backbone
-        self.projector = head(backbone.width, hidden, output, norm)
+        self.projector = head(cast(int, backbone.width), hidden, output, norm)
         self.predictor = head(output, hidden, output, norm)
-        self.target = copy.deepcopy(nn.Sequential(self.encoder, self.projector)).requires_grad_(
-            False
-        )
+        self.target = copy.deepcopy(nn.Sequential(self.encoder, self.projector))
+        self.target.requires_grad_(False)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, Seen]:
         """The loss of both directions, summed and averaged over the batch (0..8), and what the step
@@ -102,12 +97,14 @@ class BYOL(nn.Module):
         predictions = [self.predictor(projection) for projection in projections]
         with torch.no_grad():
             targets = [self.target(view) for view in (first, second)]
-        loss = regression_loss(predictions[0], targets[1]) + regression_loss(
-            predictions[1], targets[0]
+        one_way = regression_loss(predictions[0], targets[1])
+        other_way = regression_loss(predictions[1], targets[0])
+        seen = Seen(
+            torch.cat(features).detach(),
+            torch.cat(projections).detach(),
+            torch.cat(targets).detach(),
         )
-        return loss.mean(), Seen(
-            *(torch.cat(views).detach() for views in (features, projections, targets))
-        )
+        return (one_way + other_way).mean(), seen
 
     @torch.no_grad()
     def update_target(self, tau: float) -> None:
@@ -117,8 +114,8 @@ class BYOL(nn.Module):
         statistics of batch norm are not averaged: the target, in training mode, keeps its own.
         """
         online = [*self.encoder.parameters(), *self.projector.parameters()]
-        target = list(self.target.parameters())
-        torch._foreach_lerp_(target, online, 1 - tau)
+        for xi, theta in zip(self.target.parameters(), online, strict=True):
+            xi.lerp_(theta, 1 - tau)  # xi + (1 - tau) (theta - xi), which is the same sum
 
 
 class BYOLTask(Task):
@@ -127,6 +124,8 @@ class BYOLTask(Task):
     With ``accumulate`` several batches make one step, and the target is updated once for all of
     them. That saves memory; it is not a larger batch, because batch norm sees each of them alone.
     """
+
+    network: BYOL
 
     def __init__(self, encoder: nn.Module, dataset: Dataset, settings: Pretrain):
         self.network = BYOL(encoder, settings.hidden, settings.output, settings.head_norm)
@@ -158,6 +157,7 @@ class BYOLTask(Task):
         first, second = seen.features.chunk(2)
         values = {
             "loss": loss.item(),
+            "lr": self.lr_at(step),
             "tau": self.tau(step),
             "feature_std": feature_std(seen.features),
             "alignment": alignment(first, second),

@@ -1,8 +1,7 @@
-"""The supervised stand-in: a classifier of generated crops, whose encoder stands for ImageNet
-weights.
-"""
+"""The supervised stand-in: a classifier of generated crops; its encoder stands for ImageNet's."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +20,7 @@ class Classifier(nn.Module):
     def __init__(self, encoder: nn.Module, classes: int):
         super().__init__()
         self.encoder = encoder
-        self.fc = nn.Linear(encoder.width, classes)
+        self.fc = nn.Linear(cast(int, encoder.width), classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.fc(self.encoder(images))
@@ -29,6 +28,8 @@ class Classifier(nn.Module):
 
 class ClassifierTask(Task):
     """The stand-in for ImageNet pretraining: cross-entropy on generated single-object crops."""
+
+    network: Classifier
 
     def __init__(self, network: Classifier, dataset: CropsDataset, settings: Supervised):
         self.network = network
@@ -51,7 +52,8 @@ class ClassifierTask(Task):
         logits = network(images)
         loss = F.cross_entropy(logits, labels)
         accuracy = (logits.argmax(1) == labels).float().mean()
-        return loss, {"loss": loss.item(), "accuracy": accuracy.item()}
+        values = {"loss": loss.item(), "accuracy": accuracy.item(), "lr": self.lr_at(step)}
+        return loss, values
 
 
 def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:

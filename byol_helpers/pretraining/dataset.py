@@ -1,6 +1,4 @@
-"""What pretraining is fed with: two views of unlabelled images, and labelled crops for the
-stand-in.
-"""
+"""What pretraining is fed with: two views of unlabelled images, labelled crops for the stand-in."""
 
 import csv
 from pathlib import Path
@@ -26,27 +24,33 @@ class ViewsDataset(Dataset):
     def __init__(
         self, files: list[Path], size: int, seed: int, fast: bool = False, copies: bool = False
     ):
-        """``fast``: rendered by ``fast_views``.
+        """``fast``: rendered by ``torch_augmentations``.
 
-        ``copies``: the files are those of ``data.cache``, plain RGB JPEG.
+        ``copies``: the files are those of ``coco.resized_cache``, plain RGB JPEG.
         """
-        self.files, self.seed, self.views, self.fast = files, seed, two_views(size), fast
+        self.files = files
+        self.seed = seed
+        self.views = two_views(size)
+        self.fast = fast
         self.read = read_copy if copies else read_image
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels, draw = self.read(self.files[item.index]), rng(self.seed, item.position)
+        pixels = self.read(self.files[item.index])
+        draw = rng(self.seed, item.position)
+        first, second = self.views
         if self.fast:
-            return tuple(render_view(pixels, view, draw) for view in self.views)
+            return render_view(pixels, first, draw), render_view(pixels, second, draw)
         image = Image.fromarray(np.ascontiguousarray(pixels))
-        return tuple(view(image, draw) for view in self.views)
+        return first(image, draw), second(image, draw)
 
 
 def read_copy(path: Path) -> np.ndarray:
-    """A plain RGB JPEG, uint8 [H, W, 3]: no more checks than the decoder's own, a third faster than
-    ``read_image``.
+    """A plain RGB JPEG, uint8 [H, W, 3].
+
+    No more checks than the decoder's own, a third faster than ``read_image``.
     """
     return decode_image(str(path)).permute(1, 2, 0).numpy()
 
@@ -60,15 +64,14 @@ class CropsDataset(Dataset):
         ids = sorted({int(row["category_id"]) for row in rows})
         self.files = [folder / row["file"] for row in rows]
         self.labels = [ids.index(int(row["category_id"])) for row in rows]
-        self.classes, self.seed = len(ids), seed
+        self.classes = len(ids)
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, item: Item) -> tuple[torch.Tensor, int]:
-        image, draw = (
-            Image.fromarray(read_image(self.files[item.index])),
-            rng(self.seed, item.position),
-        )
+        image = Image.fromarray(read_image(self.files[item.index]))
+        draw = rng(self.seed, item.position)
         view = View(image.width, area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
         return view(image, draw), self.labels[item.index]

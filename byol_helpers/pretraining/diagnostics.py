@@ -17,10 +17,8 @@ from torch import nn
 from byol_helpers.coco.images import read_image
 from byol_helpers.pretraining.augmentations import MEAN, STD
 
-NEIGHBOURS, TEMPERATURE = (
-    20,
-    0.07,
-)  # of Wu et al. 2018, section 3.4; they take 200 neighbours of 1.3 million images
+NEIGHBOURS = 20  # Wu et al. 2018, section 3.4, take 200 of 1.3 million images
+TEMPERATURE = 0.07  # Wu et al. 2018, section 3.4
 
 
 def feature_std(features: torch.Tensor) -> float:
@@ -34,11 +32,11 @@ def feature_std(features: torch.Tensor) -> float:
 
 
 def effective_rank(features: torch.Tensor) -> float:
-    """In how many directions features [N, D] spread: exp of the entropy of their normalised
-    singular values.
+    """In how many directions features [N, D] spread.
 
-    Roy and Vetterli 2007, on features Garrido et al. 2023 (RankMe). Between 1, all vectors on one
-    line, and min(N, D), all directions alike.
+    It is exp of the entropy of their normalised singular values (Roy and Vetterli 2007; on features
+    Garrido et al. 2023, RankMe). Between 1, all vectors on one line, and min(N, D), all directions
+    alike.
     """
     values = torch.linalg.svdvals(features.float())
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
@@ -46,21 +44,17 @@ def effective_rank(features: torch.Tensor) -> float:
 
 
 def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Mean squared distance of the normalised features [N, D] of two views of the same images (Wang
-    and Isola 2020).
+    """Mean squared distance of the normalised features [N, D] of two views of the same images.
 
-    0 where views of an image give the same direction, 2 for unrelated directions, 4 for opposite
-    ones.
+    Wang and Isola 2020. 0 where views of an image give the same direction, 2 for unrelated
+    directions, 4 for opposite ones.
     """
-    return float(
-        (F.normalize(first, dim=1) - F.normalize(second, dim=1)).square().sum(dim=1).mean()
-    )
+    apart = F.normalize(first, dim=1) - F.normalize(second, dim=1)
+    return float(apart.square().sum(dim=1).mean())
 
 
 def mean_cosine(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Mean cosine of the rows of two tensors [N, D]: of the online and the target projections of
-    the same views.
-    """
+    """Mean cosine of the rows of two tensors [N, D], as the online and the target projections."""
     return float(F.cosine_similarity(first, second, dim=1).mean())
 
 
@@ -72,8 +66,7 @@ def knn_accuracy(
     neighbours: int = NEIGHBOURS,
     temperature: float = TEMPERATURE,
 ) -> float:
-    """Share of queries [M, D] whose label wins the vote of their nearest vectors of the bank [N,
-    D].
+    """Share of queries [M, D] whose label wins the vote of the nearest vectors of the bank [N, D].
 
     A neighbour votes with weight exp(cosine / temperature) (Wu et al. 2018, equation 7).
     """
@@ -88,11 +81,10 @@ def knn_accuracy(
 def measure_knn_on_crops(
     encoder: nn.Module, folder: Path, most: int = 1000, batch: int = 250
 ) -> float:
-    """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``: a random half
-    asks the other half.
+    """Nearest-neighbour accuracy of an encoder on the labelled crops of ``folder``.
 
-    The encoder is used in eval mode. BYOL has never seen the labels; the supervised stand-in was
-    trained on them.
+    A random half asks the other half. The encoder is used in eval mode. BYOL has never seen the
+    labels; the supervised stand-in was trained on them.
 
     Args:
         folder: with ``crops.csv`` (columns ``file`` and ``category_id``).
@@ -104,14 +96,13 @@ def measure_knn_on_crops(
     rows = [rows[k] for k in np.random.default_rng(0).permutation(len(rows))[:most]]
     ids = sorted({row["category_id"] for row in rows})
     labels = torch.tensor([ids.index(row["category_id"]) for row in rows])
-    was_training, device = encoder.training, next(encoder.parameters()).device
+    was_training = encoder.training
+    device = next(encoder.parameters()).device
     encoder.eval()
-    features = torch.cat(
-        [
-            encoder(_pixels(folder, rows[k : k + batch]).to(device)).cpu()
-            for k in range(0, len(rows), batch)
-        ]
-    )
+    parts = []
+    for k in range(0, len(rows), batch):
+        parts.append(encoder(_pixels(folder, rows[k : k + batch]).to(device)).cpu())
+    features = torch.cat(parts)
     encoder.train(was_training)
     half = len(rows) // 2
     return knn_accuracy(features[:half], labels[:half], features[half:], labels[half:])

@@ -1,6 +1,4 @@
-"""The network that is pretrained: a ResNet without its classifier, and how its parameters are
-trained.
-"""
+"""The network that is pretrained: a ResNet without its classifier."""
 
 import torch
 from torch import nn
@@ -12,8 +10,9 @@ from byol_helpers.core.channels import RGB, Channels, set_input_channels
 def build_encoder(
     depth: int, zero_init_residual: bool = False, channels: Channels = RGB
 ) -> nn.Module:
-    """A torchvision ResNet without its classifier: [N, C, H, W] -> [N, 512] for depth 18, [N, 2048]
-    for depth 50.
+    """A torchvision ResNet without its classifier.
+
+    [N, C, H, W] -> [N, width]; ``width`` is 512 for depth 18 and 2048 for depth 50.
 
     With ``zero_init_residual`` the last batch norm of every block starts at gamma = 0, so that a
     block starts as its shortcut alone (Goyal et al. 2017, section 5.1). BYOL's published code
@@ -27,8 +26,7 @@ def build_encoder(
 
 
 def group_parameters(module: nn.Module, weight_decay: float) -> list[dict]:
-    """Trainable parameters in two groups: weights with decay; biases and norm parameters (vectors)
-    without.
+    """Trainable parameters in two groups: weights with decay, vectors (biases, norms) without.
 
     LARS adapts the step of the first group only; SGD does not look at ``adapt``.
     """

@@ -1,5 +1,6 @@
-"""LARS, the optimiser of the BYOL paper: each layer's step is as long as its weights are (You et
-al. 2017).
+"""LARS, the optimiser of the BYOL paper: each layer's step is as long as its weights are.
+
+You et al. 2017.
 
 torch has none, and the libraries that do bring a framework with them for these thirty lines.
 """
@@ -10,15 +11,14 @@ import torch
 
 
 class LARS(torch.optim.Optimizer):
-    """Momentum SGD whose step of each layer is scaled to the length of its weights
-    (arXiv:1708.03888).
+    """Momentum SGD, each layer's step scaled to the length of its weights (arXiv:1708.03888).
 
         u = g + weight_decay w,   r = eta |w| / |u|, or 1 where either length is 0
         v <- momentum v + r u,    w <- w - lr v
 
     Args:
-        params: groups; one with ``adapt: False`` takes r = 1. BYOL gives biases and norm parameters neither decay nor
-            adaptation, so their group has both switched off.
+        params: groups; one with ``adapt: False`` takes r = 1. BYOL gives biases and norm
+            parameters neither decay nor adaptation, so their group has both switched off.
         lr: learning rate, for example 0.2 x batch / 256.
         momentum, weight_decay, eta: 0.9, 1e-6 and 1e-3 in BYOL.
     """
@@ -44,22 +44,25 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> float | None:
-        """One step; ``closure`` computes loss and gradients anew, as in all of torch's optimisers."""
+        """One step; ``closure`` computes loss and gradients anew, as in torch's optimisers."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weight in (p for p in group["params"] if p.grad is not None):
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
                 update = weight.grad.add(weight, alpha=group["weight_decay"])
                 if group["adapt"]:
-                    lengths = weight.norm(), update.norm()
-                    ratio = group["eta"] * lengths[0] / lengths[1]
-                    update.mul_(torch.where((lengths[0] > 0) & (lengths[1] > 0), ratio, 1.0))
+                    length = weight.norm()
+                    step_length = update.norm()
+                    ratio = group["eta"] * length / step_length
+                    update.mul_(torch.where((length > 0) & (step_length > 0), ratio, 1.0))
                 state = self.state[weight]
-                velocity = state["velocity"] = (
-                    state["velocity"] if state else torch.zeros_like(weight)
-                )
+                if not state:
+                    state["velocity"] = torch.zeros_like(weight)
+                velocity = state["velocity"]
                 velocity.mul_(group["momentum"]).add_(update)
                 weight.sub_(velocity, alpha=group["lr"])
         return loss

@@ -1,22 +1,26 @@
 """The methods of pretraining, and the stage that trains one of them.
 
-A method is one class, a ``training.loop.Task`` made from an encoder, a dataset of two views of each image
-and the section ``pretrain`` of a profile. Its ``network`` holds the trained encoder as ``network.encoder``. A
-new one is a file beside ``byol.py``, an entry in ``METHODS``, and an arm in ``core.arms`` that names it.
+A method is one class, a ``training.loop.Task`` made from an encoder, a dataset of two views of each
+image and the section ``pretrain`` of a profile: the loss of a batch and what it logs (``loss``),
+what follows the optimiser's step (``after_step``). Its ``network`` holds the trained encoder as
+``network.encoder``. A new one is a file beside ``byol.py``, an entry in ``METHODS``, and an arm in
+``core.arms`` that names it.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from byol_helpers.core.config import Profile
+from byol_helpers.core.config import Pretrain, Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.byol import BYOLTask
 from byol_helpers.pretraining.dataset import ViewsDataset
 from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
-from byol_helpers.training.loop import Plan, fit
+from byol_helpers.training.loop import Plan, Task, fit
 
-METHODS = {"byol": BYOLTask}
+METHODS: dict[str, Callable[[nn.Module, ViewsDataset, Pretrain], Task]] = {"byol": BYOLTask}
 METRICS_EVERY = 5  # steps
 THESIS = ("the thesis's 350,000 iterations of 64 images", 350_000 * 64)  # section 4.4
 
@@ -37,7 +41,8 @@ def train_method(
         files: the unlabelled images.
         folder: for the checkpoint and metrics.csv.
         title: of the progress lines.
-        weights: torchvision-named tensors to begin with; None for random ones (residual branches at 0).
+        weights: torchvision-named tensors to begin with; None for random ones (residual branches
+            at 0).
     """
     settings = profile.pretrain
     if len(files) < settings.batch_size:
@@ -78,4 +83,4 @@ def train_method(
         for part in task.network.children():
             part.compile()  # in place: names in checkpoints stay as they are
     fit(task, plan)
-    return copy_tensors(task.network.encoder)
+    return copy_tensors(task.network.get_submodule("encoder"))

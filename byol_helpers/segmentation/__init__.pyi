@@ -1,5 +1,6 @@
 from .dataset import InstanceDataset as InstanceDataset
 from .dataset import collate as collate
+from .detectron2_names import rename_for_detectron2 as rename_for_detectron2
 from .engine import Engine as Engine
 from .engine import load_engine as load_engine
 from .engine import make_predictor as make_predictor

@@ -6,7 +6,9 @@ installed by hand (see the README).
 """
 
 import logging
+import math
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import Run
 from byol_helpers.core.weights import load_exactly
 from byol_helpers.segmentation.dataset import InstanceDataset, fit_size
+from byol_helpers.segmentation.detectron2_names import BODY, rename_for_detectron2
 from byol_helpers.segmentation.shared_settings import (
     DETECTIONS,
     SCORE_THRESHOLD,
@@ -47,7 +50,6 @@ from byol_helpers.training.loop import (
 from byol_helpers.training.metrics import Medians, write_csv
 from byol_helpers.training.sampler import Item, StepBatches
 
-BODY = "backbone.bottom_up."  # where detectron2 keeps the ResNet below a feature pyramid
 LOGGED = (
     "total_loss",
     "loss_cls",
@@ -148,8 +150,6 @@ def build(
 ) -> nn.Module:
     """detectron2's ``GeneralizedRCNN`` on R18-FPN or R50-FPN; see ``engine.Engine``.
 
-    ``weights`` have detectron2's names (``backbones.rename_for_detectron2``).
-
     Raises:
         UserError: tensors are missing, unknown or of another shape. detectron2's own loading would
             only warn.
@@ -158,7 +158,8 @@ def build(
     network = build_model(make_config(depth, classes, settings, channels))
     network.test_size = settings.short_side[-1], settings.long_side  # pixels; for detect
     if weights is not None:
-        tensors = {name.removeprefix(BODY): value for name, value in weights.items()}
+        renamed = rename_for_detectron2(weights)
+        tensors = {name.removeprefix(BODY): value for name, value in renamed.items()}
         load_exactly(network.backbone.bottom_up, tensors)
     return network
 
@@ -172,7 +173,7 @@ class InDetectron2sForm(Dataset):
     def __getitem__(self, item: Item) -> dict:
         image, target = self.dataset[item]
         instances = Instances(
-            tuple(image.shape[-2:]),
+            (image.shape[-2], image.shape[-1]),
             gt_boxes=Boxes(target["boxes"]),
             gt_classes=target["labels"] - 1,
             gt_masks=BitMasks(target["masks"]),
@@ -182,6 +183,8 @@ class InDetectron2sForm(Dataset):
 
 class Recorder(HookBase):
     """Seeds each step, clips the gradient, keeps metrics.csv, the checkpoint and the progress."""
+
+    trainer: SimpleTrainer
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -266,9 +269,8 @@ def train(
     try:
         trainer.train(first, plan.steps)
     except FloatingPointError:
-        raise loss_is_not_finite(
-            plan, "not finite", trainer.iter + 1, optimizer.param_groups[0]["lr"]
-        ) from None
+        lr = optimizer.param_groups[0]["lr"]
+        raise loss_is_not_finite(plan, math.nan, trainer.iter + 1, lr) from None
     return network.cpu().eval()
 
 
@@ -276,7 +278,8 @@ def train(
 def detect(network: nn.Module, image: torch.Tensor) -> dict[str, np.ndarray]:
     """What a network in eval mode finds in one image; see ``engine.Engine``."""
     height, width = image.shape[-2:]
-    size = fit_size(height, width, *network.test_size)
+    short_side, long_side = cast(tuple[int, int], network.test_size)
+    size = fit_size(height, width, short_side, long_side)
     resized = functional.resize(image, list(size), antialias=True)
     answers = network([{"image": 255 * resized, "height": height, "width": width}])
     found = answers[0]["instances"].to("cpu")
@@ -290,7 +293,7 @@ def detect(network: nn.Module, image: torch.Tensor) -> dict[str, np.ndarray]:
 
 def raise_threshold(network: nn.Module, score: float) -> None:
     """Find only what is more confident than ``score``; see ``engine.Engine``."""
-    predictor = network.get_submodule("roi_heads.box_predictor")
+    predictor: Any = network.get_submodule("roi_heads.box_predictor")
     predictor.test_score_thresh = max(predictor.test_score_thresh, score)
 
 

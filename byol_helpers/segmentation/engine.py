@@ -1,10 +1,9 @@
 """What an engine is, and the fine-tuned models of any: prediction, ``model.pth``, predictor.
 
-A new engine is a module that fulfils ``Engine`` and an entry in ``ENGINES``.
+A new engine is a module that fulfils ``Engine`` and an entry in ``core.engines.ENGINES``.
 """
 
 import importlib
-import importlib.util
 import logging
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from torch import nn
 from byol_helpers.coco.dataset import Split
 from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import Finetune, Profile
+from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json
 from byol_helpers.core.progress import Progress
@@ -46,7 +46,7 @@ class Engine(Protocol):
             classes: number of categories, without background.
             settings: sizes of the heads, proposals and regions, image size, norm policy.
             seed: of the random initial weights; the same heads whatever ``weights`` hold.
-            weights: for the backbone, under the engine's names; None for random.
+            weights: for the backbone, under torchvision's names; None for random.
             channels: of the images.
         """
         ...
@@ -92,27 +92,17 @@ class Engine(Protocol):
         ...
 
 
-ENGINES = {
-    "torchvision": "byol_helpers.segmentation.torchvision_engine",
-    "detectron2": "byol_helpers.segmentation.detectron2_engine",
-}
-
-
 def load_engine(name: str) -> Engine:
-    """Import an engine, a key of ``ENGINES`` and the package that it needs.
+    """Import an engine, a key of ``core.engines.ENGINES``.
 
     Raises:
-        UserError: that package is not installed.
+        UserError: the package that it needs is not installed.
     """
-    if importlib.util.find_spec(name) is None:
-        raise UserError(
-            f"the engine {name} is not installed; install it from its repository (see the README), "
-            "or use the engine torchvision"
-        )
+    entry = require_engine(name)
     # What detectron2 does in old ways.
     warnings.filterwarnings("ignore", message=".*torch.(jit.script|meshgrid)")
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    return cast(Engine, importlib.import_module(ENGINES[name]))
+    return cast(Engine, importlib.import_module(entry.module))
 
 
 def predict_image(
@@ -135,16 +125,14 @@ def predict_image(
     columns = (found[name] for name in ("boxes", "labels", "scores", "masks"))
     for box, label, score, mask in zip(*columns, strict=True):
         run_lengths = rle.encode(np.asfortranarray(mask))
+        counts = cast(bytes, run_lengths["counts"])
         x0, y0, x1, y1 = (float(value) for value in box)
         results.append(
             {
                 "category_id": category_ids[label],
                 "score": float(score),
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "segmentation": {
-                    "size": run_lengths["size"],
-                    "counts": run_lengths["counts"].decode(),
-                },
+                "segmentation": {"size": run_lengths["size"], "counts": counts.decode()},
             }
         )
     return results

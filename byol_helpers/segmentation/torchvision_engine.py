@@ -8,7 +8,7 @@ What an engine must have stands in ``engine.Engine``.
 """
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,7 +59,8 @@ class Resize(GeneralizedRCNNTransform):
         """[3, H, W] to the test size; training images come in the right size and are left alone."""
         if self.training:
             return image, target
-        height, width = fit_size(*image.shape[-2:], self.min_size[-1], self.max_size)
+        short_side = cast(list[int], self.min_size)[-1]
+        height, width = fit_size(image.shape[-2], image.shape[-1], short_side, self.max_size)
         return functional.resize(image, [height, width], antialias=True), target
 
     def postprocess(
@@ -127,10 +128,7 @@ def build(
     weights: dict | None = None,
     channels: Channels = RGB,
 ) -> MaskRCNN:
-    """Mask R-CNN on R18-FPN or R50-FPN; see ``engine.Engine``.
-
-    ``weights`` have torchvision's names.
-    """
+    """Mask R-CNN on R18-FPN or R50-FPN; see ``engine.Engine``."""
     torch.manual_seed(seed)
     width = settings.fpn_channels
     maps = ["0", "1", "2", "3"]
@@ -157,12 +155,17 @@ def build(
             settings.mask_channels, settings.mask_channels, classes + 1
         ),
     )
-    model.transform = Resize(settings.short_side, settings.long_side, channels.mean, channels.std)
-    _start_heads(cast(RoIHeads, model.roi_heads))
+    model.transform = Resize(
+        cast(int, settings.short_side),  # a list is one of the sizes, drawn for each image
+        settings.long_side,
+        list(channels.mean),
+        list(channels.std),
+    )
+    _start_heads(model.roi_heads)
     return model
 
 
-def _start_heads(heads: RoIHeads) -> None:
+def _start_heads(heads: Any) -> None:
     """Start the box and mask heads as detectron2 does: near zero, every answer equally likely.
 
     torchvision's own start gives large random logits (a mask loss of 1.6 where ignorance costs
@@ -177,12 +180,8 @@ def _start_heads(heads: RoIHeads) -> None:
     }
     for layer, spread in predictors.items():
         nn.init.normal_(layer.weight, std=spread)
-    for layer in (
-        heads.box_head.fc6,
-        heads.box_head.fc7,
-        heads.mask_predictor.conv5_mask,
-        *predictors,
-    ):
+    hidden = (heads.box_head.fc6, heads.box_head.fc7, heads.mask_predictor.conv5_mask)
+    for layer in (*hidden, *predictors):
         nn.init.zeros_(layer.bias)
 
 
@@ -223,9 +222,10 @@ class MaskRCNNTask(Task):
         with record_training_metrics() as metrics:
             named = network(*batch)
         losses = {DETECTRON2_NAMES[name]: value for name, value in named.items()}
-        total = sum(losses.values())
+        total = sum(losses.values(), start=torch.zeros(()))
         values = {"total_loss": total.item()}
         values |= {name: value.item() for name, value in losses.items()}
+        values["lr"] = self.lr_at(step)
         values |= {name: metrics[name] for name in TRAINING_METRICS}
         return total, values
 

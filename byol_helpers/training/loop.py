@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from byol_helpers.core.environment import peak_memory_mb
@@ -69,6 +70,10 @@ class Task:
         """What the peak of the learning rate is multiplied by at a step (from 0)."""
         raise NotImplementedError
 
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step (from 0)."""
+        return self.learning_rate * self.lr_factor(step)
+
     def loss(
         self, network: nn.Module, batch: Any, step: int
     ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -83,8 +88,7 @@ class Task:
 
 
 def fit(task: Task, plan: Plan) -> None:
-    """Train ``task.network`` to the last step of the plan, from its newest checkpoint if there is
-    one.
+    """Train ``task.network`` to the plan's last step, from its newest checkpoint if there is one.
 
     Raises:
         UserError: the loss is no finite number any more, or fewer devices are there than asked for.
@@ -92,7 +96,7 @@ def fit(task: Task, plan: Plan) -> None:
     fabric = Fabric(accelerator="auto", precision=plan.precision, **_devices(plan))  # pyright: ignore[reportArgumentType]
     try:
         fabric.launch(partial(run_steps, task=task, plan=plan))
-    except torch.multiprocessing.ProcessRaisedException as error:  # another process's, as text
+    except ProcessRaisedException as error:  # another process's, as text
         kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
         if not kind.endswith("UserError"):
             raise
@@ -122,11 +126,11 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
     batches = load_batches(fabric, task, plan, first)
     watch = Stopwatch(plan, first, fabric.is_global_zero)
     for step in range(first, plan.steps):
-        lr = task.learning_rate * task.lr_factor(step)
+        lr = task.lr_at(step)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad()
-        values: dict[str, float] = {}
+        values = {}
         for part in range(plan.accumulate):
             batch = next(batches)
             if part == 0:
@@ -144,7 +148,7 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
         optimizer.step()
         task.after_step(step)
 
-        medians.add(step + 1, values | {"lr": lr, "seconds": watch.end_step()})
+        medians.add(step + 1, values | {"seconds": watch.end_step()})
         if (step + 1) % plan.checkpoint_every == 0 or step + 1 == plan.steps:
             if fabric.is_global_zero:
                 write_csv(plan.folder / "metrics.csv", medians.rows)
@@ -154,14 +158,13 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
 
 
 def use_own_memory(network: nn.Module) -> None:
-    """Copy what a spawned process shares with the one that started it, so that each trains its own."""
+    """Copy what a spawned process shares with the one that started it: each trains its own."""
     for tensor in [*network.parameters(), *network.buffers()]:
         tensor.data = tensor.data.clone()
 
 
 def keep_types(fabric: Fabric) -> None:
-    """Leave it to autocast what is computed in half precision, and outputs in the type that they
-    have.
+    """Leave it to autocast what is computed in half precision, and outputs in their type.
 
     Fabric would also cast what goes into a network, boxes among it, and round what comes out.
     """
@@ -240,7 +243,10 @@ def step_seed(plan: Plan, step: int) -> int:
 
 
 def cosine_with_warmup(step: int, steps: int, warmup: int) -> float:
-    """Factor of the learning rate: linear from 1/warmup to 1, then half a cosine to 0 at ``steps``."""
+    """Factor of the learning rate: linear from 1/warmup to 1, then half a cosine to 0.
+
+    It reaches 0 at ``steps``.
+    """
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
@@ -253,9 +259,7 @@ class Stopwatch:
         self.plan = plan
         self.progress = Progress(plan.title, plan.steps, done=first) if speaks else None
         self.computed: list[float] = []  # seconds of each step
-        self.waited: list[
-            float
-        ] = []  # seconds between two steps, in which the next images are made
+        self.waited: list[float] = []  # seconds between two steps: the next images are made
         self.started = 0.0
         self.ended = 0.0
 
@@ -320,7 +324,8 @@ def _devices(plan: Plan) -> dict[str, object]:
     there = torch.cuda.device_count()
     if 0 < there < plan.devices:
         raise UserError(
-            f"{plan.title}: {plan.devices} devices are asked for, {there} found; set devices={there}"
+            f"{plan.title}: {plan.devices} devices are asked for, {there} found; "
+            f"set devices={there}"
         )
     # A notebook's own code cannot be imported by a new process.
     start = "notebook" if hasattr(sys, "ps1") else "spawn"

@@ -8,15 +8,17 @@ from byol_helpers.core.files import write_text
 
 
 class Medians:
-    """The rows of metrics.csv: the median of each number over ``every`` steps, as detectron2 writes
-    them.
+    """The rows of metrics.csv: each number's median over ``every`` steps, as detectron2's.
 
     A number that some steps lack (no region held an object) is the median of those that have it,
     nan if none has.
     """
 
     def __init__(self, every: int, steps: int):
-        self.every, self.steps, self.rows, self.recent = every, steps, [], []
+        self.every = every
+        self.steps = steps
+        self.rows: list[dict[str, float]] = []
+        self.recent: list[dict[str, float]] = []
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Take the numbers of step 1, 2, ....
@@ -25,29 +27,30 @@ class Medians:
         """
         self.recent.append(values)
         if step % self.every == 0 or step == self.steps:
-            names = dict.fromkeys(name for values in self.recent for name in values)
-            found = {
-                name: [values[name] for values in self.recent if name in values] for name in names
-            }
-            self.rows.append(
-                {"step": step} | {name: statistics.median(of) for name, of in found.items()}
-            )
+            found: dict[str, list[float]] = {}
+            for recent in self.recent:
+                for name, value in recent.items():
+                    found.setdefault(name, []).append(value)
+            medians = {name: statistics.median(of) for name, of in found.items()}
+            self.rows.append({"step": step} | medians)
             self.recent = []
 
     def state_dict(self) -> dict:
         return {"rows": self.rows, "recent": self.recent}
 
     def load_state_dict(self, state: dict) -> None:
-        self.rows, self.recent = state["rows"], state["recent"]
+        self.rows = state["rows"]
+        self.recent = state["recent"]
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
     """Rows as CSV, numbers with seven significant digits."""
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
-    cells = [[row.get(name, math.nan) for name in names] for row in rows]
     lines = [",".join(names)]
-    lines += [
-        ",".join(f"{cell:.7g}" if isinstance(cell, float) else str(cell) for cell in row)
-        for row in cells
-    ]
+    for row in rows:
+        lines.append(",".join(_format(row.get(name, math.nan)) for name in names))
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _format(cell: float | int) -> str:
+    return f"{cell:.7g}" if isinstance(cell, float) else str(cell)

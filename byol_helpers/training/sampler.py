@@ -14,17 +14,14 @@ def rng(*key: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Item:
-    """One place in a batch: which image, and the position in the whole run that seeds its
-    augmentation.
-    """
+    """One place in a batch: an image, and the position in the run that seeds its augmentation."""
 
     index: int
     position: int
 
 
 class StepBatches(Sampler[list[Item]]):
-    """Batches of the steps ``first`` to ``last - 1`` of a run that walks through reshuffled epochs
-    without a seam.
+    """Batches of the steps ``first`` to ``last - 1`` of a run through reshuffled epochs.
 
     Position p of the run shows image ``permutation(seed, p // images)[p % images]``, so a batch may
     end one epoch and begin the next, and no image is left out. Each process of a distributed run
@@ -41,13 +38,11 @@ class StepBatches(Sampler[list[Item]]):
         rank: int = 0,
         world: int = 1,
     ):
-        self.images, self.batch_size, self.seed, self.first, self.last = (
-            images,
-            batch_size,
-            seed,
-            first,
-            last,
-        )
+        self.images = images
+        self.batch_size = batch_size
+        self.seed = seed
+        self.first = first
+        self.last = last
         share = batch_size // world
         self.mine = range(rank * share, (rank + 1) * share)
 
@@ -55,7 +50,8 @@ class StepBatches(Sampler[list[Item]]):
         return self.last - self.first
 
     def __iter__(self) -> Iterator[list[Item]]:
-        epoch, order = -1, None
+        epoch = -1
+        order = np.empty(0, int)
         for step in range(self.first, self.last):
             batch = []
             for place in self.mine:

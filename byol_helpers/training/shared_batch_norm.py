@@ -31,13 +31,19 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
     In training, mean and variance are those of all processes.
     """
 
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    num_batches_tracked: torch.Tensor
+    momentum: float
+
     def _check_input_dim(self, x: torch.Tensor) -> None:
         """Any number of dimensions."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return super().forward(x)
-        axes, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+        axes = [0, *range(2, x.ndim)]
+        shape = [1, -1, *[1] * (x.ndim - 2)]
         count = dist.get_world_size() * x.numel() / x.shape[1]  # the shares are equal
         mean = _Sum.apply(x.sum(axes)) / count
         centred = x - mean.view(shape)
