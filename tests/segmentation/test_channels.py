@@ -8,10 +8,11 @@ from torchvision.models import resnet18
 
 from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import load_profile
+from byol_helpers.core.engines import ENGINES
 from byol_helpers.pretraining.byol import BYOL
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation import torchvision_engine
-from byol_helpers.segmentation.engine import ENGINES, Engine, load_engine
+from byol_helpers.segmentation.engine import Engine, load_engine
 
 FIVE = Channels(("R", "G", "B", "N", "D"), (0.5, 0.4, 0.4, 0.3, 0.2), (0.2, 0.2, 0.2, 0.1, 0.3))
 TARGET = {
