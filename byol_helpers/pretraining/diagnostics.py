@@ -66,7 +66,19 @@ def knn_accuracy(
     neighbours: int = NEIGHBOURS,
     temperature: float = TEMPERATURE,
 ) -> float:
-    """Share of queries [M, D] whose label wins the vote of the nearest vectors of the bank [N, D].
+    """Share of queries [M, D] whose label wins the vote of ``predict_by_neighbours``."""
+    found = predict_by_neighbours(bank, bank_labels, queries, neighbours, temperature)
+    return float((found == labels).float().mean())
+
+
+def predict_by_neighbours(
+    bank: torch.Tensor,
+    bank_labels: torch.Tensor,
+    queries: torch.Tensor,
+    neighbours: int = NEIGHBOURS,
+    temperature: float = TEMPERATURE,
+) -> torch.Tensor:
+    """Labels [M] that win the vote of the nearest vectors of the bank [N, D] to queries [M, D].
 
     A neighbour votes with weight exp(cosine / temperature) (Wu et al. 2018, equation 7).
     """
@@ -74,7 +86,7 @@ def knn_accuracy(
     nearest, index = similarity.topk(min(neighbours, len(bank)), dim=1)
     votes = torch.zeros(len(queries), int(bank_labels.max()) + 1)
     votes.scatter_add_(1, bank_labels[index], (nearest / temperature).exp())
-    return float((votes.argmax(dim=1) == labels).float().mean())
+    return votes.argmax(dim=1)
 
 
 @torch.inference_mode()

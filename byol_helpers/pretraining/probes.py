@@ -1,17 +1,317 @@
-"""What an encoder has learnt, asked by k nearest neighbours on labelled crops."""
+"""What an encoder has learnt, asked of its frozen features: on every stage, beside controls.
 
+A number of a pretrained encoder says little by itself. Beside it stand two controls
+(``make_controls``): the untrained network, and the weights that the pretraining began with, the
+statistics of their batch norms measured on images. What is above both has been learnt by the
+weights. Every encoder that is compared gets its statistics on the same images.
+
+``probe_encoders`` asks with a linear layer (ridge regression in closed form) and with weighted
+nearest neighbours, for several numbers of labels; ``describe_views`` needs no labels.
+``dense_probe`` asks for the class of every place in a scene.
+"""
+
+import copy
+import csv
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from byol_helpers.coco.images import read_image
 from byol_helpers.core.config import Profile
+from byol_helpers.core.intervals import draw_weights, percentile_interval
+from byol_helpers.pretraining.augmentations import MEAN, STD
 from byol_helpers.pretraining.dataset import ViewsDataset
-from byol_helpers.pretraining.diagnostics import measure_knn_on_crops
+from byol_helpers.pretraining.diagnostics import (
+    alignment,
+    effective_rank,
+    measure_knn_on_crops,
+    predict_by_neighbours,
+)
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.training.sampler import Item
 
 STATISTICS_BATCHES = 8
+STAGES = ("layer1", "layer2", "layer3", "layer4")  # of a torchvision ResNet
+PER_CLASS = (1, 2, 5, 10, 50, None)  # labels of each class; None: all there are
+# Of the squared weights, as a share of the number of images.
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
+
+
+class LabelledImages(NamedTuple):
+    """Images as an encoder wants them, and what they show."""
+
+    images: torch.Tensor  # float32 [N, 3, H, W], normalised
+    labels: torch.Tensor  # int64 [N], from 0
+
+
+def normalise_pixels(pixels: np.ndarray) -> torch.Tensor:
+    """RGB, uint8 [N, H, W, 3], as float32 [N, 3, H, W] with ImageNet's mean 0 and deviation 1."""
+    values = (pixels.astype(np.float32) / 255 - MEAN) / STD
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(0, 3, 1, 2)))
+
+
+def read_labelled_crops(folder: Path, first: int = 0, count: int | None = None) -> LabelledImages:
+    """Crops ``first`` to ``first + count`` of ``folder/crops.csv``, in its order."""
+    with open(folder / "crops.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    ids = sorted({int(row["category_id"]) for row in rows})
+    rows = rows[first:] if count is None else rows[first : first + count]
+    pixels = np.stack([read_image(folder / row["file"]) for row in rows])
+    labels = [ids.index(int(row["category_id"])) for row in rows]
+    return LabelledImages(normalise_pixels(pixels), torch.tensor(labels))
+
+
+def measure_statistics(encoder: nn.Module, batches: Iterable[torch.Tensor]) -> nn.Module:
+    """A copy in eval mode whose batch norms hold the statistics of the batches; no weight moves."""
+    measured = copy.deepcopy(encoder)
+    update_bn(batches, measured)
+    return measured.eval()
+
+
+def make_controls(
+    profile: Profile, weights: dict[str, torch.Tensor] | None, batches: Sequence[torch.Tensor]
+) -> dict[str, nn.Module]:
+    """The two networks beside which a pretrained one is judged.
+
+    Args:
+        profile: its seed and depth give the untrained network.
+        weights: what the pretraining began with; None for that untrained network.
+        batches: images for the statistics, [N, 3, H, W] each.
+
+    Returns:
+        ``untrained``, as it is drawn, with the statistics 0 and 1; ``start, measured``, the initial
+        weights with measured statistics. Both in eval mode.
+    """
+    torch.manual_seed(profile.seed)
+    untrained = build_encoder(profile.depth, zero_init_residual=True)
+    start = copy.deepcopy(untrained)
+    if weights is not None:
+        start.load_state_dict(weights)
+    return {"untrained": untrained.eval(), "start, measured": measure_statistics(start, batches)}
+
+
+def run_stages(encoder: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The maps [N, C, H', W'] that the four stages of a torchvision ResNet give."""
+    network: Any = encoder
+    maps = {}
+    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+    for stage in STAGES:
+        x = getattr(network, stage)(x)
+        maps[stage] = x
+    return maps
+
+
+@torch.no_grad()
+def pool_stages(
+    encoder: nn.Module, images: torch.Tensor, batch: int = 250
+) -> dict[str, torch.Tensor]:
+    """Features [N, C] of each stage, averaged over the places of its map; in eval mode."""
+    was_training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    pooled: dict[str, list[torch.Tensor]] = {stage: [] for stage in STAGES}
+    for part in images.split(batch):
+        for stage, map_ in run_stages(encoder, part.to(device)).items():
+            pooled[stage].append(map_.mean(dim=(2, 3)).cpu())
+    encoder.train(was_training)
+    return {stage: torch.cat(parts) for stage, parts in pooled.items()}
+
+
+def fit_ridge(
+    features: torch.Tensor, targets: torch.Tensor, penalties: Sequence[float] = PENALTIES
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Linear least squares with the penalty that has the smallest leave-one-out error.
+
+    Minimises |features W + b - targets|^2 + N penalty |W|^2. The error of every image under the
+    weights fitted without it comes from one decomposition: residual / (1 - leverage).
+
+    Args:
+        features: [N, D], at least two rows.
+        targets: [N, K].
+        penalties: to choose from.
+
+    Returns:
+        W [D, K] and b [K], float64.
+    """
+    features = features.double()
+    targets = targets.double()
+    count = len(features)
+    mean = features.mean(dim=0)
+    offset = targets.mean(dim=0)
+    left, values, right = torch.linalg.svd(features - mean, full_matrices=False)
+    rotated = left.T @ (targets - offset)
+    errors = []
+    for penalty in penalties:
+        shrink = values.square() / (values.square() + count * penalty)
+        residual = targets - offset - left @ (shrink[:, None] * rotated)
+        room = 1 - 1 / count - left.square() @ shrink
+        errors.append(float((residual / room.clamp(min=1e-9)[:, None]).square().mean()))
+    penalty = penalties[int(np.argmin(errors))]
+    scale = values / (values.square() + count * penalty)
+    weights = right.T @ (scale[:, None] * rotated)
+    return weights, offset - mean @ weights
+
+
+def predict_linearly(
+    bank: torch.Tensor, bank_labels: torch.Tensor, queries: torch.Tensor
+) -> torch.Tensor:
+    """Labels [M] that a ridge regression on the bank's one-hot labels [N] gives the queries.
+
+    Features [N, D] and [M, D], of ``standardise``.
+    """
+    weights, bias = fit_ridge(bank, F.one_hot(bank_labels))
+    return (queries.double() @ weights + bias).argmax(dim=1)
+
+
+def standardise(train: torch.Tensor, test: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both with the mean and the deviation of the first: of its images, labelled or not.
+
+    A feature that hardly varies keeps its scale.
+    """
+    mean = train.mean(dim=0)
+    deviation = train.std(dim=0, correction=0)
+    deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+    return (train - mean) / deviation, (test - mean) / deviation
+
+
+def draw_labelled(labels: torch.Tensor, per_class: int | None, seed: int) -> torch.Tensor:
+    """Indices of ``per_class`` images of each class, drawn by the seed; all for None.
+
+    The draws of one seed are nested: more labels hold all that fewer held.
+    """
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(labels)))
+    if per_class is None:
+        return order
+    kept = [order[labels[order] == label][:per_class] for label in labels.unique()]
+    return torch.cat(kept)
+
+
+def score_repeats(right: np.ndarray, replicates: int = 1000) -> dict[str, float]:
+    """Mean of a table of scores [repeats, images], its interval over both by the bootstrap.
+
+    Repeats and images are drawn anew with replacement, each on its own. With one repeat, over
+    images alone; of a difference of two tables, the paired one.
+    """
+    repeats, images = right.shape
+    means = draw_weights(images, replicates, seed=0) @ right.T.astype(np.float64) / images
+    drawn = draw_weights(repeats, replicates, seed=1)
+    low, high = percentile_interval((means * drawn).sum(axis=1) / repeats)
+    return {"value": float(right.mean()), "low": low, "high": high}
+
+
+def ask_encoders(
+    encoders: dict[str, Sequence[nn.Module]],
+    train: LabelledImages,
+    test: LabelledImages,
+    per_class: Sequence[int | None] = PER_CLASS,
+    repeats: int = 3,
+) -> dict[tuple[str, str, str, int | None], np.ndarray]:
+    """Which test images every probe gets right.
+
+    Args:
+        encoders: under each name the networks of its seeds, one or several; repeat k takes network
+            k, from the first again where there are fewer.
+        train: what labels are drawn from, other labels in each repeat.
+        test: what is asked.
+        per_class: numbers of labels of each class.
+        repeats: how often labels are drawn.
+
+    Returns:
+        Under (encoder, stage, probe, labels per class) a bool table [repeats, test images].
+    """
+    tables: dict[tuple[str, str, str, int | None], list[np.ndarray]] = {}
+    for name, networks in encoders.items():
+        features = []
+        for network in networks:
+            features.append((pool_stages(network, train.images), pool_stages(network, test.images)))
+        for repeat, stage in itertools.product(range(repeats), STAGES):
+            banks, queries = features[repeat % len(features)]
+            plain = banks[stage], queries[stage]
+            probes = {
+                "linear": (predict_linearly, *standardise(*plain)),
+                "kNN": (predict_by_neighbours, *plain),
+            }
+            for count in per_class:
+                kept = draw_labelled(train.labels, count, repeat)
+                for probe, (predict, bank, asked) in probes.items():
+                    found = predict(bank[kept], train.labels[kept], asked)
+                    table = tables.setdefault((name, stage, probe, count), [])
+                    table.append((found == test.labels).numpy())
+    return {key: np.stack(table) for key, table in tables.items()}
+
+
+def probe_encoders(
+    encoders: dict[str, Sequence[nn.Module]],
+    train: LabelledImages,
+    test: LabelledImages,
+    per_class: Sequence[int | None] = PER_CLASS,
+    repeats: int = 3,
+) -> list[dict]:
+    """Accuracies of ``ask_encoders`` as rows of a table.
+
+    Each row has ``encoder``, ``stage``, ``probe``, ``per_class``, the accuracy ``value`` in 0..1
+    and ``low`` and ``high``, its 95 % interval over images and repeats.
+    """
+    rows = []
+    for key, right in ask_encoders(encoders, train, test, per_class, repeats).items():
+        encoder, stage, probe, count = key
+        named = {"encoder": encoder, "stage": stage, "probe": probe, "per_class": count}
+        rows.append(named | score_repeats(right))
+    return rows
+
+
+def find_partners(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Share of the rows of [N, D] whose nearest row of the other view is their own partner.
+
+    Nearest by the cosine. Of unrelated views 1 / N.
+    """
+    similarity = F.normalize(first, dim=1) @ F.normalize(second, dim=1).T
+    return float((similarity.argmax(dim=1) == torch.arange(len(first))).float().mean())
+
+
+def uniformity(features: torch.Tensor) -> float:
+    """Log of the mean of exp(-2 squared distance) over pairs of normalised features [N, D].
+
+    Wang and Isola 2020, section 4.1.2. 0 where all are equal, near -4 + 8 / D where they are spread
+    evenly over the sphere.
+    """
+    return float(torch.pdist(F.normalize(features, dim=1)).square().mul(-2).exp().mean().log())
+
+
+def describe_views(
+    encoder: nn.Module, first: torch.Tensor, second: torch.Tensor
+) -> dict[str, float]:
+    """What the last stage does with two views [N, 3, H, W] of the same images; needs no label.
+
+    Returns:
+        ``partners`` (``find_partners``), ``alignment``, ``uniformity`` and ``effective_rank``.
+    """
+    one = pool_stages(encoder, first)[STAGES[-1]]
+    other = pool_stages(encoder, second)[STAGES[-1]]
+    return {
+        "partners": find_partners(one, other),
+        "alignment": alignment(one, other),
+        "uniformity": uniformity(one),
+        "effective_rank": effective_rank(one),
+    }
+
+
+def draw_statistics_batches(profile: Profile, files: list[Path]) -> list[torch.Tensor]:
+    """Views of the unlabelled images, first and second in turn, to measure statistics on."""
+    dataset = ViewsDataset(files, profile.pretrain.view_size, profile.seed)
+    size = profile.pretrain.batch_size
+    batches = []
+    for first in range(0, STATISTICS_BATCHES * size, size):
+        items = [Item(k % len(files), k) for k in range(first, first + size)]
+        batches.append(torch.stack([dataset[item][item.position % 2] for item in items]))
+    return batches
 
 
 def compare_knn(
@@ -23,8 +323,8 @@ def compare_knn(
 ) -> list[float]:
     """kNN accuracy on labelled crops of the encoder that a pretraining began with, and ended with.
 
-    Between the two stands the beginning again, the statistics of its batch norms measured on views: what is
-    above that has been learnt by the weights.
+    Between the two stands the beginning again, the statistics of its batch norms measured on views:
+    what is above that has been learnt by the weights.
 
     Args:
         profile: of the pretraining; its seed draws random weights.
@@ -34,20 +334,15 @@ def compare_knn(
         files: the unlabelled images.
 
     Returns:
-        Three accuracies in 0..1: initial weights, the same with measured statistics, trained weights.
+        Three accuracies in 0..1: initial weights, the same with measured statistics, trained
+        weights.
     """
     torch.manual_seed(profile.seed)
     encoder = build_encoder(profile.depth, zero_init_residual=True)
     if weights is not None:
         encoder.load_state_dict(weights)
     before = measure_knn_on_crops(encoder, crops)
-    dataset = ViewsDataset(files, profile.pretrain.view_size, profile.seed)
-    size = profile.pretrain.batch_size
-    batches = []
-    for first in range(0, STATISTICS_BATCHES * size, size):
-        items = [Item(k % len(files), k) for k in range(first, first + size)]
-        batches.append(torch.stack([dataset[item][item.position % 2] for item in items]))
-    update_bn(batches, encoder)
+    update_bn(draw_statistics_batches(profile, files), encoder)
     measured = measure_knn_on_crops(encoder, crops)
     encoder.load_state_dict(tensors)
     return [before, measured, measure_knn_on_crops(encoder, crops)]

@@ -1,0 +1,222 @@
+"""The class of every place in a scene, asked of frozen features: what a mask head needs.
+
+The maps of the four stages are brought to the finest one's grid, one cell for 4 x 4 pixels, and a
+linear layer on the joined channels of a cell says which category covers most of it, or none. It is
+trained on the cells of 10, 25, 50, ... labelled images; the score is the mean intersection over
+union (mIoU) of the categories on the test images. The backbone stays as it is, so the score is that
+of the features alone.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from byol_helpers.coco.dataset import Split
+from byol_helpers.coco.images import read_image
+from byol_helpers.coco.masks import decode_mask
+from byol_helpers.core.intervals import draw_weights, percentile_interval
+from byol_helpers.pretraining.probes import STAGES, normalise_pixels, run_stages
+from byol_helpers.training.sampler import rng
+
+CELL = 4  # pixels of a cell's side: the stride of a ResNet's first stage
+IGNORED = -1  # the label of a cell in a crowd
+LABELLED = (10, 25, 50, 100, None)  # images; None: all there are
+# The linear layer's training: AdamW with a cosine to 0, on random cells of the labelled images.
+STEPS = 300
+CELLS_PER_STEP = 2048
+LEARNING_RATE = 0.01
+WEIGHT_DECAY = 0.01
+
+
+class Places(NamedTuple):
+    """Images as an encoder wants them, and the class of each of their cells."""
+
+    images: torch.Tensor  # float32 [N, 3, S, S], normalised
+    cells: torch.Tensor  # int64 [N, S / 4, S / 4]: 0 nothing, from 1 the categories, or IGNORED
+
+
+class Overlaps(NamedTuple):
+    """Cells of each test image in which class and answer agree, and in which either occurs."""
+
+    shared: np.ndarray  # [images, categories]
+    either: np.ndarray  # [images, categories]
+
+
+def label_cells(masks: np.ndarray, labels: Sequence[int], size: int) -> np.ndarray:
+    """The class that covers most of each cell of 4 x 4 pixels.
+
+    Args:
+        masks: bool [M, size, size], disjoint.
+        labels: of each mask, from 1, or ``IGNORED``.
+        size: pixels of the image's side, a multiple of 4.
+
+    Returns:
+        int64 [size / 4, size / 4]; 0 where no mask covers most, the first of equals.
+    """
+    side = size // CELL
+    classes = [0, *sorted(set(labels))]
+    covered = np.zeros((len(classes), side, side), np.int64)
+    for mask, label in zip(masks, labels, strict=True):
+        pixels = mask.reshape(side, CELL, side, CELL)
+        covered[classes.index(label)] += np.count_nonzero(pixels, axis=(1, 3))
+    covered[0] = CELL * CELL - covered[1:].sum(axis=0)
+    return np.array(classes)[covered.argmax(axis=0)]
+
+
+def read_places(split: Split, size: int, count: int | None = None) -> Places:
+    """The first images of a split and the classes of their cells.
+
+    Args:
+        split: with annotations; a crowd's cells are ignored.
+        size: every image is brought to ``size`` x ``size`` pixels; a multiple of 4.
+        count: how many images; None for all.
+    """
+    numbers = {category["id"]: k for k, category in enumerate(split.categories, 1)}
+    pixels = []
+    cells = []
+    for record in split.images[:count]:
+        image = read_image(split.path(record))
+        height, width = image.shape[:2]
+        masks = np.zeros((0, size, size), bool)
+        labels = []
+        for annotation in split.annotations.get(record["id"], []):
+            mask = decode_mask(annotation, height, width).astype(np.uint8)
+            mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST)
+            masks = np.concatenate([masks, mask[None].astype(bool)])
+            crowd = annotation.get("iscrowd", 0)
+            labels.append(IGNORED if crowd else numbers[annotation["category_id"]])
+        if (height, width) != (size, size):
+            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        pixels.append(image)
+        cells.append(label_cells(masks, labels, size))
+    return Places(normalise_pixels(np.stack(pixels)), torch.from_numpy(np.stack(cells)))
+
+
+@torch.no_grad()
+def join_stages(encoder: nn.Module, images: torch.Tensor, batch: int = 50) -> torch.Tensor:
+    """Features of every cell, float16 [N, H / 4, W / 4, channels of all stages]; in eval mode."""
+    was_training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    joined = []
+    for part in images.split(batch):
+        maps = run_stages(encoder, part.to(device))
+        grid = maps[STAGES[0]].shape[-2:]
+        fine = [F.interpolate(map_, grid, mode="bilinear") for map_ in maps.values()]
+        joined.append(torch.cat(fine, dim=1).permute(0, 2, 3, 1).half().cpu())
+    encoder.train(was_training)
+    return torch.cat(joined)
+
+
+def train_layer(features: torch.Tensor, cells: torch.Tensor, classes: int, seed: int) -> nn.Linear:
+    """A linear layer from the features of a cell [N, h, w, D] to its class [N, h, w].
+
+    It takes features as they are: their standardisation is folded into its weights.
+    """
+    known = cells.flatten() != IGNORED
+    labels = cells.flatten()[known]
+    rows = features.flatten(0, 2)[known]
+    deviation, mean = torch.std_mean(rows.float(), dim=0)
+    deviation = deviation.clamp(min=1e-3)
+    draw = rng(seed)
+    layer = nn.Linear(rows.shape[1], classes)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.AdamW(layer.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    for _ in range(STEPS):
+        chosen = torch.from_numpy(draw.integers(len(rows), size=CELLS_PER_STEP))
+        scores = layer((rows[chosen].float() - mean) / deviation)
+        loss = F.cross_entropy(scores, labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        layer.weight.div_(deviation)
+        layer.bias.sub_(layer.weight @ mean)
+    return layer
+
+
+@torch.inference_mode()
+def count_overlaps(
+    layer: nn.Linear, features: torch.Tensor, cells: torch.Tensor, batch: int = 20
+) -> Overlaps:
+    """What the layer answers on test images [N, h, w, D], against the classes [N, h, w]."""
+    categories = torch.arange(1, layer.out_features)
+    shared = []
+    either = []
+    for part, truth in zip(features.split(batch), cells.split(batch), strict=True):
+        known = (truth != IGNORED)[..., None]
+        answered = (layer(part.float()).argmax(dim=-1)[..., None] == categories) & known
+        wanted = (truth[..., None] == categories) & known
+        shared.append((answered & wanted).sum(dim=(1, 2)))
+        either.append((answered | wanted).sum(dim=(1, 2)))
+    return Overlaps(torch.cat(shared).numpy(), torch.cat(either).numpy())
+
+
+def mean_iou(overlaps: Overlaps, weights: np.ndarray) -> np.ndarray:
+    """mIoU of each row of weights [B, images]; a category that occurs nowhere does not count."""
+    shared = weights @ overlaps.shared
+    either = weights @ overlaps.either
+    ious = np.full(shared.shape, np.nan)
+    np.divide(shared, either, out=ious, where=either > 0)
+    return np.nanmean(ious, axis=1)
+
+
+def score_overlaps(found: Sequence[Overlaps], replicates: int = 1000) -> dict[str, float]:
+    """Mean mIoU of several repeats, and its 95 % interval over test images and repeats."""
+    images = len(found[0].shared)
+    once = np.ones((1, images))
+    weights = draw_weights(images, replicates, seed=0)
+    values = np.stack([mean_iou(overlaps, weights) for overlaps in found], axis=1)
+    drawn = draw_weights(len(found), replicates, seed=1)
+    low, high = percentile_interval((values * drawn).sum(axis=1) / len(found))
+    value = np.mean([mean_iou(overlaps, once)[0] for overlaps in found])
+    return {"value": float(value), "low": low, "high": high}
+
+
+def probe_densely(
+    encoders: dict[str, Sequence[nn.Module]],
+    train: Places,
+    test: Places,
+    categories: int,
+    labelled: Sequence[int | None] = LABELLED,
+    repeats: int = 3,
+) -> list[dict]:
+    """mIoU of frozen encoders for several numbers of labelled images.
+
+    Args:
+        encoders: under each name the networks of its seeds; repeat k takes network k, from the
+            first again where there are fewer.
+        train: what labelled images are drawn from, others in each repeat; nested in one repeat.
+        test: what is asked.
+        categories: how many there are besides "nothing".
+        labelled: numbers of labelled images.
+        repeats: how often images are drawn.
+
+    Returns:
+        Rows with ``encoder``, ``images`` (labelled), the mIoU ``value`` in 0..1 and ``low`` and
+        ``high``, its 95 % interval over test images and repeats.
+    """
+    rows = []
+    for name, networks in encoders.items():
+        found: dict[int | None, list[Overlaps]] = {count: [] for count in labelled}
+        for repeat in range(repeats):
+            if repeat == 0 or len(networks) > 1:
+                network = networks[repeat % len(networks)]
+                bank = join_stages(network, train.images)
+                queries = join_stages(network, test.images)
+            order = torch.from_numpy(rng(repeat).permutation(len(train.images)))
+            for count in labelled:
+                kept = order[:count]
+                layer = train_layer(bank[kept], train.cells[kept], categories + 1, repeat)
+                found[count].append(count_overlaps(layer, queries, test.cells))
+        for count in labelled:
+            rows.append({"encoder": name, "images": count} | score_overlaps(found[count]))
+    return rows
