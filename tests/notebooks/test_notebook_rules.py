@@ -97,7 +97,7 @@ BAD = [  # rule, what is spoilt, a word of the problem
     ("no_errors", _set(3, outputs=[{"output_type": "error", "ename": "KeyError"}]), "KeyError"),
     ("no_widget_state", lambda nb: nb["metadata"].update(widgets={}), "widget"),
     ("size", _printed("x" * MAX_BYTES), "MB"),
-    ("cell_length", _set(3, source="x = 1\n" * (MAX_CODE_LINES + 1)), "66 lines"),
+    ("cell_length", _set(3, source="x = 1\n" * (MAX_CODE_LINES + 1)), "31 lines"),
     ("cell_count", lambda nb: nb["cells"].pop(), f"{CELLS.start - 1} cells"),
     ("cell_count", lambda nb: nb["cells"].extend([markdown("more")] * 70), "95 cells"),
     ("parameters", _set(1, metadata={}), "0 cells"),
