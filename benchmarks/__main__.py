@@ -16,6 +16,7 @@ BENCHMARKS = {
     "augment": ("benchmarks.pretraining", "measure_augmentations"),
     "bootstrap": ("benchmarks.evaluation", "measure_bootstrap"),
     "byol-step": ("benchmarks.pretraining", "measure_byol_step"),
+    "coverage": ("benchmarks.coverage", "measure_coverage"),
     "cutout": ("benchmarks.cutout", "measure_cutout"),
     "download": ("benchmarks.download", "measure_download"),
     "evaluate": ("benchmarks.evaluation", "measure_evaluation"),

@@ -1,139 +1,354 @@
-"""How often the paired bootstrap's interval holds the true difference.
+"""How often the intervals hold the truth, at the shapes that the profiles have.
 
-Run it as ``python -m benchmarks.coverage [--experiments N]``.
+``python -m benchmarks coverage``; ``python -m benchmarks.coverage --experiments N [SHAPE ...]`` for
+another number of experiments, or single shapes.
 
-Two detectors look at the same simulated images; what they find is drawn from a model, no pixels
-needed. The quality of an instance is
+Two arms, each trained with several seeds, look at the same simulated images; what they find is
+drawn from a model, no pixels needed. The quality of an instance is
 
-    q = logistic(skill_m - image_i - instance_j + noise_mij)    instance j, image i, detector m
+    q = logistic(skill_as - image_i - instance_j + noise_asij)   arm a, seed s, image i, instance j
 
-``image`` and ``instance`` are shared by both detectors, which is what pairing uses. q is the IoU of
-the best detection, a hit at every threshold up to it. Scores follow q with noise; false positives
-score lower on average. Their number in an image also grows with ``image``. The true difference of
-AP is that on a test set of ``MANY`` images. Each experiment draws a test set of ``IMAGES`` images
-and asks whether its interval holds the truth. 95 % of the intervals should.
+``image`` and ``instance`` are shared by all models, which is what pairing uses; ``skill_as`` is the
+arm's skill and the luck of one training. q is the IoU of the best detection, a hit at every
+threshold up to it. Scores follow q with noise; false positives score lower on average. Their number
+in an image also grows with ``image``. The true AP of a skill, on infinitely many images, is an
+integral (``true_ap``). An experiment draws trainings and a test set, and asks of each interval
+whether it holds the truth; 95 % should.
 """
 
 import argparse
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
+from scipy.stats import norm
 
-from byol_helpers.core.intervals import draw_weights, percentile_interval
+from byol_helpers.core.intervals import (
+    combine_intervals,
+    corrected_interval,
+    mean_interval,
+    measure_shared_spread,
+    percentile_interval,
+    t_interval,
+)
 from byol_helpers.evaluation.average_precision import (
     COCO_LIMITS,
     COCO_METRICS,
+    RECALLS,
     Evaluation,
     accumulate_precision,
 )
-from byol_helpers.evaluation.bootstrap import replicate_metrics
+from byol_helpers.evaluation.bootstrap import Replicates, replicate_metrics
 from byol_helpers.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matches
+from byol_helpers.reproduction.thesis import load_thesis
 
-IMAGES = 200
-MANY = 100_000
-REPLICATES = 1000
-CONFIDENCE = 0.95
-INSTANCES = (1.5, 1.0, 0.5)  # of each class, on average in an image
-FALSE_POSITIVES = 2.0  # of each class, on average in an image
-SKILLS = (1.5, 1.2)  # of the two detectors
-
-
-def simulated(rng: np.random.Generator, images: int) -> tuple[tuple[Matches, ...], ...]:
-    """What both detectors find in the same images: Matches of each class, for each detector."""
-    image = rng.normal(0, 0.7, images)
-    found = [one_class(rng, image, instances) for instances in INSTANCES]
-    return tuple(zip(*found, strict=True))
+EXPERIMENTS = 200
+SKILLS = (1.5, 1.2)  # of the two arms
+LUCK = 0.06  # deviation of a training's skill, about one AP point
+SPREADS = {"image": 0.7, "instance": 1.0, "noise": 0.5}
+SCORE_NOISE = 0.4
+FALSE_SCORE = 0.8  # mean score of a false positive
+GRID = 400  # points of each integral
+GENERATED = (0.28,) * 10
 
 
-def one_class(rng: np.random.Generator, image: np.ndarray, instances: float) -> list[Matches]:
-    """Matches of both detectors in one class; ``image`` [I] is how hard each image is."""
-    many = rng.poisson(instances, len(image))
-    of = np.repeat(np.arange(len(image)), many)
-    hardness = image[of] + rng.normal(0, 1, len(of))
-    return [one_detector(rng, skill - hardness, of, many, image) for skill in SKILLS]
+def count_coco_instances() -> tuple[float, ...]:
+    """Instances of each of COCO's 80 classes in an image, by table 4.1 of the thesis."""
+    rows = load_thesis().tables["4.1"].rows.values()
+    return tuple(float(row[0]) / 5000 for row in rows)
 
 
-def one_detector(
-    rng: np.random.Generator, ease: np.ndarray, of: np.ndarray, many: np.ndarray, image: np.ndarray
-) -> Matches:
-    """Matches of one detector.
+@dataclass(frozen=True)
+class Shape:
+    """What a profile tests on.
 
-    Its J instances lie in the images ``of`` [J], ``many`` [I] in each.
+    Attributes:
+        images: of the test split.
+        instances: of each class, on average in an image.
+        false_positives: of each class, on average in an image.
+        cut_outs: images of the background removal.
+        replicates: of the bootstrap; fewer than the profile's 1,000, for time (``_draw_balanced``).
+        seeds: trainings of each arm.
     """
-    quality = 1 / (1 + np.exp(-(ease + rng.normal(0, 0.5, len(ease)))))
-    wrong = np.repeat(np.arange(len(image)), rng.poisson(FALSE_POSITIVES * np.exp(0.3 * image)))
-    scores = np.concatenate(
-        [2 * quality + rng.normal(0, 0.4, len(of)), 0.8 + rng.normal(0, 0.4, len(wrong))]
-    )
-    where, hit = (
-        np.concatenate([of, wrong]),
-        np.zeros((len(AREA_RANGES), len(IOU_THRESHOLDS), len(scores)), dtype=bool),
-    )
-    hit[0, :, : len(of)] = quality >= IOU_THRESHOLDS[:, None]
+
+    images: int
+    instances: tuple[float, ...]
+    false_positives: float
+    cut_outs: int
+    replicates: int
+    seeds: int
+
+
+SHAPES = {
+    "smoke": Shape(12, GENERATED, 2.0, 6, 200, 5),
+    "quick": Shape(120, GENERATED, 2.0, 72, 100, 5),
+    "colab": Shape(500, count_coco_instances(), 0.5, 72, 60, 3),
+    "thesis": Shape(5000, count_coco_instances(), 0.5, 72, 40, 3),
+}
+KINDS = {  # quantity and interval
+    "AP": "one model, bias-corrected",
+    "AP, percentile": "the same by percentiles",
+    "class": "AP of one class, bias-corrected",
+    "difference": "two models, percentile",
+    "AP, seeds": "mean over seeds, images and seeds together",
+    "difference, seeds": "difference of the means, images and seeds together",
+    "difference, drawn": "the same by drawing seeds and then images",
+    "cut-outs": "mean of a skewed score over images",
+}
+
+
+def simulate_models(
+    rng: np.random.Generator, shape: Shape, skills: list[float]
+) -> list[tuple[Matches, ...]]:
+    """What the models find in the same images: Matches of each class, for each model."""
+    hardness = rng.normal(0, SPREADS["image"], shape.images)
+    found = []
+    for instances in shape.instances:
+        found.append(_simulate_class(rng, hardness, instances, shape.false_positives, skills))
+    return list(zip(*found, strict=True))
+
+
+def _simulate_class(
+    rng: np.random.Generator,
+    hardness: np.ndarray,
+    instances: float,
+    false_positives: float,
+    skills: list[float],
+) -> list[Matches]:
+    """Matches of all models in one class; ``hardness`` [I] is that of each image."""
+    many = rng.poisson(instances, len(hardness))
+    image = np.repeat(np.arange(len(hardness)), many)
+    shared = hardness[image] + rng.normal(0, SPREADS["instance"], len(image))
+    found = []
+    for skill in skills:
+        noise = rng.normal(0, SPREADS["noise"], len(image))
+        quality = expit(skill - shared + noise)
+        wrong = rng.poisson(false_positives * np.exp(0.3 * hardness))
+        found.append(_rank_detections(rng, quality, image, wrong, many))
+    return found
+
+
+def _rank_detections(
+    rng: np.random.Generator,
+    quality: np.ndarray,
+    image: np.ndarray,
+    wrong: np.ndarray,
+    many: np.ndarray,
+) -> Matches:
+    """Matches of one model in one class.
+
+    Args:
+        quality, image: of its J instances, [J].
+        wrong, many: false positives and instances of each image, [I].
+    """
+    right_scores = 2 * quality + rng.normal(0, SCORE_NOISE, len(quality))
+    wrong_scores = FALSE_SCORE + rng.normal(0, SCORE_NOISE, wrong.sum())
+    scores = np.concatenate([right_scores, wrong_scores])
+    where = np.concatenate([image, np.repeat(np.arange(len(wrong)), wrong)])
+    hit = np.zeros((len(AREA_RANGES), len(IOU_THRESHOLDS), len(scores)), dtype=bool)
+    hit[0, :, : len(quality)] = quality >= IOU_THRESHOLDS[:, None]
     order = np.argsort(-scores)
-    positives = np.zeros((len(AREA_RANGES), len(image)), dtype=np.int64)
+    positives = np.zeros((len(AREA_RANGES), len(many)), dtype=np.int64)
     positives[0] = many  # "all" alone: the sizes are left empty
     counts = np.zeros_like(hit)
     counts[0] = True
     return Matches(scores[order], where[order], hit[:, :, order], counts, positives)
 
 
-def average_precision(matches: tuple[Matches, ...]) -> float:
-    return float(accumulate_precision(matches)[0][0].mean())
+def true_ap(skill: float, shape: Shape) -> np.ndarray:
+    """AP of each class on infinitely many images, [K]."""
+    middle = (np.arange(GRID) + 0.5) / GRID
+    deviation = np.sqrt(sum(spread**2 for spread in SPREADS.values()))
+    quality = expit(skill + deviation * norm.ppf(middle))
+    score = np.linspace(-2, 4, 2 * GRID)
+    above = norm.sf((score - 2 * quality[:, None]) / SCORE_NOISE)  # [GRID, S]
+    recall = (quality >= IOU_THRESHOLDS[:, None]) @ above / GRID  # [T, S]
+    mean_wrong = shape.false_positives * np.exp(0.5 * (0.3 * SPREADS["image"]) ** 2)
+    wrong = mean_wrong * norm.sf((score - FALSE_SCORE) / SCORE_NOISE)  # [S]
+    values = []
+    for instances in shape.instances:
+        precision = instances * recall / (instances * above.mean(axis=0) + wrong)
+        envelope = np.maximum.accumulate(precision, axis=1)
+        thresholds = []
+        for t in range(len(IOU_THRESHOLDS)):
+            thresholds.append(
+                np.interp(RECALLS, recall[t, ::-1], envelope[t, ::-1], right=0.0).mean()
+            )
+        values.append(np.mean(thresholds))
+    return np.array(values)
 
 
-def replicated(matches: tuple[Matches, ...], weights: np.ndarray) -> np.ndarray:
-    """AP of each replicate."""
+@dataclass(frozen=True)
+class Truth:
+    """True AP as a function of skill, read from a grid of skills."""
+
+    skills: np.ndarray  # [G]
+    values: np.ndarray  # [G, K]
+
+    def of_classes(self, skill: float) -> np.ndarray:
+        """AP of each class, [K]."""
+        return np.array([np.interp(skill, self.skills, column) for column in self.values.T])
+
+    def of_arm(self, skill: float) -> float:
+        """AP of an arm: the mean over the luck of training."""
+        lucky = skill + LUCK * norm.ppf((np.arange(99) + 0.5) / 99)
+        return float(np.interp(lucky, self.skills, self.values.mean(axis=1)).mean())
+
+
+def compute_truth(shape: Shape) -> Truth:
+    """``true_ap`` on a grid that holds every skill a training may have."""
+    skills = np.linspace(min(SKILLS) - 6 * LUCK, max(SKILLS) + 6 * LUCK, 13)
+    return Truth(skills, np.array([true_ap(skill, shape) for skill in skills]))
+
+
+def _draw_balanced(images: int, replicates: int, seed: int) -> np.ndarray:
+    """As ``draw_weights``, but over all replicates together each image is drawn equally often.
+
+    The mean of a few hundred such replicates is as steady as that of many thousand free ones.
+    """
+    drawn = np.random.default_rng(seed).permutation(np.repeat(np.arange(images), replicates))
+    rows = drawn.reshape(replicates, images)
+    return np.array([np.bincount(row, minlength=images) for row in rows])
+
+
+def _replicate(matches: tuple[Matches, ...], weights: np.ndarray) -> Replicates:
     names = tuple(map(str, range(len(matches))))
     images = tuple(range(weights.shape[1]))
     evaluation = Evaluation("segm", COCO_LIMITS, images, names, 0, {}, {}, matches)
-    return replicate_metrics(evaluation, weights).metrics[:, COCO_METRICS.index("AP")]
+    return replicate_metrics(evaluation, weights)
 
 
-def experiment(seed: int) -> tuple[float, float, float]:
-    """Difference of AP on one test set, and its interval."""
-    first, second = simulated(np.random.default_rng([1, seed]), IMAGES)
-    weights = draw_weights(IMAGES, REPLICATES, seed)
-    low, high = percentile_interval(
-        replicated(first, weights) - replicated(second, weights), CONFIDENCE
-    )
-    return average_precision(first) - average_precision(second), low, high
+def _average_classes(matches: tuple[Matches, ...]) -> np.ndarray:
+    """AP of each class, [K]; nan for one without instances."""
+    precision = accumulate_precision(matches)[0][0]  # [T, R, K]
+    values = precision.mean(axis=(0, 1))
+    return np.where(precision.max(axis=(0, 1)) < 0, np.nan, values)
 
 
-def share_interval(held: int, of: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    z = 1.959964
-    share = held / of
-    centre = share + z**2 / (2 * of)
-    half = z * np.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
-    return (centre - half) / (1 + z**2 / of), (centre + half) / (1 + z**2 / of)
+def run_experiment(shape: Shape, truth: Truth, seed: int) -> dict[str, list]:
+    """For each of ``KINDS``, a list of (truth, low, high)."""
+    rng = np.random.default_rng([1, seed])
+    skills = []
+    for skill in SKILLS:
+        skills += list(skill + LUCK * rng.normal(size=shape.seeds))
+    models = simulate_models(rng, shape, skills)
+    weights = _draw_balanced(shape.images, shape.replicates, seed)
+    classes = np.array([_average_classes(model) for model in models])  # [A S, K]
+    values = np.nanmean(classes, axis=1).reshape(2, shape.seeds)
+    replicates = [_replicate(model, weights) for model in models]
+    draws = np.array([one.metrics[:, COCO_METRICS.index("AP")] for one in replicates])
+    draws = draws.reshape(2, shape.seeds, -1)  # [A, S, B]
+    found = {kind: [] for kind in KINDS}
+
+    of_classes = truth.of_classes(skills[0])
+    of_other = truth.of_classes(skills[shape.seeds]).mean()
+    held = [int(np.count_nonzero(match.positives[0])) for match in models[0]]
+    one = corrected_interval(values[0, 0], draws[0, 0], held)
+    found["AP"].append((of_classes.mean(), *one))
+    found["AP, percentile"].append((of_classes.mean(), *percentile_interval(draws[0, 0])))
+    for k, value in enumerate(classes[0]):
+        ends = corrected_interval(value, replicates[0].per_class[:, k], [held[k]])
+        if not np.isnan(ends[0]):
+            found["class"].append((of_classes[k], *ends))
+    paired = percentile_interval(draws[0, 0] - draws[1, 0])
+    found["difference"].append((of_classes.mean() - of_other, *paired))
+
+    arms = [truth.of_arm(skill) for skill in SKILLS]
+    mean = values[0].mean()
+    over_images = corrected_interval(mean, draws[0].mean(axis=0), held)
+    both = combine_intervals(mean, over_images, t_interval(values[0]))
+    found["AP, seeds"].append((arms[0], *both))
+    differences = values[0] - values[1]
+    of_seeds = draws[0] - draws[1]  # [S, B]
+    over_images = percentile_interval(of_seeds.mean(axis=0))
+    over_seeds = t_interval(differences)
+    shared = measure_shared_spread(of_seeds)
+    both = combine_intervals(differences.mean(), over_images, over_seeds, shared)
+    found["difference, seeds"].append((arms[0] - arms[1], *both))
+    drawn = rng.integers(shape.seeds, size=(shape.seeds, shape.replicates))
+    nested = of_seeds[drawn, np.arange(shape.replicates)].mean(axis=0)
+    found["difference, drawn"].append((arms[0] - arms[1], *percentile_interval(nested)))
+
+    scores = rng.beta(8, 1.2, shape.cut_outs) * (rng.random(shape.cut_outs) > 0.08)
+    cut_outs = mean_interval(scores, 1000, seed)
+    found["cut-outs"].append((0.92 * 8 / 9.2, cut_outs["low"], cut_outs["high"]))
+    return found
+
+
+def measure_shape(name: str, experiments: int) -> dict[str, dict]:
+    """Coverage of each of ``KINDS`` at one shape, in per cent."""
+    shape = SHAPES[name]
+    truth = compute_truth(shape)
+    found = {kind: [] for kind in KINDS}
+    for seed in range(experiments):
+        for kind, intervals in run_experiment(shape, truth, seed).items():
+            found[kind] += intervals
+    measured = {}
+    for kind, intervals in found.items():
+        values, low, high = np.array(intervals).T
+        held = int(np.count_nonzero((low <= values) & (values <= high)))
+        measured[kind] = {
+            "held": round(100 * held / len(values), 1),
+            "truth below": round(100 * float(np.mean(values < low)), 1),
+            "truth above": round(100 * float(np.mean(values > high)), 1),
+            "intervals": len(values),
+        }
+    return measured
+
+
+def measure_coverage(
+    images: Path | None = None, experiments: int = EXPERIMENTS, shapes: tuple[str, ...] = ()
+) -> dict:
+    """Coverage of every kind of interval at every shape; ``images`` is not used.
+
+    ``ours`` and ``peer`` are the lowest coverage, over the shapes, of the corrected and of the
+    percentile interval of an AP.
+    """
+    table = {}
+    seconds = {}
+    for name in shapes or tuple(SHAPES):
+        start = time.perf_counter()
+        table[name] = measure_shape(name, experiments)
+        seconds[name] = round(time.perf_counter() - start)
+    ours = min(row["AP"]["held"] for row in table.values())
+    peer = min(row["AP, percentile"]["held"] for row in table.values())
+    return {
+        "ours": ours,
+        "peer": peer,
+        "peer_name": "percentile interval",
+        "unit": "% of the intervals of an AP hold the truth (95 wanted, worst shape)",
+        "ratio": round(ours / peer, 2) if peer else None,
+        "settings": {
+            "experiments": experiments,
+            "kinds": KINDS,
+            "coverage": table,
+            "seconds": seconds,
+        },
+    }
+
+
+def write_table(measured: dict) -> str:
+    """The coverage as text: a row for each kind of interval, a column for each shape."""
+    coverage = measured["settings"]["coverage"]
+    lines = [f"{'held, %':20}" + "".join(f"{name:>9}" for name in coverage)]
+    for kind in KINDS:
+        cells = [f"{of_shape[kind]['held']:9.1f}" for of_shape in coverage.values()]
+        lines.append(f"{kind:20}" + "".join(cells) + f"   {KINDS[kind]}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.coverage", description="How often the interval holds the truth."
+        prog="python -m benchmarks.coverage", description="How often the intervals hold the truth."
     )
-    parser.add_argument("--experiments", type=int, default=200)
-    experiments = parser.parse_args().experiments
-    start = time.perf_counter()
-    first, second = [
-        average_precision(matches) for matches in simulated(np.random.default_rng(0), MANY)
-    ]
-    truth = first - second
-    values, low, high = np.array([experiment(seed) for seed in range(experiments)]).T
-    held = int(np.count_nonzero((low <= truth) & (truth <= high)))
-    least, most = share_interval(held, experiments)
-    print(
-        f"true AP {first:.4f} and {second:.4f}, difference {truth:.4f} "
-        f"({MANY} images, {len(INSTANCES)} classes)\n"
-        f"{experiments} test sets of {IMAGES} images, {REPLICATES} replicates: "
-        f"the {CONFIDENCE:.0%} interval holds the true difference in {held}, "
-        f"{held / experiments:.1%} (95 % binomial interval {least:.1%} to {most:.1%})\n"
-        f"truth below the interval {np.mean(truth < low):.1%}, "
-        f"above it {np.mean(truth > high):.1%}; mean difference "
-        f"{values.mean():.4f}, its deviation {values.std(ddof=1):.4f}, mean width of the intervals "
-        f"{np.mean(high - low):.4f}; {time.perf_counter() - start:.0f} s"
-    )
+    parser.add_argument("shapes", nargs="*", choices=[[], *SHAPES], metavar="SHAPE")
+    parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
+    options = parser.parse_args()
+    measured = measure_coverage(None, options.experiments, tuple(options.shapes))
+    print(write_table(measured))
+    print(f"{options.experiments} experiments each; seconds {measured['settings']['seconds']}")
 
 
 if __name__ == "__main__":

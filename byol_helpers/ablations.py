@@ -21,7 +21,7 @@ from byol_helpers import pipeline
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_text
-from byol_helpers.core.intervals import percentile_interval
+from byol_helpers.core.intervals import corrected_interval, percentile_interval
 from byol_helpers.core.stage import Run
 from byol_helpers.evaluation import comparison
 from byol_helpers.evaluation.curves import choose_beta, read_final_losses, read_metrics
@@ -203,6 +203,7 @@ def _collect_arm(run: Run, arm: str) -> dict:
         draws[metric] = drawn.sum(axis=0) / len(members)
     return {
         "label": members[0].metrics["label"],
+        "about": members[0].metrics,
         "value": values,
         "draws": draws,
         "images": members[0].metrics["images"],
@@ -254,6 +255,8 @@ def _make_cells(
     """
     tune = run.profile.finetune
     evaluation = run.profile.evaluate
+    one = results[terms[0][1]][terms[0][2]]
+    single = len(terms) == 1
     cells = {}
     for metric in _METRICS:
         value = 0.0
@@ -261,12 +264,14 @@ def _make_cells(
         for sign, of, arm in terms:
             value += sign * results[of][arm]["value"][metric]
             draws = draws + sign * results[of][arm]["draws"][metric]
-        low, high = percentile_interval(draws, evaluation.confidence)
+        if single:
+            held = comparison.count_class_images(one["about"], f"mask/{metric}")
+            low, high = corrected_interval(value, draws, held, evaluation.confidence)
+        else:
+            low, high = percentile_interval(draws, evaluation.confidence)
         cells[metric] = f"{100 * value:.2f}"
         cells[f"{metric}_low"] = f"{100 * low:.2f}"
         cells[f"{metric}_high"] = f"{100 * high:.2f}"
-    one = results[terms[0][1]][terms[0][2]]
-    single = len(terms) == 1
     return cells | {
         "total_loss": f"{one['loss']:.4f}" if single else "",
         "seconds_per_iteration": f"{one['seconds']:.3f}" if single else "",

@@ -5,7 +5,9 @@ between arms.
 [small, large], image_ids_sha256, bootstrap {replicates, seed, confidence}``, and ``{"value", "low",
 "high"}`` for each metric under ``mask`` and ``box`` (AP AP50 AP75 APs APm APl AR100) and for the
 mask AP of each class under ``per_class``. All are fractions 0-1; null where the ground truth does
-not define them.
+not define them. ``interval`` names the kind of interval (``core.intervals``): of values by
+themselves bias-corrected, of differences by percentiles. ``class_images`` says in how many images
+there is an object of each class, for each IoU type and size.
 
 ``bootstrap.csv``: a row for each replicate, columns ``mask/AP`` ... ``box/AR100``,
 ``class/<name>``. Because every model of a test split shares the draws, two such files give the
@@ -27,7 +29,13 @@ import numpy as np
 from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
-from byol_helpers.core.intervals import draw_weights, percentile_interval, t_interval
+from byol_helpers.core.intervals import (
+    SINGLE_VALUE,
+    corrected_interval,
+    draw_weights,
+    percentile_interval,
+    t_interval,
+)
 from byol_helpers.evaluation.average_precision import (
     COCO_LIMITS,
     COCO_METRICS,
@@ -36,10 +44,11 @@ from byol_helpers.evaluation.average_precision import (
 )
 from byol_helpers.evaluation.bootstrap import Replicates, replicate_metrics
 from byol_helpers.evaluation.curves import read_metrics
+from byol_helpers.evaluation.matching import AREA_RANGES
 
-# Of differences: an earlier arm minus a later one.
 IOU_TYPES: dict[str, Literal["segm", "bbox"]] = {"mask": "segm", "box": "bbox"}
 GROUPS = tuple(IOU_TYPES)
+SIZE_OF_METRIC = {"APs": "small", "APm": "medium", "APl": "large"}  # every other metric: "all"
 
 
 @dataclass(frozen=True)
@@ -113,10 +122,21 @@ def _join_results(
         "detections": main.detections,
         "area_limits": list(main.area_limits),
         "image_ids_sha256": hashlib.sha256(json.dumps(main.image_ids).encode()).hexdigest(),
+        "interval": SINGLE_VALUE,
+        "class_images": {kind: _count_images(found) for kind, found in evaluations.items()},
     }
-    confidence = provenance["bootstrap"]["confidence"]
-    entries = {key: _make_entry(values[key], columns[key], confidence) for key in columns}
+    entries = {key: _describe_value(about, key, values[key], columns[key]) for key in columns}
     return ModelResult(about | _nest_entries(entries), columns)
+
+
+def _count_images(evaluation: Evaluation) -> dict[str, dict[str, int]]:
+    """How many images hold an object of each class: ``{size: {class: images}}``."""
+    counts = {}
+    for area, size in enumerate(AREA_RANGES):
+        counts[size] = {}
+        for name, match in zip(evaluation.classes, evaluation.matches, strict=True):
+            counts[size][name] = int(np.count_nonzero(match.positives[area]))
+    return counts
 
 
 def save_result(result: ModelResult, folder: Path) -> Path:
@@ -132,9 +152,18 @@ def save_result(result: ModelResult, folder: Path) -> Path:
 
 
 def load_result(folder: Path) -> ModelResult:
-    """Read what ``save_result`` wrote; ``UserError`` for a missing or broken file."""
+    """Read what ``save_result`` wrote; ``UserError`` for a missing or broken file.
+
+    The intervals of a file that is older than the present kind are computed again from its draws.
+    """
     metrics = read_json(Path(folder) / "metrics.json")
-    return ModelResult(metrics, read_metrics(Path(folder) / "bootstrap.csv"))
+    columns = read_metrics(Path(folder) / "bootstrap.csv")
+    if metrics.get("interval") != SINGLE_VALUE:
+        entries = {}
+        for key, draws in columns.items():
+            entries[key] = _describe_value(metrics, key, _read_value(metrics, key), draws)
+        metrics = metrics | _nest_entries(entries) | {"interval": SINGLE_VALUE}
+    return ModelResult(metrics, columns)
 
 
 def load_results(run_path: Path) -> dict[str, ModelResult]:
@@ -165,7 +194,9 @@ def compare_arms(results: dict[str, ModelResult]) -> dict:
     means = {arm: _average_seeds(members) for arm, members in arms.items()}
     described = {}
     for arm, members in arms.items():
-        entries = {key: _make_entry(*mean, confidence) for key, mean in means[arm].items()}
+        entries = {}
+        for key, mean in means[arm].items():
+            entries[key] = _describe_value(members[0].metrics, key, *mean)
         described[arm] = {
             "label": members[0].metrics["label"],
             "seeds": [member.metrics["seed"] for member in members],
@@ -173,7 +204,7 @@ def compare_arms(results: dict[str, ModelResult]) -> dict:
     differences = []
     for a, b in itertools.combinations(arms, 2):
         differences.append(_subtract_arms(arms, means, a, b, confidence))
-    shared = {key: first[key] for key in ("images", "area_limits", "bootstrap")}
+    shared = {key: first[key] for key in ("images", "area_limits", "bootstrap", "interval")}
     return shared | {"arms": described, "differences": differences}
 
 
@@ -216,7 +247,7 @@ def _subtract_arms(
     entries = {}
     for key, (value, draws) in means[a].items():
         other_value, other_draws = means[b][key]
-        entries[key] = _make_entry(value - other_value, draws - other_draws, confidence)
+        entries[key] = _describe_difference(value - other_value, draws - other_draws, confidence)
     return {
         "a": a,
         "b": b,
@@ -243,11 +274,7 @@ def _subtract_seeds(
         if bounds is None:
             return None
         low, high = bounds
-        entries[key] = {
-            "value": nan_to_none(float(np.mean(values))),
-            "low": nan_to_none(low),
-            "high": nan_to_none(high),
-        }
+        entries[key] = _make_entry(float(np.mean(values)), low, high)
     return _nest_entries(entries) | {"seeds": common}
 
 
@@ -266,8 +293,33 @@ def _nest_entries(entries: dict[str, dict]) -> dict:
     return tree
 
 
-def _make_entry(value: float, draws: np.ndarray, confidence: float) -> dict:
-    low, high = percentile_interval(draws, confidence)
+def _describe_value(about: dict, key: str, value: float, draws: np.ndarray) -> dict:
+    """A value by itself, with its bias-corrected interval.
+
+    Args:
+        about: ``metrics.json`` of a model on the same images.
+    """
+    confidence = about["bootstrap"]["confidence"]
+    low, high = corrected_interval(value, draws, count_class_images(about, key), confidence)
+    return _make_entry(value, low, high)
+
+
+def count_class_images(about: dict, key: str) -> list[int]:
+    """In how many images there are objects of each class that a metric is a mean over."""
+    if "class_images" not in about:  # an older file: as if each class were in every image
+        return [about["images"]]
+    group, name = key.split("/", 1)
+    if group == "class":
+        first = next(iter(about["class_images"].values()))
+        return [first["all"][name]]
+    return list(about["class_images"][group][SIZE_OF_METRIC.get(name, "all")].values())
+
+
+def _describe_difference(value: float, draws: np.ndarray, confidence: float) -> dict:
+    return _make_entry(value, *percentile_interval(draws, confidence))
+
+
+def _make_entry(value: float, low: float, high: float) -> dict:
     return {"value": nan_to_none(value), "low": nan_to_none(low), "high": nan_to_none(high)}
 
 

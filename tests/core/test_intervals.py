@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from byol_helpers.core.intervals import (
+    combine_intervals,
+    corrected_interval,
     deviation_interval,
     draw_weights,
+    mean_interval,
+    measure_shared_spread,
     percentile_interval,
     t_interval,
 )
@@ -27,6 +31,88 @@ def test_interval_is_the_percentile_interval_of_the_defined_values():
     low, high = percentile_interval(np.append(np.arange(101.0), np.nan), confidence=0.9)
     assert (low, high) == pytest.approx((5.0, 95.0))
     assert np.isnan(percentile_interval(np.array([np.nan]))).all()
+
+
+def test_corrected_interval_by_hand():
+    """Draws with mean 0.52 and deviation 0.02 around 0.5: the bias is 0.02, the middle 0.45."""
+    draws = np.array([0.5, 0.52, 0.54, np.nan])
+    low, high = corrected_interval(0.5, draws, [4, 10, 0])  # the class of no image does not count
+    student = 2.178813  # at 0.975, for 3 + 9 degrees of freedom
+    error = ((4 / 3 + 10 / 9) / 2) ** 0.5 * (0.02**2 + 0.02**2) ** 0.5
+    assert low == pytest.approx(0.45 - student * error, abs=1e-7)
+    assert high == pytest.approx(0.45 + student * error, abs=1e-7)
+
+
+def test_without_bias_and_with_many_images_it_is_the_normal_interval():
+    draws = 0.3 + 0.01 * np.array([-1.0, 0.0, 1.0])
+    low, high = corrected_interval(0.3, draws, [100_000])
+    assert (low, high) == pytest.approx((0.3 - 0.0196, 0.3 + 0.0196), abs=1e-5)
+
+
+def test_corrected_interval_holds_the_value_and_keeps_to_the_limits():
+    far = corrected_interval(0.5, np.array([0.59, 0.6, 0.61]), [10_000])
+    assert far[1] == 0.5  # the middle is 0.25: the value is the upper end
+    assert corrected_interval(0.02, np.array([0.0, 0.02, 0.04]), [5])[0] == 0.0
+    assert corrected_interval(99.0, np.array([98.0, 99.0, 100.0]), [5], limits=(0, 100))[1] == 100
+    same = corrected_interval(0.4, np.full(9, 0.4), [30])
+    assert same == pytest.approx((0.4, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("value", "draws", "images"),
+    [
+        (0.5, [0.4, 0.6], [1, 1]),
+        (0.5, [0.4, 0.6], [0]),
+        (np.nan, [0.4, 0.6], [9]),
+        (0.5, [0.5], [9]),
+    ],
+)
+def test_what_one_image_shows_has_no_interval(value, draws, images):
+    assert np.isnan(corrected_interval(value, np.array(draws), images)).all()
+
+
+def test_interval_of_a_mean_holds_the_truth_in_nineteen_of_twenty():
+    """Students' interval of normal values is exact; the one of draws must come close at n = 10."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for seed in range(1000):
+        found = mean_interval(rng.normal(size=10), 400, seed)
+        held += found["low"] <= 0 <= found["high"]
+    assert 0.93 <= held / 1000 <= 0.97
+
+
+def test_images_and_seeds_are_combined_as_independent_errors():
+    low, high = combine_intervals(1.0, (-2.0, 5.0), (-3.0, 4.0))
+    assert (low, high) == pytest.approx((-4.0, 6.0))  # 3, 4: 5 below; 4, 3: 5 above
+    assert combine_intervals(1.0, (-2.0, 5.0), (-3.0, 4.0), shared=0.0) == pytest.approx(
+        (-3.0, 4.0)
+    )
+
+
+def test_shared_spread_at_its_two_ends():
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=4000)
+    assert measure_shared_spread(np.array([common, common, common])) == pytest.approx(1.0)
+    apart = rng.normal(size=(3, 4000))
+    assert measure_shared_spread(apart) < 0.25
+    mixed = measure_shared_spread(common + apart)  # of the variance 1 + 1/3, 1 is common
+    assert mixed == pytest.approx((3 / 4) ** 0.5, abs=0.03)
+    assert measure_shared_spread(np.zeros((3, 5))) == 1.0
+
+
+def test_coverage_of_images_and_seeds_together():
+    """A known truth, five seeds, sixty images: the values of seeds and images add up."""
+    held = 0
+    for experiment in range(400):
+        rng = np.random.default_rng(experiment)
+        scores = rng.normal(size=60) + 0.15 * rng.normal(size=(5, 1)) + rng.normal(size=(5, 60))
+        draws = scores @ draw_weights(60, 200, experiment).T / 60
+        ends = percentile_interval(draws.mean(axis=0))
+        values = scores.mean(axis=1)
+        shared = measure_shared_spread(draws)
+        low, high = combine_intervals(values.mean(), ends, t_interval(values), shared)
+        held += low <= 0 <= high
+    assert 0.92 <= held / 400 <= 0.98
 
 
 def test_quantiles_are_those_of_the_tables():

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.intervals import corrected_interval
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.evaluation.comparison import (
+    ModelResult,
     compare_arms,
     evaluate_model,
     load_result,
     load_results,
+    nan_to_none,
     save_result,
 )
 from tests.helpers.detections import LIMITS, guesses, world
@@ -68,6 +71,43 @@ def test_saved_and_loaded_again_it_is_the_same(results, tmp_path):
     assert compare_arms(dict(sorted(results.items()))) == compare_arms(again)
     with pytest.raises(UserError, match="metrics.json"):
         load_result(tmp_path)
+
+
+def test_an_interval_of_a_single_value_is_the_corrected_one(results):
+    metrics = results["byol-seed1"].metrics
+    columns = results["byol-seed1"].columns
+    assert metrics["interval"] == "bias-corrected"
+    held = {name: set() for name in metrics["per_class"]}
+    categories = {entry["id"]: entry["name"] for entry in TRUTH["categories"]}
+    for annotation in TRUTH["annotations"]:
+        if not annotation.get("iscrowd"):
+            held[categories[annotation["category_id"]]].add(annotation["image_id"])
+    counted = {name: len(images) for name, images in held.items()}
+    assert metrics["class_images"]["mask"]["all"] == counted
+    for key, entry, images in (
+        ("mask/AP", metrics["mask"]["AP"], list(counted.values())),
+        *((f"class/{name}", metrics["per_class"][name], [counted[name]]) for name in counted),
+    ):
+        low, high = corrected_interval(entry["value"], columns[key], images)
+        assert (entry["low"], entry["high"]) == (nan_to_none(low), nan_to_none(high))
+
+
+def test_intervals_of_an_older_file_are_computed_again(results, tmp_path):
+    """A file with percentile intervals and without counts of images."""
+    result = results["byol-seed0"]
+    old = {
+        key: value
+        for key, value in result.metrics.items()
+        if key not in ("class_images", "interval")
+    }
+    low, high = np.quantile(result.columns["mask/AP"], [0.025, 0.975])
+    old["mask"] = old["mask"] | {"AP": old["mask"]["AP"] | {"low": low, "high": high}}
+    save_result(ModelResult(old, result.columns), tmp_path)
+    again = load_result(tmp_path).metrics
+    assert again["interval"] == "bias-corrected"
+    value = again["mask"]["AP"]["value"]
+    expected = corrected_interval(value, result.columns["mask/AP"], [again["images"]])
+    assert (again["mask"]["AP"]["low"], again["mask"]["AP"]["high"]) == expected
 
 
 def test_differences_are_paired_and_means_over_seeds(results):
