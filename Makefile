@@ -28,7 +28,7 @@ COPIES := .nbval
 
 help:
 	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
-	@echo "               PROFILE=smoke|quick|colab|thesis  DATA=folder in COCO layout  ENGINE=torchvision|detectron2"
+	@echo "               PROFILE=smoke|quick|colab|thesis|FILE.yaml  DATA=folder in COCO layout  ENGINE=torchvision|detectron2"
 	@echo "               SEEDS=0,1,2  RUN=name of the run  SET=\"finetune.steps=100 evaluate.bootstrap=50\""
 	@echo "make test      unit tests, a smoke run of every notebook, and the notebooks' checked outputs"
 	@echo "make test-fast the unit tests that take no training, in less than two minutes"

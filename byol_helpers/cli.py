@@ -16,6 +16,7 @@ import psutil
 from byol_helpers.core.config import PROFILES
 from byol_helpers.core.environment import device_name, installed_versions
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import expand_path
 from byol_helpers.cutout import options as cutout_options
 
 # Errors of the system that the user can put right.
@@ -68,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     publish.add_argument(
         "--run",
-        type=Path,
+        type=expand_path,
         default=Path("runs/quick"),
         help="a run whose report is finished (default: %(default)s)",
     )
@@ -85,11 +86,13 @@ def _make_common_options() -> argparse.ArgumentParser:
         help=f"{', '.join(PROFILES)}, or the path of your own YAML file (default: quick)",
     )
     common.add_argument(
-        "--data", type=Path, help="a folder in COCO layout, instead of the profile's own images"
+        "--data",
+        type=expand_path,
+        help="a folder in COCO layout, instead of the profile's own images",
     )
     common.add_argument("--engine", help="torchvision (default) or detectron2")
     common.add_argument("--seeds", help="seeds of the fine-tuning, for example 0,1,2")
-    common.add_argument("--run", type=Path, help="the run folder (default: runs/<profile>)")
+    common.add_argument("--run", type=expand_path, help="the run folder (default: runs/<profile>)")
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override one setting"
     )
@@ -100,11 +103,11 @@ def _add_results_options(parser: argparse.ArgumentParser) -> None:
     """Options of ``evaluate`` for results files that no run made."""
     files = parser.add_argument_group("results files from anywhere, instead of a run")
     files.add_argument(
-        "--ground-truth", type=Path, metavar="FILE", help="annotations in COCO's format"
+        "--ground-truth", type=expand_path, metavar="FILE", help="annotations in COCO's format"
     )
     files.add_argument(
         "--detections",
-        type=Path,
+        type=expand_path,
         metavar="FILE",
         action="append",
         default=[],
@@ -112,7 +115,7 @@ def _add_results_options(parser: argparse.ArgumentParser) -> None:
     )
     files.add_argument(
         "--out",
-        type=Path,
+        type=expand_path,
         metavar="FOLDER",
         help="keep metrics.json, bootstrap.csv, comparison.json",
     )
@@ -125,7 +128,10 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
         "pretraining: width of the hidden layer, and BYOL from random weights",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="a copy of the CSV from the run's folder studies"
+        "--out",
+        type=expand_path,
+        metavar="FILE",
+        help="a copy of the CSV from the run's folder studies",
     )
 
 

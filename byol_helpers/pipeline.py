@@ -5,7 +5,7 @@ A stage that is up to date returns at once; an interrupted one goes on (see
 ``byol_helpers.core.stage``). torch is loaded by the stages that train or predict, and by no other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from byol_helpers.coco import resized_cache
@@ -15,7 +15,7 @@ from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
 from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import sha256, write_json, write_text
+from byol_helpers.core.files import expand_path, sha256, write_json, write_text
 from byol_helpers.core.stage import Run, run_stage
 
 # Raised when the code, not a setting, changes a fine-tuning: 2, the heads' start.
@@ -23,29 +23,31 @@ FINETUNE_REVISION = 2
 
 
 def open_run(
-    profile: str = "quick",
+    profile: str | Path = "quick",
     run: str | Path | None = None,
     data: str | Path | None = None,
-    overrides: tuple[str, ...] | list[str] = (),
+    overrides: Sequence[str] | str | None = (),
 ) -> Run:
     """Make or reopen a run folder.
 
     Args:
-        profile: smoke, quick, colab or thesis.
+        profile: smoke, quick, colab or thesis, or the path of a YAML file, which may extend one.
         run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data
             folder ``runs/<profile>-<its name>``.
         data: a folder in COCO layout, instead of the profile's own source.
-        overrides: ``["finetune.learning_rate=0.01", ...]``.
+        overrides: ``["finetune.learning_rate=0.01", ...]``, or the same as one text with spaces
+            between them.
     """
-    settings = load_profile(profile, list(overrides))
+    settings = load_profile(profile, overrides)
     require_engine(settings.finetune.engine)
-    folder = Path(data) if data else None
+    folder = expand_path(data) if data else None
     if folder is not None and not folder.is_dir():
         raise UserError(f"{folder}: no such data folder; give a folder in COCO layout")
-    path = Path(run or (f"{profile}-{folder.resolve().name}" if folder else profile))
+    name = f"{settings.name}-{folder.resolve().name}" if folder else settings.name
+    path = expand_path(run or name)
     path = path if path.parent != Path() else Path("runs") / path
     write_text(path / "profile.yaml", dump_profile(settings))
-    return Run(path, settings, folder)
+    return Run(path, settings, folder, str(profile))
 
 
 def supervised(run: Run) -> Path:
@@ -58,6 +60,7 @@ def supervised(run: Run) -> Path:
         return run.path
     from byol_helpers.pretraining.classifier import train_classifier
 
+    run.profile.supervised.get_training()  # refuses where a number is not set
     settings = run.profile.supervised.model_dump()
     return run_stage(
         run,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byol_helpers.coco.annotations import AnnotationsByImage, Labels
+from byol_helpers.core.config import require
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.core.stage import Run
@@ -87,5 +88,6 @@ def get_area_limits(run: Run) -> tuple[float, float]:
     small, large = COCO_AREA_LIMITS
     if load_splits(run)["source"] != "generated":
         return small, large
-    scale = profile.data.image_size**2 / COCO_IMAGE_AREA
+    side = require(profile.data.image_size, "data.image_size", "evaluate")
+    scale = side**2 / COCO_IMAGE_AREA
     return round(small * scale, 3), round(large * scale, 3)

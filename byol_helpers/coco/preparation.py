@@ -10,6 +10,7 @@ from byol_helpers.coco.pretraining_images import draw_pretraining_images
 from byol_helpers.coco.splits import count_part, order_ids
 from byol_helpers.coco.statistics import compute_statistics
 from byol_helpers.coco.validation import Problems, check_decodes, check_folder
+from byol_helpers.core.config import require
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json
 from byol_helpers.core.progress import Progress
@@ -31,7 +32,8 @@ def prepare(run: Run) -> Path:
     """
     profile = run.profile
     if run.data is None and profile.data.source == "coco":
-        raise UserError(f"the profile {profile.name} {DOWNLOAD.format(profile.name)}")
+        given = run.given_profile or profile.name
+        raise UserError(f"the profile {given} {DOWNLOAD.format(given)}")
     parameters = {
         "data": profile.data.model_dump(exclude_defaults=True),
         "seed": profile.seed,
@@ -121,27 +123,19 @@ def _generated(run: Run, folder: Path) -> dict:
     settings = run.profile.data
     seed = run.profile.seed
     counts = {name: getattr(settings, name) for name in _SPLITS}
-    total = sum(counts.values()) + settings.unlabelled + settings.crops
+    size = require(settings.image_size, "data.image_size", "prepare")
+    crops = settings.crops or 0
+    world = settings.world
+    total = sum(counts.values()) + settings.unlabelled + crops
     progress = Progress("prepare", total, "images")
     for name, count in counts.items():
         annotations = folder / "annotations" / f"{name}.json"
-        size = settings.image_size
-        scenes.write_split(
-            folder / name, annotations, seed, name, count, size, progress, settings.world
-        )
+        scenes.write_split(folder / name, annotations, seed, name, count, size, progress, world)
     unlabelled = folder / "unlabelled"
-    scenes.write_unlabelled(
-        unlabelled, seed, settings.unlabelled, settings.image_size, progress, settings.world
-    )
-    if settings.crops:
-        scenes.write_crops(
-            folder / "crops",
-            seed,
-            settings.crops,
-            settings.crop_size,
-            progress,
-            settings.world,
-        )
+    scenes.write_unlabelled(unlabelled, seed, settings.unlabelled, size, progress, world)
+    if crops:
+        side = require(settings.crop_size, "data.crop_size", "prepare")
+        scenes.write_crops(folder / "crops", seed, crops, side, progress, world)
     progress.close()
     files = [f"unlabelled/{path.name}" for path in sorted(unlabelled.glob("*.png"))]
     categories = [{"id": c.id, "name": c.name} for c in scenes.CATEGORIES]
@@ -152,13 +146,9 @@ def _write_crops(run: Run, folder: Path) -> None:
     """Generated crops for the supervised stand-in, beside a user's own images."""
     settings = run.profile.data
     if run.profile.supervised.source == "crops":
-        scenes.write_crops(
-            folder / "crops",
-            run.profile.seed,
-            settings.crops,
-            settings.crop_size,
-            world=settings.world,
-        )
+        count = require(settings.crops, "data.crops", "prepare")
+        side = require(settings.crop_size, "data.crop_size", "prepare")
+        scenes.write_crops(folder / "crops", run.profile.seed, count, side, world=settings.world)
 
 
 def _unlabelled(run: Run, folder: Path, data: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every room stands on: profiles, the run folder and its stages, files, progress, intervals."""
+"""What every room stands on: profiles, the run folder and its stages, files, progress."""
 
 import lazy_loader
 

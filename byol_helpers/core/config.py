@@ -1,12 +1,22 @@
-"""Profiles: the numbers that turn one code path into a smoke test, a lesson, a Colab session or the thesis.
+"""Profiles: the numbers that turn one code path into a smoke test, a lesson, a Colab session or the
+thesis.
 
-A profile is a YAML file in ``byol_helpers/profiles``, checked when it is read: an unknown key, a value of the wrong
-kind or a combination that cannot work is one clear line, not a traceback hours later. A profile extends another one
-by ``extends: NAME`` and then holds only what differs.
+A profile is a YAML file: one of those in ``byol_helpers/profiles``, or a user's own. It is checked
+when it is read: an unknown key, a value of the wrong kind or a combination that cannot work is one
+clear line, not a traceback hours later. A profile extends another one by ``extends: quick`` or
+``extends: other.yaml`` and then holds only what differs. A setting that may be null is needed by
+some stages alone; the one that needs it refuses to go on without it.
 """
 
+import difflib
+import os
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,13 +24,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from byol_helpers.core.arms import ARMS
 from byol_helpers.core.engines import ENGINES
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import expand_path
 
 Count = Annotated[int, Field(ge=1)]
 Index = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Value = TypeVar("Value")
 
 PROFILES = ("smoke", "quick", "colab", "thesis")
+# Words that earlier versions wrote as the value of a setting: {setting: {old: new}}.
+RENAMED_VALUES = {"norm_policy": {"fair": "trainable"}}
 
 
 def _check_arm(name: str) -> str:
@@ -35,9 +50,26 @@ def _check_engine(name: str) -> str:
     return name
 
 
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"\w[\w .-]*", name):
+        raise ValueError("use letters, digits, '-' and '_', since a folder is called so")
+    return name
+
+
 ArmName = Annotated[str, AfterValidator(_check_arm)]
 EngineName = Annotated[str, AfterValidator(_check_engine)]
+FileName = Annotated[str, AfterValidator(os.path.expanduser)]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
+
+
+@dataclass(frozen=True)
+class StandInTraining:
+    """The numbers of the training of the supervised stand-in."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    checkpoint_every: int
 
 
 class Section(BaseModel):
@@ -47,79 +79,98 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where images come from and how many are used. Counts are upper limits when a folder of one's own is given."""
+    """Where images come from and how many are used.
+
+    Counts are upper limits when a folder of one's own is given.
+    """
 
     source: Literal["generated", "coco"]
-    image_size: Count  # side in pixels of the generated scenes
-    unlabelled: Count  # images for pretraining
+    # Side in pixels of the generated scenes.
+    image_size: Count | None = None
+    # Images for pretraining.
+    unlabelled: Count
     train: Count
     val: Count
     test: Count
-    crops: Index  # generated single-object crops, for the supervised stand-in
-    crop_size: Count
-    # of the generated images: categories with colours of their own, or told apart by shape alone
+    # Generated single-object crops, for the supervised stand-in, and their side in pixels.
+    crops: Index | None = None
+    crop_size: Count | None = None
+    # Of the generated images: categories with colours of their own, or told apart by shape alone.
     world: Literal["colours", "shapes"] = "colours"
-    pretrain_folder: (
-        str | None
-    )  # folder with the pretraining images of a COCO copy; null: those of the train split
-    exclude_pretraining: (
-        bool  # leave the images of the test split, and near-duplicates of them, out of pretraining
-    )
-    fraction: Annotated[float, Field(gt=0, le=1)] = (
-        1.0  # of each split; a smaller one lies inside a larger one
-    )
-    stratified: bool = False  # keep the categories' shares in every part of a split
-    licenses: list[int] | None = (
-        None  # use only images with these licence ids, for those who publish pictures
-    )
+    # Folder with the pretraining images of a COCO copy; null: those of the train split.
+    pretrain_folder: str | None
+    # Leave the images of the test split, and near-duplicates of them, out of pretraining.
+    exclude_pretraining: bool
+    # Of each split; a smaller one lies inside a larger one.
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    # Keep the categories' shares in every part of a split.
+    stratified: bool = False
+    # Use only images with these licence ids, for those who publish pictures.
+    licenses: list[int] | None = None
 
 
 class Supervised(Section):
-    """The weights that BYOL starts from, and that it is compared with."""
+    """The weights that BYOL starts from, and that it is compared with.
 
-    source: Literal[
-        "crops", "imagenet"
-    ]  # crops: train the stand-in; imagenet: torchvision's IMAGENET1K_V1
-    weights_file: str | None  # a file instead of the download, for source imagenet
-    steps: Count
-    batch_size: Count
-    learning_rate: Positive
-    checkpoint_every: Count
+    The numbers are those of the stand-in's training; with ImageNet's weights there is none.
+    """
+
+    # crops: train the stand-in; imagenet: torchvision's IMAGENET1K_V1.
+    source: Literal["crops", "imagenet"]
+    # A file instead of the download, for source imagenet.
+    weights_file: FileName | None = None
+    steps: Count | None = None
+    batch_size: Count | None = None
+    learning_rate: Positive | None = None
+    checkpoint_every: Count | None = None
+
+    def get_training(self) -> StandInTraining:
+        """The numbers of the stand-in's training; ``UserError`` where one is not set."""
+        stage = "supervised"
+        return StandInTraining(
+            require(self.steps, "supervised.steps", stage),
+            require(self.batch_size, "supervised.batch_size", stage),
+            require(self.learning_rate, "supervised.learning_rate", stage),
+            require(self.checkpoint_every, "supervised.checkpoint_every", stage),
+        )
 
 
 class Pretrain(Section):
     """BYOL (Grill et al. 2020), with the thesis's head."""
 
-    init: Literal["supervised", "random"]  # the thesis starts from supervised (ImageNet) weights
+    # The thesis starts from supervised (ImageNet) weights.
+    init: Literal["supervised", "random"]
     view_size: Count
     batch_size: Annotated[int, Field(ge=2)]
     steps: Count
-    hidden: Count  # width of the projector's and the predictor's hidden layer: 4096 in BYOL, 2048 in the thesis
+    # Width of the projector's and the predictor's hidden layer: 4096 in BYOL, 2048 in the thesis.
+    hidden: Count
     output: Count
     learning_rate: Positive
     warmup_steps: Index
     momentum: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
-    gradient_clip: Annotated[float, Field(ge=0)]  # norm; 0 switches clipping off
+    weight_decay: NotNegative
+    # Norm; 0 switches clipping off.
+    gradient_clip: NotNegative
     tau_start: Fraction
     checkpoint_every: Count
     workers: Index
-    head_norm: bool = True  # batch norm in projector and predictor
-    optimizer: Literal["sgd", "lars"] = (
-        "sgd"  # lars: the paper's, with learning_rate 0.2 x batch / 256 or so
-    )
-    accumulate: Count = 1  # batches whose gradients make one step; batch norm still sees one batch
-    cache_side: Count | None = (
-        None  # short side in pixels of copies that are decoded faster; null: the originals
-    )
-    views: Literal["pillow", "torch"] = (
-        "pillow"  # who renders the views; torch is faster, the draws are the same
-    )
-    channels_last: bool = False  # memory format of images and weights: faster convolutions
-    compile: bool = (
-        False  # torch.compile: minutes at the start, for faster steps in a long training
-    )
-    devices: Count = 1  # GPUs that share each batch
+    # Batch norm in projector and predictor.
+    head_norm: bool = True
+    # lars: the paper's, with learning_rate 0.2 x batch / 256 or so.
+    optimizer: Literal["sgd", "lars"] = "sgd"
+    # Batches whose gradients make one step; batch norm still sees one batch.
+    accumulate: Count = 1
+    # Short side in pixels of copies that are decoded faster; null: the originals.
+    cache_side: Count | None = None
+    # Who renders the views; torch is faster, the draws are the same.
+    views: Literal["pillow", "torch"] = "pillow"
+    # Memory format of images and weights: faster convolutions.
+    channels_last: bool = False
+    # torch.compile: minutes at the start, for faster steps in a long training.
+    compile: bool = False
+    # GPUs that share each batch.
+    devices: Count = 1
     precision: Precision = "32-true"
 
 
@@ -137,37 +188,36 @@ class Finetune(Section):
     warmup_steps: Index
     decay_steps: list[Count]
     momentum: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
-    gradient_clip: Annotated[float, Field(ge=0)]
-    short_side: Annotated[
-        list[Count], Field(min_length=1)
-    ]  # pixels; drawn for each training image; the last one tests
+    weight_decay: NotNegative
+    gradient_clip: NotNegative
+    # Pixels; drawn for each training image; the last one tests.
+    short_side: Annotated[list[Count], Field(min_length=1)]
     long_side: Count
-    anchor_sizes: Annotated[
-        list[Count], Field(min_length=5, max_length=5)
-    ]  # pixels, one for each of P2 to P6
+    # Pixels, one for each of P2 to P6.
+    anchor_sizes: Annotated[list[Count], Field(min_length=5, max_length=5)]
     fpn_channels: Count
     box_features: Count
     mask_channels: Count
     rpn_samples: Count
     roi_samples: Count
-    proposals: Count  # kept after NMS, and twice as many before it on each level
+    # Kept after NMS, and twice as many before it on each level.
+    proposals: Count
     checkpoint_every: Count
     workers: Index
-    devices: Count = 1  # GPUs that share each batch
+    # GPUs that share each batch.
+    devices: Count = 1
     precision: Precision = "32-true"
-    weights_file: str | None = (
-        None  # somebody else's checkpoint of the backbone, for the arm ``file``
-    )
+    # Somebody else's checkpoint of the backbone, for the arm ``file``.
+    weights_file: FileName | None = None
 
 
 class Evaluate(Section):
     """COCO average precision with paired bootstrap intervals."""
 
-    area_limits: (
-        Annotated[list[Positive], Field(min_length=2, max_length=2)] | None
-    )  # pixels^2; null: COCO's, scaled
-    bootstrap: Count  # replicates
+    # Square pixels; null: COCO's, scaled.
+    area_limits: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None = None
+    # Replicates.
+    bootstrap: Count
     confidence: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -182,10 +232,12 @@ class Background(Section):
 class Profile(Section):
     """Everything that decides the numbers of a run."""
 
-    name: str
+    # Also that of the run's folder.
+    name: Annotated[str, AfterValidator(_check_name)]
     description: str
     seed: Index
-    depth: Literal[18, 50]  # of the ResNet
+    # Of the ResNet.
+    depth: Literal[18, 50]
     data: Data
     supervised: Supervised
     pretrain: Pretrain
@@ -195,76 +247,138 @@ class Profile(Section):
 
     @property
     def reference_arm(self) -> str:
-        """The arm that stands for supervised pretraining: ``imagenet``, or ``supervised`` for the stand-in."""
+        """The arm of supervised pretraining: ``imagenet``, or ``supervised`` for the stand-in."""
         return "imagenet" if self.supervised.source == "imagenet" else "supervised"
 
     @model_validator(mode="after")
-    def _possible(self) -> "Profile":
-        tune, other = (
-            self.finetune,
-            {"imagenet": "supervised", "supervised": "imagenet"}[self.reference_arm],
-        )
-        checks = {
-            f"finetune.arms names {other!r}, but supervised.source is {self.supervised.source!r}: use "
-            f"{self.reference_arm!r}": other in tune.arms,
-            "finetune.arms names an arm twice": len(set(tune.arms)) < len(tune.arms),
-            "finetune.seeds names a seed twice": len(set(tune.seeds)) < len(tune.seeds),
-            "finetune.decay_steps must increase and stay below finetune.steps: set both": sorted(
-                set(tune.decay_steps)
-            )
-            != tune.decay_steps
-            or max(tune.decay_steps, default=0) >= tune.steps,
-            "finetune.warmup_steps must be below finetune.steps": tune.warmup_steps >= tune.steps,
-            "pretrain.warmup_steps must be below pretrain.steps": self.pretrain.warmup_steps
-            >= self.pretrain.steps,
-            "finetune.long_side must not be below finetune.short_side": tune.long_side
-            < max(tune.short_side),
-            "finetune.checkpoint_every must be a multiple of 20, the rhythm of metrics.csv": tune.checkpoint_every
-            % 20
-            != 0,
-            "finetune.arms names 'file' and finetune.weights_file is not set, or the other way round: set both": (
-                "file" in tune.arms
-            )
-            != (tune.weights_file is not None),
-            "pretrain.batch_size must be a multiple of pretrain.devices": self.pretrain.batch_size
-            % self.pretrain.devices
-            != 0,
-            "finetune.batch_size must be a multiple of finetune.devices": tune.batch_size
-            % tune.devices
-            != 0,
-            f"finetune.engine={tune.engine} trains here on one device in 32-true: set finetune.devices=1 "
-            "and finetune.precision=32-true, or use torchvision": not ENGINES[tune.engine].scales
-            and (tune.devices, tune.precision) != (1, "32-true"),
-            "supervised.weights_file needs supervised.source=imagenet": self.supervised.weights_file
-            is not None
-            and self.supervised.source != "imagenet",
-            "data.crops must hold at least one supervised.batch_size": self.supervised.source
-            == "crops"
-            and self.data.crops < self.supervised.batch_size,
-        }
-        for message, wrong in checks.items():
-            if wrong:
+    def _check_combinations(self) -> "Profile":
+        for message, is_wrong in _list_combinations(self):
+            if is_wrong:
                 raise ValueError(message)
         return self
 
 
-def load_profile(name: str = "quick", overrides: tuple[str, ...] | list[str] = ()) -> Profile:
+def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
+    """What cannot work together, each with whether this profile has it."""
+    data = profile.data
+    supervised = profile.supervised
+    pretrain = profile.pretrain
+    tune = profile.finetune
+    reference = profile.reference_arm
+    other = "supervised" if reference == "imagenet" else "imagenet"
+    last_decay = max(tune.decay_steps, default=0)
+    in_order = sorted(set(tune.decay_steps)) == tune.decay_steps and last_decay < tune.steps
+    file_arm = "file" in tune.arms
+    on_one_device = (tune.devices, tune.precision) == (1, "32-true")
+    of_crops = supervised.source == "crops"
+    return [
+        (
+            f"finetune.arms names {other!r}, but supervised.source is {supervised.source!r}: use "
+            f"{reference!r}",
+            other in tune.arms,
+        ),
+        ("finetune.arms names an arm twice", len(set(tune.arms)) < len(tune.arms)),
+        ("finetune.seeds names a seed twice", len(set(tune.seeds)) < len(tune.seeds)),
+        (
+            "finetune.decay_steps must increase and stay below finetune.steps: set both",
+            not in_order,
+        ),
+        (
+            "finetune.warmup_steps must be below finetune.steps",
+            tune.warmup_steps >= tune.steps,
+        ),
+        (
+            "pretrain.warmup_steps must be below pretrain.steps",
+            pretrain.warmup_steps >= pretrain.steps,
+        ),
+        (
+            "finetune.long_side must not be below finetune.short_side",
+            tune.long_side < max(tune.short_side),
+        ),
+        (
+            "finetune.checkpoint_every must be a multiple of 20, the rhythm of metrics.csv",
+            tune.checkpoint_every % 20 != 0,
+        ),
+        (
+            "finetune.arms names 'file' and finetune.weights_file is not set, or the other way "
+            "round: set both",
+            file_arm != (tune.weights_file is not None),
+        ),
+        (
+            "pretrain.batch_size must be a multiple of pretrain.devices",
+            pretrain.batch_size % pretrain.devices != 0,
+        ),
+        (
+            "finetune.batch_size must be a multiple of finetune.devices",
+            tune.batch_size % tune.devices != 0,
+        ),
+        (
+            f"finetune.engine={tune.engine} trains here on one device in 32-true: set "
+            "finetune.devices=1 and finetune.precision=32-true, or use torchvision",
+            not ENGINES[tune.engine].scales and not on_one_device,
+        ),
+        (
+            "supervised.weights_file needs supervised.source=imagenet",
+            supervised.weights_file is not None and of_crops,
+        ),
+        (
+            "data.crops must hold at least one supervised.batch_size",
+            of_crops
+            and data.crops is not None
+            and supervised.batch_size is not None
+            and data.crops < supervised.batch_size,
+        ),
+    ]
+
+
+def require(value: Value | None, key: str, stage: str) -> Value:
+    """The value of a setting that a stage cannot do without.
+
+    Raises:
+        UserError: the profile leaves it out.
+    """
+    if value is None:
+        raise UserError(
+            f"{key} is not set, and the stage {stage} needs it; set it in the profile, or by "
+            f"--set {key}=NUMBER"
+        )
+    return value
+
+
+def list_overrides(overrides: Sequence[str] | str | None) -> list[str]:
+    """``key=value`` overrides as a list, also where they come as one text.
+
+    ``"finetune.steps=20 finetune.arms=[byol, random]"`` holds two; an empty text, or None, none.
+    """
+    if not isinstance(overrides, str):
+        return list(overrides or ())
+    text = overrides.strip()
+    if text.startswith("["):  # a list, written as YAML or Python does
+        return [str(item) for item in yaml.safe_load(text)]
+    return re.split(r"\s+(?=[\w.]+=)", text) if text else []
+
+
+def load_profile(
+    profile: str | Path = "quick", overrides: Sequence[str] | str | None = ()
+) -> Profile:
     """Read a profile and apply ``key=value`` overrides.
 
     Args:
-        name: one of ``PROFILES``.
-        overrides: for example ``["finetune.learning_rate=0.01", "finetune.arms=[byol, random]"]``; values are YAML.
+        profile: one of ``PROFILES``, or the path of a YAML file, which may extend one.
+        overrides: for example ``["finetune.learning_rate=0.01", "finetune.arms=[byol, random]"]``;
+            values are YAML. One text, with spaces between the settings, serves as well.
 
     Raises:
-        UserError: unknown profile or key, wrong type, impossible combination.
+        UserError: unknown profile or key, a file that cannot be read, wrong type, impossible
+            combination.
     """
-    values = _merged(_defaults(), _read(name))
-    for override in overrides:
-        _set(values, override)
+    values = _merge(_collect_defaults(), _read_profile(str(profile)))
+    for override in list_overrides(overrides):
+        _set_value(values, override)
     try:
-        return Profile(**values)
+        return Profile.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"profile {name}: {_first(error)}") from None
+        raise UserError(f"profile {profile}: {_describe_first_error(error)}") from None
 
 
 def dump_profile(profile: Profile) -> str:
@@ -272,39 +386,119 @@ def dump_profile(profile: Profile) -> str:
     return yaml.safe_dump(profile.model_dump(), sort_keys=False)
 
 
-def _read(name: str) -> dict:
-    if name not in PROFILES:
-        raise UserError(f"unknown profile {name!r}; choose one of {', '.join(PROFILES)}")
-    own = yaml.safe_load(
-        (resources.files("byol_helpers") / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
-    )
-    base = _read(own.pop("extends")) if "extends" in own else {}
-    return _merged(base, own)
+def update_words(settings: dict) -> dict:
+    """The same settings, with today's words where an earlier version wrote others."""
+    updated = dict(settings)
+    for key, words in RENAMED_VALUES.items():
+        if updated.get(key) in words:
+            updated[key] = words[updated[key]]
+    return updated
 
 
-def _defaults() -> dict:
-    """Settings that the files leave out because hardly anybody changes them."""
+def _read_profile(profile: str) -> dict:
+    """The values of a built-in profile, or of a file with a name of its own."""
+    if profile in PROFILES:
+        return _read_built_in(profile)
+    path = expand_path(profile)
+    if path.suffix.lower() not in (".yaml", ".yml") and not path.exists():
+        raise UserError(
+            f"unknown profile {profile!r}; choose one of {', '.join(PROFILES)}, or give the path "
+            "of a YAML file"
+        )
+    values = _read_file(path, ())
+    own = _parse_yaml(path)
+    is_copy = own.get("name") in PROFILES and path.name != "profile.yaml"  # that of a run folder
+    if is_copy and path.stem != own["name"]:
+        raise UserError(
+            f"profile {profile}: name: {own['name']!r} is that of a built-in profile, whose run "
+            "folder it would take; give another name, or none to use the file's"
+        )
+    named = {"name": path.stem, "description": f"the settings of {path.name}"}
+    return values | named | {key: own[key] for key in named if key in own}
+
+
+def _read_built_in(name: str) -> dict:
+    file = resources.files("byol_helpers") / "profiles" / f"{name}.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    base = values.pop("extends", None)
+    return _merge(_read_built_in(base), values) if base else values
+
+
+def _read_file(path: Path, below: tuple[Path, ...]) -> dict:
+    """The values of a user's file, over those of what it extends.
+
+    ``below``: the files that extend this one.
+    """
+    values = _parse_yaml(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if base in PROFILES:
+        return _merge(_read_built_in(base), values)
+    if not isinstance(base, str):
+        raise UserError(
+            f"{path}: extends: {_shorten(base)} is neither a profile ({', '.join(PROFILES)}) nor "
+            "the path of a YAML file"
+        )
+    other = path.parent / expand_path(base)
+    chain = (*below, path.resolve())
+    if other.resolve() in chain:
+        raise UserError(f"{path}: extends: {base} leads back to itself; extend another profile")
+    if not other.is_file():
+        raise UserError(
+            f"{path}: extends: {base}: no such file beside it, and no profile of that name; use "
+            f"one of {', '.join(PROFILES)}, or the path of a YAML file"
+        )
+    return _merge(_read_file(other, chain), values)
+
+
+def _parse_yaml(path: Path) -> dict:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such profile; give the path of a YAML file, or one of "
+            f"{', '.join(PROFILES)}"
+        ) from None
+    except OSError as error:
+        said = (error.strerror or str(error)).lower()
+        raise UserError(f"{path}: cannot be read ({said}); give the path of a YAML file") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: not valid YAML{where}; correct it there") from None
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{path}: not a profile; write one setting a line, for example `extends: quick` and "
+            "`finetune: {steps: 600}`"
+        )
     return {
-        name: {
-            key: field.default
-            for key, field in section.annotation.model_fields.items()
-            if not field.is_required()
-        }
-        for name, section in Profile.model_fields.items()
-        if isinstance(section.annotation, type) and issubclass(section.annotation, Section)
+        key: update_words(value) if isinstance(value, dict) else value
+        for key, value in values.items()
     }
 
 
-def _merged(base: dict, own: dict) -> dict:
-    both = {
-        key: _merged(base[key], own[key])
-        for key in own
-        if isinstance(own[key], dict) and key in base
-    }
-    return base | own | both
+def _collect_defaults() -> dict:
+    """Settings that the files may leave out."""
+    defaults = {}
+    for name, section in Profile.model_fields.items():
+        if isinstance(section.annotation, type) and issubclass(section.annotation, Section):
+            fields = section.annotation.model_fields.items()
+            optional = {key: field for key, field in fields if not field.is_required()}
+            defaults[name] = {key: field.default for key, field in optional.items()}
+    return defaults
 
 
-def _set(values: dict, override: str) -> None:
+def _merge(base: dict, own: dict) -> dict:
+    """One profile's values over another's, section by section."""
+    merged = base | own
+    for key, value in own.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = _merge(base[key], value)
+    return merged
+
+
+def _set_value(values: dict, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise UserError(
@@ -316,20 +510,32 @@ def _set(values: dict, override: str) -> None:
         here = here.get(part) if isinstance(here, dict) else None
     if not isinstance(here, dict) or last not in here or isinstance(here[last], dict):
         known = sorted(here) if isinstance(here, dict) else sorted(values)
-        raise UserError(f"--set {key}: unknown key; known here: {', '.join(known)}")
+        raise UserError(f"--set {key}: unknown key; known here: {_list_nearest(last, known)}")
     try:
         here[last] = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UserError(f"--set {override}: the value is not valid YAML; quote it") from None
 
 
-def _first(error: ValidationError) -> str:
+def _list_nearest(key: str, known: list[str]) -> str:
+    """The keys that are written most alike, or the first ones, in at most 150 characters."""
+    nearest = difflib.get_close_matches(key, known, 5) or known
+    return textwrap.shorten(", ".join(nearest), 150, placeholder=" ...")
+
+
+def _describe_first_error(error: ValidationError) -> str:
     """The first problem that pydantic found, in one line with its key."""
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key"
     if problem["type"] == "missing":
-        return f"{key}: missing"
+        return f"{key}: missing; set it, or take it from another profile by `extends: quick`"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}, not {problem['input']!r}" if key else message
+    return f"{key}: {message}, not {_shorten(problem['input'])}" if key else message
+
+
+def _shorten(value: Any) -> str:
+    """A value as Python writes it, in at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -43,7 +43,10 @@ def device_name() -> str:
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that decide numbers, read from their metadata: nothing is imported."""
+    """Versions of the packages that decide numbers, read from their metadata.
+
+    Nothing is imported.
+    """
     found = {}
     for name in VERSIONS_OF:
         try:

@@ -10,6 +10,13 @@ from typing import Any
 from byol_helpers.core.errors import UserError
 
 
+def expand_path(path: str | Path) -> Path:
+    """A path as a person writes it, with ``~`` for the home folder, which shells leave in
+    ``--data=~/x``.
+    """
+    return Path(os.path.expanduser(path))
+
+
 @contextmanager
 def replacing(path: Path):
     """Give a temporary path beside ``path``.

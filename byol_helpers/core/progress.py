@@ -9,7 +9,10 @@ EVENTS_FILE = "BYOL_HELPERS_EVENTS"
 
 
 def announce(line: str) -> None:
-    """Print how far the work is, and add the line to the file that ``EVENTS_FILE`` names, if any."""
+    """Print how far the work is.
+
+    The line also goes to the file that ``EVENTS_FILE`` names, if any.
+    """
     print(line, flush=True)
     events = os.environ.get(EVENTS_FILE)
     if events:
@@ -27,9 +30,14 @@ class Progress:
     def __init__(
         self, title: str, total: int, unit: str = "steps", done: int = 0, every: float = 15.0
     ):
-        self.title, self.total, self.unit, self.every = title, total, unit, every
-        self.done = self.first = done
-        self.start = self.last = time.monotonic()
+        self.title = title
+        self.total = total
+        self.unit = unit
+        self.every = every
+        self.done = done
+        self.first = done
+        self.start = time.monotonic()
+        self.last = self.start
         if done:
             announce(f"{title}: goes on from {done} of {total} {unit}")
 
@@ -40,8 +48,8 @@ class Progress:
         if now - self.last >= self.every and self.done < self.total:
             self.last = now
             left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
-            said = f"{self.title}: {self.done} of {self.total} {self.unit}, {note + ', ' if note else ''}"
-            announce(f"{said}{duration(left)} left")
+            said = f"{self.title}: {self.done} of {self.total} {self.unit}"
+            announce(", ".join(filter(None, [said, note, f"{duration(left)} left"])))
 
     def close(self) -> None:
         """Print the last line, with the whole time."""

@@ -19,23 +19,27 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from byol_helpers.core.config import Profile
+from byol_helpers.core.config import Profile, update_words
 from byol_helpers.core.environment import device_name, installed_versions, peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
 from byol_helpers.core.progress import announce
 
-# Words that earlier versions wrote as the value of a setting: {setting: {old: new}}.
-RENAMED_VALUES = {"norm_policy": {"fair": "trainable"}}
+# Settings that earlier profiles had to make up where no stage reads them: {section: settings}.
+MADE_UP = {"data": ("image_size", "crops", "crop_size")}
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run keeps its files, the profile it follows, and the user's own data, if any."""
+    """Where a run keeps its files, the profile it follows, and the user's own data, if any.
+
+    ``given_profile``: what the user called the profile, a built-in name or the path of a file.
+    """
 
     path: Path
     profile: Profile
     data: Path | None = None
+    given_profile: str = ""
 
 
 def run_stage(
@@ -57,20 +61,19 @@ def run_stage(
         outputs: files outside the folder that the stage must have left for it to be up to date.
     """
     folder = run.path / name
-    wanted = _description(run, name, parameters, inputs)
+    wanted = _describe_stage(run, name, parameters, inputs)
     if folder.is_dir():
-        done, started = (
-            _description_in(folder / "stage.json"),
-            _description_in(folder / "started.json"),
-        )
+        done = _read_description(folder / "stage.json", wanted)
+        started = _read_description(folder / "started.json", wanted)
         lost = [str(path) for path in outputs if not Path(path).exists()]
         if done == wanted and not lost:
             announce(f"{name}: up to date")
             return folder
         if started != wanted:
-            reason = (
-                f"{lost[0]} is gone" if done == wanted else _difference(done or started, wanted)
-            )
+            if done == wanted:
+                reason = f"{lost[0]} is gone"
+            else:
+                reason = _describe_difference(done or started, wanted)
             announce(f"{name}: runs afresh, because {reason}")
             shutil.rmtree(folder)
         elif started:
@@ -80,17 +83,18 @@ def run_stage(
     write_json(folder / "started.json", wanted)
     start = time.monotonic()
     work(folder)
-    write_json(folder / "stage.json", wanted | _cost(start))
+    write_json(folder / "stage.json", wanted | _measure_cost(start))
     (folder / "started.json").unlink()
     return folder
 
 
-def _description(run: Run, name: str, parameters: dict, inputs: Iterable[Path]) -> dict:
+def _describe_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path]) -> dict:
     hashes = {}
     for path in sorted(map(Path, inputs)):
         if not path.is_file():
             raise UserError(
-                f"{path}: needed by the stage {name} and not there; run the stage that writes it first"
+                f"{path}: needed by the stage {name} and not there; run the stage that writes it "
+                "first"
             )
         hashes[os.path.relpath(path, run.path)] = sha256(path)
     described = {
@@ -102,30 +106,33 @@ def _description(run: Run, name: str, parameters: dict, inputs: Iterable[Path]) 
     return json.loads(json.dumps(described))
 
 
-def _description_in(path: Path) -> dict | None:
-    """The description kept in a stage file; None when there is none or when it is damaged."""
+def _read_description(path: Path, wanted: dict) -> dict | None:
+    """The description kept in a stage file; None when there is none or when it is damaged.
+
+    It is given in today's words, and without what was made up: a setting that ``wanted`` leaves out
+    because the stage does not read it.
+    """
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text(encoding="utf-8"))
         described = {key: kept[key] for key in ("stage", "profile", "parameters", "inputs")}
-        return described | {"parameters": update_words(described["parameters"])}
+        parameters = update_words(described["parameters"])
+        for section, names in MADE_UP.items():
+            if section in parameters:
+                today = wanted["parameters"].get(section, {})
+                left_out = [name for name in names if name not in today]
+                for name in left_out:
+                    parameters[section].pop(name, None)
+        return described | {"parameters": parameters}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def update_words(settings: dict) -> dict:
-    """The same settings, with today's words where an earlier version wrote others."""
-    updated = dict(settings)
-    for key, words in RENAMED_VALUES.items():
-        if updated.get(key) in words:
-            updated[key] = words[updated[key]]
-    return updated
-
-
-def _difference(kept: dict | None, wanted: dict) -> str:
+def _describe_difference(kept: dict | None, wanted: dict) -> str:
     """In one line, what changed between two descriptions."""
     if kept is None:
         return "its earlier state is unreadable"
-    old, new = _flat(kept), _flat(wanted)
+    old = _flatten(kept)
+    new = _flatten(wanted)
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     first = changed[0]
     if first.startswith("inputs."):
@@ -135,17 +142,17 @@ def _difference(kept: dict | None, wanted: dict) -> str:
     return said + (f" (and {len(changed) - 1} more)" if len(changed) > 1 else "")
 
 
-def _flat(value: object, prefix: str = "") -> dict[str, object]:
+def _flatten(value: object, prefix: str = "") -> dict[str, object]:
+    """Nested dictionaries as one, with dotted keys."""
     if not isinstance(value, dict):
         return {prefix: value}
-    return {
-        k: v
-        for key, item in value.items()
-        for k, v in _flat(item, f"{prefix}.{key}" if prefix else key).items()
-    }
+    flat = {}
+    for key, item in value.items():
+        flat |= _flatten(item, f"{prefix}.{key}" if prefix else key)
+    return flat
 
 
-def _cost(start: float) -> dict:
+def _measure_cost(start: float) -> dict:
     """Seconds of this session, peak memory of the process so far, device, versions."""
     return {
         "seconds": round(time.monotonic() - start, 3),

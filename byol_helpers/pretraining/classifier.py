@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from byol_helpers.core.config import Profile, Supervised
+from byol_helpers.core.config import Profile, StandInTraining
 from byol_helpers.pretraining.dataset import CropsDataset
 from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
 from byol_helpers.pretraining.methods import METRICS_EVERY
@@ -31,7 +31,7 @@ class ClassifierTask(Task):
 
     network: Classifier
 
-    def __init__(self, network: Classifier, dataset: CropsDataset, settings: Supervised):
+    def __init__(self, network: Classifier, dataset: CropsDataset, settings: StandInTraining):
         self.network = network
         self.dataset = dataset
         self.settings = settings
@@ -58,7 +58,7 @@ class ClassifierTask(Task):
 
 def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
     """Train the stand-in on ``data/crops`` and return its encoder's tensors."""
-    settings = profile.supervised
+    settings = profile.supervised.get_training()
     seed = profile.seed
     torch.manual_seed(seed)
     plan = Plan(

@@ -103,6 +103,17 @@ def test_a_damaged_stage_file_counts_as_not_done(run):
     assert work.calls == 2
 
 
+def test_what_an_earlier_profile_had_to_make_up_does_not_count(run):
+    work = Work()
+    earlier = {"data": {"train": 8, "image_size": 640, "crops": 0, "crop_size": 64}}
+    run_stage(run, "data", earlier, [], work)
+    run_stage(run, "data", {"data": {"train": 8}}, [], work)
+    assert work.calls == 1
+    run_stage(run, "data", {"data": {"train": 8, "crops": 5}}, [], work)
+    run_stage(run, "data", {"data": {"train": 9, "crops": 5}}, [], work)
+    assert work.calls == 3
+
+
 def test_a_missing_input_names_file_and_stage(run):
     with pytest.raises(UserError, match=r"model\.pth: needed by the stage evaluate"):
         run_stage(run, "evaluate", {}, [run.path / "model.pth"], Work())
