@@ -31,7 +31,7 @@ Index = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Value = TypeVar("Value")
+_Value = TypeVar("_Value")
 
 PROFILES = ("smoke", "quick", "colab", "thesis")
 # Words that earlier versions wrote as the value of a setting: {setting: {old: new}}.
@@ -331,7 +331,7 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
     ]
 
 
-def require(value: Value | None, key: str, stage: str) -> Value:
+def require(value: _Value | None, key: str, stage: str) -> _Value:
     """The value of a setting that a stage cannot do without.
 
     Raises:
