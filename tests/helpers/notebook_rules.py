@@ -191,6 +191,15 @@ def checked_cells(nb: Notebook) -> list[str]:
     ]
 
 
+def imports_from_rooms(nb: Notebook) -> list[str]:
+    """Names of the package come from it or from a room, never from a module inside a room."""
+    problems = []
+    for number, cell in nb.code:
+        for module in re.findall(r"from (byol_helpers\.\w+\.[\w.]+) import", text(cell["source"])):
+            problems.append(f"cell {number}: import from {module}, not from its room")
+    return problems
+
+
 def title(nb: Notebook) -> list[str]:
     first = nb.cells[0] if nb.cells else {"cell_type": "none", "source": ""}
     ok = first["cell_type"] == "markdown" and text(first["source"]).lstrip().startswith("# ")
@@ -220,6 +229,6 @@ RULES: dict[str, Callable[[Notebook], list[str]]] = {
     for rule in (
         outputs_present, executed_in_order, kernel, no_errors, no_widget_state, size, cell_length,
         cell_count, parameters, alt_text, no_absolute_paths, links_alive, checked_cells, title,
-        cell_ids,
+        cell_ids, imports_from_rooms,
     )
 }  # fmt: skip

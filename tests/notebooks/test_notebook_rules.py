@@ -120,6 +120,7 @@ BAD = [  # rule, what is spoilt, a word of the problem
     ("title", _set(0, source="No title"), "title"),
     ("cell_ids", lambda nb: nb["cells"][4].pop("id"), "''"),
     ("cell_ids", _set(4, id="cell-5"), "repeat"),
+    ("imports_from_rooms", _set(3, source="from byol_helpers.coco.masks import x"), "coco.masks"),
 ]  # fmt: skip
 
 
