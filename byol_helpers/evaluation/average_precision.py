@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from byol_helpers.coco.records import read_detections, read_ground_truth
+from byol_helpers.coco.results import read_detections, read_ground_truth
 from byol_helpers.core.errors import UserError
 from byol_helpers.evaluation.matching import (
     AREA_RANGES,

@@ -1,47 +1,66 @@
-"""Average precision, intervals and paired differences for results files from anywhere: no run, no model.
+"""Average precision, intervals and paired differences for results files from anywhere: no run, no
+model.
 
-A results file is what detectron2, mmdetection, ultralytics and pycocotools call COCO results: a JSON list of
-``{"image_id", "category_id", "score", "bbox" and/or "segmentation"}``.
+A results file is what detectron2, mmdetection, ultralytics and pycocotools call COCO results: a
+JSON list of ``{"image_id", "category_id", "score", "bbox" and/or "segmentation"}``.
 """
 
 from pathlib import Path
 
-from byol_helpers.coco.records import shapes_in_detections, shapes_in_ground_truth
+from byol_helpers.coco.annotations import Labels
+from byol_helpers.coco.results import (
+    Shape,
+    list_shapes,
+    list_shapes_of_labels,
+    read_entries,
+    read_ground_truth,
+)
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_json
 from byol_helpers.evaluation import comparison
 from byol_helpers.evaluation.average_precision import COCO_METRICS
+from byol_helpers.evaluation.doubts import describe_doubts
 
 SHAPES = {"mask": "segmentation", "box": "bbox"}
+_TYPES: dict[str, Shape] = {"mask": "segm", "box": "bbox"}
 
 
 def evaluate_results_files(
-    ground_truth: Path, detections: list[Path], out: Path | None = None, replicates: int = 1000
+    ground_truth: Path,
+    detections: list[Path],
+    out: Path | None = None,
+    replicates: int = 1000,
+    strict: bool = False,
 ) -> str:
     """Score results files against COCO annotations and return the tables as Markdown.
 
-    Masks are scored where the annotations and every file have any, boxes likewise; what is left out is said. All files
-    share the bootstrap's draws of images, so that differences between them are paired.
+    Masks are scored where the annotations and every file have any, boxes likewise; what is left
+    out, mended or doubtful is said. All files share the bootstrap's draws of images, so that
+    differences between them are paired.
 
     Args:
         ground_truth: annotation file.
         detections: results files; a file's name, without its ending, names its model.
-        out: folder for ``<name>/metrics.json``, ``<name>/bootstrap.csv`` and ``comparison.json``; None keeps nothing.
+        out: folder for ``<name>/metrics.json``, ``<name>/bootstrap.csv`` and ``comparison.json``;
+            None keeps nothing.
         replicates: of the bootstrap.
+        strict: refuse annotations that would have to be mended.
 
     Raises:
-        UserError: a file is missing, broken or empty, or does not fit the others; the message names file and entry.
+        UserError: a file is missing or broken, or does not fit the others; the message names file
+            and entry.
     """
     names = _names(detections)
-    shared = shapes_in_ground_truth(ground_truth).intersection(
-        *map(shapes_in_detections, detections)
-    )
-    kinds = [kind for kind, shape in SHAPES.items() if shape in shared]
-    if not kinds:
-        raise UserError(
-            f"{ground_truth}: its annotations and the results share neither masks ('segmentation') nor "
-            "boxes ('bbox'); export one of them for all"
-        )
+    entries = {name: read_entries(path)[1] for name, path in names.items()}
+    kinds = _choose_kinds(ground_truth, list(entries.values()))
+    said = []
+    truth = read_ground_truth(ground_truth, _TYPES[kinds[0]])
+    if truth.found.all_crowds:
+        raise UserError(truth.found.all_crowds)
+    if truth.found.mended:
+        if strict:
+            raise UserError(f"{truth.found.mended}; mend the file, or drop --strict")
+        said.append(truth.found.mended)
     results = {}
     for name, path in names.items():
         result = comparison.evaluate_model(
@@ -58,10 +77,27 @@ def evaluate_results_files(
         results[name] = result
         if out is not None:
             comparison.save_result(result, Path(out) / name)
+    for name, found in entries.items():
+        said += [f"{names[name].name}: {doubt}" for doubt in describe_doubts(truth, found, kinds)]
     compared = comparison.compare_arms(results)
     if out is not None:
         write_json(Path(out) / "comparison.json", compared)
-    return _text(ground_truth, compared, kinds)
+    return _text(ground_truth, compared, kinds, said)
+
+
+def _choose_kinds(ground_truth: Path, found: list[list]) -> list[str]:
+    """What all files have, ``mask`` before ``box``; a file without detections has all there is."""
+    shared = list_shapes_of_labels(Labels(ground_truth))
+    for entries in found:
+        shared &= list_shapes(entries) if entries else shared
+    kinds = [kind for kind, shape in SHAPES.items() if shape in shared]
+    if not kinds:
+        read_ground_truth(ground_truth, "bbox")  # which may have something worse to say
+        raise UserError(
+            f"{ground_truth}: its annotations and the results share neither masks "
+            "('segmentation') nor boxes ('bbox'); export one of them for all"
+        )
+    return kinds
 
 
 def _names(detections: list[Path]) -> dict[str, Path]:
@@ -72,22 +108,22 @@ def _names(detections: list[Path]) -> dict[str, Path]:
         for stem, path in zip(stems, detections, strict=True)
     }
     if len(names) < len(detections):
-        raise UserError(
-            f"{detections[-1]}: given twice, or another file has the same name and folder; rename one"
-        )
+        said = "given twice, or another file has the same name and folder"
+        raise UserError(f"{detections[-1]}: {said}; rename one")
     return names
 
 
-def _text(ground_truth: Path, compared: dict, kinds: list[str]) -> str:
-    """Everything that is known, as Markdown."""
+def _text(ground_truth: Path, compared: dict, kinds: list[str], said: list[str]) -> str:
+    """Everything that is known, as Markdown; what is doubtful stands before the numbers."""
     small, large = compared["area_limits"]
     bootstrap = compared["bootstrap"]
-    parts = [
+    parts = [f"Note: {line}." for line in said]
+    parts.append(
         f"{ground_truth}: {compared['images']} images. All numbers in percent, with "
-        f"{bootstrap['confidence']:.0%} intervals from {bootstrap['replicates']} bootstrap draws of the images "
-        "(they do not cover the luck of training). "
+        f"{bootstrap['confidence']:.0%} intervals from {bootstrap['replicates']} bootstrap draws "
+        "of the images (they do not cover the luck of training). "
         f"Small is below {small:g}, large above {large:g} square pixels."
-    ]
+    )
     parts += [
         f"Not scored, because not every file has it: {shape}."
         for kind, shape in SHAPES.items()

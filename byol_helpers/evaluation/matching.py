@@ -16,14 +16,13 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from byol_helpers.coco.masks import compress_mask
+from byol_helpers.coco.masks import compress_mask, measure_masks
 
 AREA_RANGES = ("all", "small", "medium", "large")
 # Of IoU, as ``Params.setDetParams`` spells them, to the last bit.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 LARGEST_AREA = 1e10  # square pixels: pycocotools' upper end of "large"
 DETECTIONS_PER_CLASS = 100  # of one image and class that count, best first
-MASKS_AT_ONCE = 255  # pycocotools up to 2.0.11 puts the number of masks into a uint8 on its way
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def match_detections(
     """Matches of every class, in the order of category ids.
 
     Args:
-        annotations: numbered from 1 (``coco.records.read_ground_truth``).
+        annotations: numbered from 1 (``coco.results.read_ground_truth``).
         results: checked COCO results on the same images and categories.
         iou_type: ``segm`` compares masks, ``bbox`` boxes.
         area_limits: square pixels where small ends and where large begins.
@@ -95,7 +94,7 @@ def match_detections(
     if iou_type == "segm":
         dt_shapes = _compress_masks(dt, annotations)
         gt_shapes = _compress_masks(gt, annotations)
-        dt_areas = _measure_masks(dt_shapes)
+        dt_areas = measure_masks(dt_shapes)
     else:
         dt_shapes = _stack_boxes(dt)
         gt_shapes = _stack_boxes(gt)
@@ -201,14 +200,6 @@ def _compress_masks(table: _Table, annotations: COCO) -> list:
         image = annotations.imgs[entry["image_id"]]
         masks.append(compress_mask(entry, image["height"], image["width"]))
     return masks
-
-
-def _measure_masks(masks: Any) -> np.ndarray:
-    """Pixels [N] of a list of masks in compressed RLE (``COCO.loadRes``); the stubs of ``area``
-    know one mask only."""
-    starts = range(0, len(masks), MASKS_AT_ONCE)
-    parts = [rle.area(masks[start : start + MASKS_AT_ONCE]) for start in starts]
-    return np.concatenate([np.zeros(0), *parts])
 
 
 def _stack_boxes(table: _Table) -> np.ndarray:

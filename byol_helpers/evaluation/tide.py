@@ -33,7 +33,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from byol_helpers.coco.masks import compress_mask
-from byol_helpers.coco.records import read_detections, read_ground_truth
+from byol_helpers.coco.results import read_detections, read_ground_truth
 from byol_helpers.evaluation.average_precision import interpolate_precision
 from byol_helpers.evaluation.matching import match_greedily
 

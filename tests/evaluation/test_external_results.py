@@ -128,44 +128,53 @@ def rewritten(name, content):
             "sharp.json: entry 5: category_id 1 is not in the ground truth",
         ),
         (changed("sharp", 5, score=math.nan), "sharp.json: entry 5: score nan"),
-        (changed("sharp", 5, score="high"), "sharp.json: entry 5: score high"),
+        (changed("sharp", 5, score="high"), "sharp.json: entry 5: score 'high'"),
         (changed("sharp", 5, segmentation=None), "sharp.json: entry 5: no 'segmentation'"),
         (changed("sharp", 5, bbox=None), "sharp.json: entry 5: no 'bbox'"),
-        (changed("sharp", 5, bbox="wide"), "sharp.json: entry 5: bbox wide"),
-        (changed("sharp", 5, segmentation=SHORT), "sharp.json: entry 5: its mask is damaged"),
+        (changed("sharp", 5, bbox="wide"), "sharp.json: entry 5: bbox 'wide'"),
+        (
+            changed("sharp", 5, segmentation=SHORT),
+            "sharp.json: entry 5 has run lengths that do not fill its mask",
+        ),
         (
             changed("sharp", 5, segmentation=SHORT | {"counts": [1, 2]}),
-            "sharp.json: entry 5: its mask is damaged",
+            "sharp.json: entry 5 has run lengths that do not fill its mask",
         ),
         (
             changed("sharp", 5, segmentation=SHORT | {"size": [32, 64]}),
-            "sharp.json: entry 5: mask of size [32, 64]",
+            "sharp.json: entry 5 has a mask of 64 x 32 for an image of 64 x 64",
         ),
-        (changed("sharp", 5, segmentation=[[1, 2, 3, 4]]), "sharp.json: entry 5: its polygons"),
+        (
+            changed("sharp", 5, segmentation=[[1, 2, 3, 4]]),
+            "sharp.json: entry 5 has a polygon of fewer than three points",
+        ),
         (
             changed("sharp", 5, segmentation=7),
-            "sharp.json: entry 5: its mask is neither polygons nor run lengths",
+            "sharp.json: entry 5 has a mask that is neither polygons nor run lengths",
         ),
-        (rewritten("sharp", "[]"), "sharp.json: holds no detections"),
         (rewritten("sharp", ""), "sharp.json: not valid JSON"),
         (rewritten("sharp", "[1]"), "share neither masks"),
         (rewritten("sharp", '{"images": []}'), "sharp.json: not a list; give COCO results"),
         (
             rewritten("truth", '{"images": [], "annotations": [], "categories": []}'),
-            "truth.json: no annotations",
+            "truth.json: lists no images",
         ),
-        (rewritten("truth", "[]"), "truth.json: a list, as results are"),
-        (changed("truth", 3, id=0), "truth.json: annotation 0: its id occurs twice"),
+        (
+            rewritten("truth", "[]"),
+            "truth.json: not a COCO instances file (it holds a list of detections",
+        ),
         (
             changed("truth", 3, image_id=77),
-            "truth.json: annotation 3: image_id 77 is not among the images",
+            "truth.json: annotation 3 belongs to image 77, which is missing",
         ),
         (
             changed("truth", 3, category_id=77),
-            "truth.json: annotation 3: category_id 77 is not among the categories",
+            "truth.json: annotation 3 has the unknown category 77",
         ),
-        (changed("truth", 3, segmentation=SHORT), "truth.json: annotation 3: its mask is damaged"),
-        (changed("truth", 3, area=None), "truth.json: annotation 3: no 'area'"),
+        (
+            changed("truth", 3, segmentation=SHORT),
+            "truth.json: annotation 3 has run lengths that do not fill its mask",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_line_with_file_and_entry(files, capsys, spoil, said):
@@ -173,6 +182,26 @@ def test_a_wrong_file_is_one_line_with_file_and_entry(files, capsys, spoil, said
     assert main(command(files, "blurred", "sharp", out=files / "out")) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and error.startswith("error: ")
+
+
+def test_ids_that_repeat_and_areas_that_lack_are_mended_and_counted(files, capsys):
+    assert main(command(files, "sharp")) == 0
+    numbers = capsys.readouterr().out
+    changed("truth", 3, id=0)(files)
+    changed("truth", 4, area=None)(files)
+    assert main(command(files, "sharp")) == 0
+    said = capsys.readouterr().out
+    count = len(TRUTH["annotations"])
+    line = f"mended {count} annotations: numbered anew {count}, area from the mask 1."
+    assert said == f"Note: truth.json: {line}\n\n{numbers}"
+
+
+def test_a_model_that_detects_nothing_has_an_ap_of_0_and_a_line(files, capsys):
+    (files / "sharp.json").write_text("[]")
+    assert main(command(files, "sharp")) == 0
+    said = capsys.readouterr().out
+    assert "sharp.json: holds no detections, so every AP is 0." in said
+    assert "| sharp | 0.0 (0.0 to 0.0) |" in said
 
 
 def test_what_is_missing_on_the_command_line_is_said(files, capsys):
