@@ -125,12 +125,8 @@ def check_labelled(labelled: Labelled) -> Problems:
     found = check_labels(labelled.labels)
     if errors := found.errors():
         raise UserError(errors[0])
-    if found.boxes:
-        print(
-            f"{labelled.labels.file.name}: {len(found.boxes):,} boxes left their image by rounding "
-            "and were clipped",
-            flush=True,
-        )
+    if found.mended:
+        print(found.mended, flush=True)
     return found
 
 

@@ -4,7 +4,7 @@ pycocotools trusts what it is given: where run lengths do not add up to the pict
 lies a million pixels away, it reads and writes beyond its memory. So nothing goes there unchecked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -223,7 +223,7 @@ def find_far(corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return ~(np.abs(corners) <= limit).all(axis=1)  # NaN is far, too
 
 
-def compress_mask(annotation: dict, height: int, width: int) -> dict:
+def compress_mask(annotation: Mapping[str, Any], height: int, width: int) -> Any:
     """Compressed RLE of an annotation given as polygons, uncompressed RLE or compressed RLE."""
     segmentation = annotation["segmentation"]
     if isinstance(segmentation, list):
@@ -233,7 +233,7 @@ def compress_mask(annotation: dict, height: int, width: int) -> dict:
     return segmentation
 
 
-def decode_mask(annotation: dict, height: int, width: int) -> np.ndarray:
+def decode_mask(annotation: Mapping[str, Any], height: int, width: int) -> np.ndarray:
     """Mask of an annotation: bool [height, width]."""
     return rle.decode(compress_mask(annotation, height, width)).astype(bool)
 

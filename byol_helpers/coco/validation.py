@@ -67,7 +67,6 @@ NOTES = (
     "name twice",
     "rare empty mask",
     "flat box",
-
     "crowds only",
     "unused category",
     "empty images",
