@@ -4,25 +4,22 @@ A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lie
 says where the tensors come from and how pictures must be normalised for them.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet
+from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
+from byol_helpers.adoption import adopt_checkpoint as adopt_checkpoint
 from byol_helpers.core.channels import RGB
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing, sha256, write_json
-from byol_helpers.core.weights import fit_exactly, load_tensors, read_plain
+from byol_helpers.core.weights import load_tensors
 from byol_helpers.segmentation.detectron2_names import (
     rename_for_detectron2 as rename_for_detectron2,
 )
 
 IMAGENET = {18: ResNet18_Weights.IMAGENET1K_V1, 50: ResNet50_Weights.IMAGENET1K_V1}
-SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-# Words in the names of networks that follow another one.
-SLOW = {"momentum", "target", "teacher", "ema", "k", "key"}
 NORMALISATION = {
     "mean": list(RGB.mean),
     "std": list(RGB.std),
@@ -107,77 +104,6 @@ def read_imagenet(depth: int, file: Path | None = None) -> tuple[dict[str, torch
             f"{Path(weights.url).name} here and pass --set supervised.weights_file=FILE"
         ) from None
     return tensors, {"kind": "ImageNet", "weights": str(weights), "from": "download"}
-
-
-def adopt_checkpoint(path: Path, depth: int) -> tuple[dict[str, torch.Tensor], dict]:
-    """The ResNet inside somebody else's checkpoint, and where it was found.
-
-    Known by what they call the first convolution: torchvision and timm (``conv1``), lightly
-    (``backbone.0``), solo-learn (``backbone.conv1``), MoCo (``module.encoder_q.conv1``,
-    ``module.base_encoder.conv1``), DataParallel (``module.conv1``), alone or inside ``state_dict``,
-    ``model`` or another key. Of an online and a momentum network the online one is taken. What is
-    not part of the ResNet (heads, optimiser, queue) is left out.
-
-    Returns:
-        Tensors under torchvision's names, and what is said about their origin.
-
-    Raises:
-        UserError: no ResNet inside, more than one, another depth, or a file that needs code to be
-            opened.
-    """
-    held = _flattened(read_plain(Path(path)))
-    prefixes = {}
-    for name, value in held.items():
-        first = re.fullmatch(r"((?:.*\.)?)(conv1|0)\.weight", name)
-        if (
-            first
-            and tuple(value.shape) == (64, len(RGB), 7, 7)
-            and not SLOW & set(re.split(r"[._]", first[1].lower()))
-        ):
-            prefixes[first[1]] = first[2]
-    if len(prefixes) != 1:
-        inside = (
-            f"{len(prefixes)} ({', '.join(sorted(prefixes))})"
-            if prefixes
-            else f"none among {len(held)} tensors"
-        )
-        raise UserError(
-            f"{path}: one ResNet is needed, found {inside}; save the state of the backbone alone "
-            "with torch.save(backbone.state_dict(), file)"
-        )
-    ((prefix, stem),) = prefixes.items()
-    names = {name: name.removeprefix(prefix) for name in held if name.startswith(prefix)}
-    if stem == "0":  # torch.nn.Sequential over the children of a torchvision ResNet
-        for old, new in names.items():
-            first, dot, rest = new.partition(".")
-            names[old] = SEQUENTIAL.get(first, first) + dot + rest
-    with torch.device("meta"):  # names and shapes alone
-        network = getattr(resnet, f"resnet{depth}")(weights=None)
-    del network.fc
-    roots = tuple(f"{name}." for name, _ in network.named_children())
-    tensors = {new: held[old] for old, new in names.items() if new.startswith(roots)}
-    try:
-        fit_exactly(network, tensors)
-    except UserError as error:
-        raise UserError(f"{path}: no ResNet-{depth}: {error}") from None
-    return tensors, {
-        "file": Path(path).name,
-        "sha256": sha256(path),
-        "prefix": prefix,
-        "tensors left out": len(held) - len(tensors),
-    }
-
-
-def _flattened(value: object, prefix: str = "") -> dict[str, torch.Tensor]:
-    """All tensors of nested dictionaries, their keys joined by dots."""
-    if isinstance(value, torch.Tensor):
-        return {prefix: value}
-    if not isinstance(value, dict):
-        return {}
-    found = {}
-    for key, item in value.items():
-        found |= _flattened(item, f"{prefix}.{key}" if prefix else str(key))
-    return found
 
 
 @torch.inference_mode()

@@ -118,6 +118,7 @@ def measure_knn(run: Run, arm: str = "byol") -> list[float] | None:
 def transfer(run: Run, arm: str) -> Path | None:
     """Write ``weights/<arm>.pth``; None for random weights, which come from no file."""
     from byol_helpers import backbones
+    from byol_helpers.adoption import adopt_checkpoint
 
     profile = run.profile
     origin = ARMS[arm].source
@@ -130,14 +131,14 @@ def transfer(run: Run, arm: str) -> Path | None:
     if origin == "random":
         return None
     file = files[origin]
-    inputs = [Path(file)] if file else []
+    inputs = [Path(file).expanduser()] if file else []
     path = _weights(run, arm)
 
     def work(folder: Path) -> None:
         if origin == "imagenet":
             tensors, source = backbones.read_imagenet(profile.depth, *inputs)
         elif origin == "file":
-            tensors, source = backbones.adopt_checkpoint(inputs[0], profile.depth)
+            tensors, source = adopt_checkpoint(inputs[0], profile.depth)
             source = {"kind": label_arm(arm)} | source
         else:
             tensors = backbones.extract_encoder(inputs[0])
@@ -300,8 +301,12 @@ def pretrain_all(run: Run) -> None:
 
 
 def transfer_all(run: Run) -> None:
-    """Every arm, and the one that stands for supervised pretraining."""
-    for arm in dict.fromkeys([run.profile.reference_arm, *run.profile.finetune.arms]):
+    """Every arm, and the weights that a pretraining of the profile begins with."""
+    begun_with = []
+    for arm in list_pretrained_arms(run):
+        if _initial_weights(run, arm):
+            begun_with.append(run.profile.reference_arm)
+    for arm in dict.fromkeys([*begun_with, *run.profile.finetune.arms]):
         transfer(run, arm)
 
 

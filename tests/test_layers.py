@@ -14,10 +14,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STUBS = sorted(PACKAGE.rglob("__init__.pyi"))  # the names that a room offers, imported when used
 
 # What each room may import from the package besides itself, bottom up. pretraining, segmentation
-# and background are strangers to each other; backbones is the bridge of the first two. download and
-# cutout are for the command line alone.
+# and background are strangers to each other; backbones is the bridge of the first two, and adoption
+# brings weights of others onto it. download and cutout are for the command line alone.
 DATA = {"core", "synthetic", "coco"}
-TRAINED = {"training", "pretraining", "segmentation", "backbones"}
+TRAINED = {"training", "pretraining", "segmentation", "adoption", "backbones"}
 MEASURED = {"background", "evaluation", "reproduction"}
 ALLOWED = {
     "core": set(),
@@ -27,7 +27,8 @@ ALLOWED = {
     "pretraining": DATA | {"training"},
     "segmentation": DATA | {"training"},
     "background": DATA,
-    "backbones": DATA | {"training", "pretraining", "segmentation"},
+    "adoption": DATA | {"segmentation"},
+    "backbones": DATA | {"training", "pretraining", "segmentation", "adoption"},
     "evaluation": DATA,
     "reproduction": DATA | {"evaluation"},
     "figures": DATA | MEASURED,
@@ -42,7 +43,8 @@ ALLOWED = {
     | {"figures", "pipeline", "ablations", "report", "download", "cutout"},
     "__main__": {"cli"},
 }
-WITH_TORCH = {"core/weights.py", "core/channels.py"}  # read tensors, build networks
+# These read tensors and build networks.
+WITH_TORCH = {"core/weights.py", "core/inert_pickle.py", "core/channels.py"}
 NO_TORCH = (
     "core",
     "synthetic",

@@ -1,12 +1,27 @@
 """Files of named tensors: read without running code, loaded whole or not at all."""
 
 import pickle
+import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.inert_pickle import read_inert
+
+# How files begin that are taken for weights, and what to do about them.
+BEGINNINGS = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file; fetch it with git lfs pull",
+    b"<": "a web page, not weights: the server wants a log-in or a click; download the file in a "
+    "browser",
+    b"\x89HDF": "an HDF5 file (Keras); convert it to torch's state_dict first",
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+}
+SAVE_STATE = "torch.save(model.state_dict(), file)"
 
 
 def read_plain(path: Path) -> object:
@@ -14,19 +29,77 @@ def read_plain(path: Path) -> object:
 
     Code that the file may hold is not run.
     """
+    _refuse_other_files(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
+        raise UserError(
+            f"{path}: damaged, or more than plain tensors; save it again with {SAVE_STATE}"
+        ) from None
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Counter[str]]:
+    """All tensors of a file that others wrote: ``torch.save``, pickled arrays, or safetensors.
+
+    Code that the file may hold is not run.
+
+    Returns:
+        Tensors by their keys in nested dictionaries, joined by dots; and how often the file asked
+        for each kind of object that is left out.
+
+    Raises:
+        UserError: it is damaged, or another kind of file.
+    """
+    _refuse_other_files(path)
+    if _is_safetensors(path):
+        try:
+            return load_file(path), Counter()
+        except (SafetensorError, OSError, ValueError):
+            raise UserError(f"{path}: a damaged safetensors file; copy it again") from None
+    try:
+        if _is_torchscript(path):
+            raise UserError(
+                f"{path}: a TorchScript archive, which is code; save its tensors alone with "
+                "torch.save(torch.jit.load(file).state_dict(), new_file)"
+            )
+        return read_inert(path)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged pickle fails in any way
+        raise UserError(
+            f"{path}: damaged, or not written by torch.save ({type(error).__name__}); copy it "
+            f"again, or save it again with {SAVE_STATE}"
+        ) from None
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise a ``UserError`` for what is not there, empty, or known to be no file of weights."""
     if not path.is_file():
         raise UserError(
             f"{path}: no such weights file; run the stage that writes it, or give the path of a "
             ".pth file"
         )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or ["empty"])[0]
-        raise UserError(
-            f"{path}: damaged, or more than plain tensors ({reason[:90]}); save it again with "
-            "torch.save(model.state_dict(), file)"
-        ) from None
+    with open(path, "rb") as file:
+        head = file.read(1024).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head:
+        raise UserError(f"{path}: damaged, it is empty; copy it again")
+    for beginning, what in BEGINNINGS.items():
+        if head.startswith(beginning):
+            raise UserError(f"{path}: {what}")
+
+
+def _is_safetensors(path: Path) -> bool:
+    """A length of 8 bytes, then JSON."""
+    with open(path, "rb") as file:
+        head = file.read(9)
+    return path.suffix == ".safetensors" or (head[8:] == b"{" and head[4:8] == bytes(4))
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/")[-1] == "constants.pkl" for name in archive.namelist())
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -6,7 +6,6 @@ installed by hand (see the README).
 """
 
 import logging
-import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -270,7 +269,7 @@ def train(
         trainer.train(first, plan.steps)
     except FloatingPointError:
         lr = optimizer.param_groups[0]["lr"]
-        raise loss_is_not_finite(plan, math.nan, trainer.iter + 1, lr) from None
+        raise loss_is_not_finite(plan, "not finite", trainer.iter + 1, lr) from None
     return network.cpu().eval()
 
 

@@ -26,3 +26,18 @@ def _rename(name: str) -> str:
     name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
     name = re.sub(r"layer(\d)", lambda match: f"res{int(match[1]) + 1}", name)
     return name if name.startswith("res") else f"stem.{name}"
+
+
+def rename_from_detectron2(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """detectron2's names of a ResNet as torchvision's: the inverse of ``rename_for_detectron2``.
+
+    ``BODY`` must be gone from the names. What is no part of the ResNet keeps its name.
+    """
+    renamed = {}
+    for name, value in tensors.items():
+        name = name.removeprefix("stem.").replace("shortcut.norm", "downsample.1")
+        name = name.replace("shortcut", "downsample.0")
+        name = re.sub(r"conv(\d)\.norm", r"bn\1", name)
+        name = re.sub(r"^res(\d)", lambda match: f"layer{int(match[1]) - 1}", name)
+        renamed[name] = value
+    return renamed

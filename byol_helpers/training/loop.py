@@ -227,7 +227,7 @@ def load_checkpoint(plan: Plan) -> dict[str, Any]:
     return torch.load(plan.folder / CHECKPOINT, map_location="cpu", weights_only=True)
 
 
-def loss_is_not_finite(plan: Plan, loss: float, step: int, lr: float) -> UserError:
+def loss_is_not_finite(plan: Plan, loss: float | str, step: int, lr: float) -> UserError:
     """What to say when a loss is no number any more."""
     last = plan.folder / CHECKPOINT
     kept = f"the last good checkpoint is {last}" if last.exists() else "no checkpoint was made yet"
