@@ -33,7 +33,7 @@ help:
 	@echo "make test      unit tests, a smoke run of every notebook, and the notebooks' checked outputs"
 	@echo "make test-fast the unit tests that take no training, in less than two minutes"
 	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
-	@echo "make lint      ruff over code and notebooks, pyright over the package"
+	@echo "make lint      ruff over code and notebooks, pyright over package and benchmarks"
 	@echo "make figures   bring what runs/quick shows to figures/, README.md and notebooks/"
 	@echo "make studies   again with one setting changed: hidden layer and start of BYOL, frozen batch norm, detectron2"
 	@echo "make clean     remove .venv and caches; runs/ is kept"

@@ -58,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     for name in names:
         try:
             results[name] = run_benchmark(name, options.images)
-        except (ModuleNotFoundError, OSError, RuntimeError, UserError) as error:
-            print(f"{name}: left out: {first_line(error)}", file=sys.stderr, flush=True)
         except subprocess.CalledProcessError as error:
             print(f"{name}: left out: {last_line(error)}", file=sys.stderr, flush=True)
+        except Exception as error:  # of any kind: the others go on
+            print(f"{name}: left out: {first_line(error)}", file=sys.stderr, flush=True)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return 0 if len(results) == len(names) else 1
@@ -81,9 +81,11 @@ def run_benchmark(name: str, images: Path | None) -> dict:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the lines that follow."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    """What an error says, without the lines that follow, and its kind where it is unexpected."""
+    lines = str(error).splitlines() or [""]
+    if isinstance(error, ModuleNotFoundError | OSError | UserError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
 
 
 def last_line(error: subprocess.CalledProcessError) -> str:

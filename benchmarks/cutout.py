@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import psutil
@@ -60,6 +61,7 @@ def load_quick_model(photographs: Photographs) -> Callable[[np.ndarray], list[di
     As its weights are random, the masks to cut out are given.
     """
     import torch
+    from torchvision.models.detection.roi_heads import RoIHeads
 
     from byol_helpers.core.config import load_profile
     from byol_helpers.segmentation.engine import predict_image
@@ -68,12 +70,13 @@ def load_quick_model(photographs: Photographs) -> Callable[[np.ndarray], list[di
     profile = load_profile("quick")
     answers = read_answers(photographs)
     network = build(profile.depth, 10, profile.finetune, seed=0).eval()
-    network.roi_heads.detections_per_img = OBJECTS
+    heads = cast(RoIHeads, network.roi_heads)
+    heads.detections_per_img = OBJECTS
 
     def predict(image: np.ndarray) -> list[dict]:
         pixels = torch.from_numpy(image).permute(2, 0, 1).float() / 255
         predict_image(network, pixels, list(range(10)), detect)
-        return answers.get(zlib.crc32(image)) or predict_left_half(image)
+        return answers.get(zlib.crc32(image.tobytes())) or predict_left_half(image)
 
     return predict
 
@@ -101,7 +104,7 @@ def read_answers(photographs: Photographs) -> dict[int, list[dict]]:
                 {"category_id": 1, "score": 1.0, "segmentation": compress_mask(a, *size)}
                 for a in largest
             ]
-            answers[zlib.crc32(read_image(path))] = found
+            answers[zlib.crc32(read_image(path).tobytes())] = found
     return answers
 
 

@@ -51,6 +51,7 @@ def measure_download(images: Path | None) -> dict:
             text=True,
         )
         try:
+            assert server.stdout is not None
             address = server.stdout.readline().strip()
             start = time.perf_counter()
             wanted = [WantedImage(name, f"{address}/{name}", SIDE, SIDE) for name in names]

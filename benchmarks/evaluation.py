@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from pycocotools import mask as masks
@@ -38,14 +39,17 @@ PEER_REPLICATES = 2
 STATS = [0, 1, 2, 3, 4, 5, 8]  # of COCOeval.stats, our METRICS
 
 
-def ellipses(centres: np.ndarray, axes: np.ndarray) -> list[dict]:
-    """Compressed RLE, counts as text, of ellipses with centres and half axes [N, 2], cut off at the
-    border.
+def ellipses(centres: np.ndarray, axes: np.ndarray) -> list[Any]:
+    """Compressed RLE, counts as text, of ellipses with centres and half axes [N, 2].
+
+    They are cut off at the border.
     """
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     corners = np.clip(centres[:, None] + axes[:, None] * circle, 0, [WIDTH, HEIGHT])
-    encoded = masks.frPyObjects(corners.reshape(len(centres), -1).tolist(), HEIGHT, WIDTH)
+    encoded: list[Any] = masks.frPyObjects(
+        corners.reshape(len(centres), -1).tolist(), HEIGHT, WIDTH
+    )
     return [{"size": one["size"], "counts": one["counts"].decode()} for one in encoded]
 
 
@@ -124,7 +128,8 @@ def pycocotools(truth: COCO, found: list[dict]) -> list[float]:
 
     From ``loadRes`` to the summary.
     """
-    evaluation = COCOeval(truth, truth.loadRes(found), "segm")
+    results = truth.loadRes(cast(Any, found))  # its types name a file alone
+    evaluation = COCOeval(truth, results, "segm")
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -166,7 +171,7 @@ def duplicated(entries: list[dict], weights: np.ndarray) -> list[dict]:
 def by_brute_force(truth: dict, found: list[dict], weights: np.ndarray) -> list[float]:
     """One replicate as pycocotools would do it: the drawn images written out and evaluated."""
     images = [{"image_id": image["id"], **image} for image in truth["images"]]
-    coco = COCO()
+    coco: Any = COCO()
     coco.dataset = {
         "images": [image | {"id": image["image_id"]} for image in duplicated(images, weights)],
         "annotations": [

@@ -58,7 +58,8 @@ def measure_finetune_step(images: Path | None) -> dict:
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, task.lr_factor)
         ends = []
         for batch in StepBatches(len(split.images), settings.batch_size, 0, 0, STEPS):
-            loss = sum(network(*collate([task.dataset[item] for item in batch])).values())
+            losses = network(*collate([task.dataset[item] for item in batch]))
+            loss = sum(losses.values(), torch.zeros(()))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)

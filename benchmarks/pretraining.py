@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -219,6 +220,7 @@ def lightly_step() -> Callable[[list], float]:
     from lightly.loss import NegativeCosineSimilarity
     from lightly.models.modules import BYOLPredictionHead, BYOLProjectionHead
     from lightly.models.utils import deactivate_requires_grad, update_momentum
+    from torch import nn
 
     from byol_helpers.pretraining.byol import BYOL
     from byol_helpers.pretraining.encoder import build_encoder, group_parameters
@@ -229,9 +231,11 @@ def lightly_step() -> Callable[[list], float]:
     predictor = BYOLPredictionHead(256, 2048, 256)
     with torch.no_grad():
         for theirs, ours in ((projector, same.projector), (predictor, same.predictor)):
-            theirs.layers[0].weight.copy_(ours[0].weight)
-            theirs.layers[3].weight.copy_(ours[3].weight)
-            theirs.layers[3].bias.zero_()
+            for number in (0, 3):  # the linear layers
+                mine = cast(nn.Linear, ours[number])
+                layer = cast(nn.Linear, theirs.layers[number])
+                layer.weight.copy_(mine.weight)
+            cast(nn.Linear, theirs.layers[3]).bias.zero_()
     online = torch.nn.ModuleList([same.encoder, projector, predictor]).train()
     backbone = copy.deepcopy(same.encoder)
     head = copy.deepcopy(projector)

@@ -80,7 +80,8 @@ def bare_loop(path: Path) -> float:
     dataset = InstanceDataset(split, settings, seed=0)
     optimizer = torch.optim.SGD(network.parameters(), settings.learning_rate, settings.momentum)
     for batch in StepBatches(len(dataset), settings.batch_size, 0, 0, settings.steps):
-        loss = sum(network(*collate([dataset[item] for item in batch])).values())
+        losses = network(*collate([dataset[item] for item in batch]))
+        loss = sum(losses.values(), torch.zeros(()))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -2,6 +2,7 @@
 zero."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -129,7 +130,7 @@ def merge_masks(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
     Raises:
         ValueError: a mask of another size.
     """
-    parts = [compress_mask(instance, *size) for instance in instances]
+    parts: list[Any] = [compress_mask(instance, *size) for instance in instances]
     for part in parts:
         if tuple(part["size"]) != tuple(size):
             raise ValueError(
@@ -143,7 +144,8 @@ def merge_masks(instances: Sequence[dict], size: tuple[int, int]) -> np.ndarray:
 
 def _count_pixels(detection: dict) -> int:
     """Pixels of a detection's mask."""
-    return int(rle.area(compress_mask(detection, *detection["segmentation"]["size"])))
+    mask: Any = compress_mask(detection, *detection["segmentation"]["size"])
+    return int(rle.area(mask))
 
 
 def _holds_point(detection: dict, x: float, y: float) -> bool:
