@@ -11,7 +11,9 @@ import argparse
 import csv
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -65,7 +67,7 @@ def choose_tau(steps: int) -> float:
 def build_narrow_encoder(seed: int) -> nn.Module:
     """A ResNet-18 whose stages have ``WIDTH``, 2, 4 and 8 times ``WIDTH`` channels."""
     torch.manual_seed(seed)
-    network = resnet18(weights=None)
+    network: Any = resnet18(weights=None)
     network.conv1 = nn.Conv2d(3, WIDTH, 7, 2, 3, bias=False)
     network.bn1 = nn.BatchNorm2d(WIDTH)
     network.inplanes = WIDTH
@@ -78,7 +80,7 @@ def build_narrow_encoder(seed: int) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if isinstance(module, BasicBlock):
-            nn.init.zeros_(module.bn2.weight)
+            nn.init.zeros_(cast(nn.BatchNorm2d, module.bn2).weight)
     return network
 
 
@@ -88,7 +90,7 @@ class SimCLR(nn.Module):
     def __init__(self, encoder: nn.Module, hidden: int, output: int):
         super().__init__()
         self.encoder = encoder
-        self.projector = head(encoder.width, hidden, output)
+        self.projector = head(cast(int, encoder.width), hidden, output)
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, None]:
         """The loss, a mean over the views."""
@@ -224,7 +226,7 @@ def main() -> None:
         asked = LabelledImages(*normalised(make_crops(first, ASKED, seed, options.world)))
         batches = bank.images.split(250)
         trained, seconds = pretrain_encoder(options.method, pixels, options.steps, tau, seed)
-        encoders = {
+        encoders: dict[str, Sequence[nn.Module]] = {
             "start, measured": [measure_statistics(build_narrow_encoder(seed), batches)],
             "trained": [measure_statistics(trained, batches)],
         }
