@@ -6,14 +6,20 @@ other brightness, but no crop. Pictures whose hashes differ in few bits are comp
 the correlation of thumbnails: plain ones share hashes by chance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from byol_helpers.coco.images import ORIENTATION_TAG, read_image
+from byol_helpers.coco.images import (
+    DECODER_ERRORS,
+    ORIENTATION_TAG,
+    open_image,
+    read_image,
+)
+from byol_helpers.core.errors import UserError
 from byol_helpers.core.progress import Progress
 
 BITS = 20  # of 128 that may differ
@@ -37,15 +43,25 @@ def hash_image(path: Path) -> np.ndarray:
     return np.packbits(np.stack([across.ravel(), down.ravel()]), axis=1).view(np.uint64)[:, 0]
 
 
-def hash_images(paths: Sequence[Path], progress: Progress | None = None) -> np.ndarray:
-    """``hash_image`` of each picture, uint64 [N, 2]."""
+def hash_images(
+    paths: Sequence[Path], progress: Progress | None = None, skip_broken: bool = False
+) -> np.ndarray:
+    """``hash_image`` of each picture, uint64 [N, 2]; zeros where a broken one is skipped."""
     found = np.zeros((len(paths), 2), np.uint64)
+    work = _hash_readable if skip_broken else hash_image
     with ThreadPoolExecutor() as pool:
-        for k, value in enumerate(pool.map(hash_image, paths)):
+        for k, value in enumerate(pool.map(work, paths)):
             found[k] = value
             if progress:
                 progress.update()
     return found
+
+
+def _hash_readable(path: Path) -> np.ndarray:
+    try:
+        return hash_image(path)
+    except (UserError, *DECODER_ERRORS):
+        return np.zeros(2, np.uint64)
 
 
 def find_near_pairs(
@@ -71,21 +87,34 @@ def find_near_pairs(
     return found
 
 
-def correlate_thumbnails(first: Path, second: Path) -> float:
-    """Correlation of two pictures' grey thumbnails, -1 to 1.
+def make_thumbnails(paths: Sequence[Path]) -> list[np.ndarray]:
+    """Grey thumbnails of pictures, for ``correlate``."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_make_thumbnail, paths))
 
-    It is 1 for two plain pictures of equal brightness.
-    """
-    one = np.asarray(_grey(first, COMPARED_SIDE), np.float64).ravel()
-    two = np.asarray(_grey(second, COMPARED_SIDE), np.float64).ravel()
+
+def _make_thumbnail(path: Path) -> np.ndarray:
+    return np.asarray(_grey(path, COMPARED_SIDE), np.float64).ravel()
+
+
+def correlate(one: np.ndarray, two: np.ndarray) -> float:
+    """Correlation of two thumbnails, -1 to 1; 1 for two plain ones of equal brightness."""
     spread = one.std() * two.std()
     if not spread:
         return float(np.array_equal(one, two))
     return float(((one - one.mean()) * (two - two.mean())).mean() / spread)
 
 
+def correlate_thumbnails(first: Path, second: Path) -> float:
+    """``correlate`` for two pictures."""
+    return correlate(_make_thumbnail(first), _make_thumbnail(second))
+
+
 def audit_splits(
-    root: Path, splits: dict[str, list[str]], progress: Progress | None = None
+    root: Path,
+    splits: dict[str, list[str]],
+    progress: Progress | None = None,
+    known: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict]:
     """Which pictures two splits share.
 
@@ -93,6 +122,7 @@ def audit_splits(
         root: folder that the names start from.
         splits: file names of ``pretrain``, ``train``, ``val`` and ``test``.
         progress: updated once for each picture.
+        known: hashes of pictures by name that need not be computed.
 
     Returns:
         For each of ``PAIRS`` a dictionary: ``first``, ``second``, the splits; ``same``, how many
@@ -100,14 +130,18 @@ def audit_splits(
         near-duplicates among the others.
     """
     names = sorted({name for listed in splits.values() for name in listed})
-    hashes = hash_images([root / name for name in names], progress)
-    hash_of = dict(zip(names, hashes, strict=True))
+    hash_of = dict(known or {})
+    unknown = [name for name in names if name not in hash_of]
+    hashes = hash_images([root / name for name in unknown], progress)
+    hash_of |= dict(zip(unknown, hashes, strict=True))
+    if progress:
+        progress.update(len(names) - len(unknown))
     rows = []
     for first, second in PAIRS:
         here = splits[first]
         there = splits[second]
-        known = {identify_photograph(name) for name in here}
-        namesakes = {identify_photograph(name) for name in there} & known
+        listed = {identify_photograph(name) for name in here}
+        namesakes = {identify_photograph(name) for name in there} & listed
         near = []
         for i, k in find_near_pairs(_stack(hash_of, here), _stack(hash_of, there)):
             if _look_alike(root, here[i], there[k]):
@@ -139,7 +173,7 @@ def _stack(hash_of: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
 
 def _grey(path: Path, side: int) -> Image.Image:
     """A grey thumbnail. JPEG files are decoded at a fraction of their size where that is enough."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         plain = image.format == "JPEG" and image.mode == "RGB"
         if plain and image.getexif().get(ORIENTATION_TAG, 1) == 1:
             image.draft("L", (4 * COMPARED_SIDE, 4 * COMPARED_SIDE))

@@ -22,7 +22,7 @@ import numpy as np
 from byol_helpers.coco import masks
 from byol_helpers.coco.annotations import Annotation, Labels
 from byol_helpers.coco.boxes import clip_corners, find_corners, find_relative, measure_overlap
-from byol_helpers.coco.images import list_images, read_image
+from byol_helpers.coco.images import explain_size, list_images, read_image
 from byol_helpers.coco.masks import ReadMask, read_mask
 from byol_helpers.coco.normalisation import LARGEST_SIDE, show_value
 from byol_helpers.core.errors import UserError
@@ -635,8 +635,8 @@ def check_image(found: Problems, path: Path, record: dict) -> None:
     height, width = size
     if (height, width) != (record.get("height"), record.get("width")):
         said = f"is {width} x {height}, its annotations say {record.get('width')} x "
-        remedy = f"{record.get('height')}; rotate or resize it back"
-        found.add("wrong size", f"{path}: {said}{remedy}")
+        said += f"{record.get('height')}; {explain_size(path, record)}"
+        found.add("wrong size", f"{path}: {said}")
 
 
 def check_decodes(found: Problems, path: Path) -> tuple[int, int] | None:

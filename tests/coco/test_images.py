@@ -2,14 +2,15 @@
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
-from byol_helpers.coco.images import list_images, read_image
+from byol_helpers.coco.images import list_images, measure_depth, read_image, read_image_size
 from byol_helpers.core.errors import UserError
 
 
@@ -107,6 +108,43 @@ def test_grey_without_a_nominal_range_is_stretched(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "int.tiff")[0, :, 0], [0, 128, 255])
     Image.fromarray(np.full((2, 2), 0.5, np.float32)).save(tmp_path / "flat.tiff")
     assert not read_image(tmp_path / "flat.tiff").any()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_of_fewer_bits_in_sixteen_is_stretched_by_its_true_range(tmp_path, bits):
+    deep = np.array([[0, 2 ** (bits - 1), 2**bits - 1]], np.uint16)
+    Image.fromarray(deep).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0, :, 0], [0, 128, 255])
+    assert measure_depth(tmp_path / "a.png") == bits
+    Image.fromarray(deep.astype(np.uint8)).save(tmp_path / "eight.png")
+    assert measure_depth(tmp_path / "eight.png") == 0
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow does not write AVIF")
+def test_avif_is_read(tmp_path):
+    Image.new("RGB", (20, 10), (200, 100, 50)).save(tmp_path / "a.avif")
+    assert list_images(tmp_path) == [tmp_path / "a.avif"]
+    assert np.abs(read_image(tmp_path / "a.avif").astype(int) - [200, 100, 50]).max() < 8
+
+
+def test_heic_is_read_or_named(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match="HEIC is read once pillow-heif is installed"):
+        read_image(tmp_path / "a.jpg")
+    monkeypatch.undo()
+    heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed")
+    heif.register_heif_opener()
+    Image.new("RGB", (64, 32), (200, 100, 50)).save(tmp_path / "a.heic")
+    assert np.abs(read_image(tmp_path / "a.heic").astype(int) - [200, 100, 50]).max() < 8
+
+
+def test_the_size_is_that_of_the_upright_picture(tmp_path, picture):
+    for orientation in TURNS:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
+        assert read_image_size(tmp_path / "a.png") == read_image(tmp_path / "a.png").shape[:2]
 
 
 def test_sixteen_bit_colour_keeps_the_high_byte(tmp_path, picture):
