@@ -167,7 +167,7 @@ def run_command(options: argparse.Namespace) -> int:
     if options.command == "evaluate" and (options.ground_truth or options.detections):
         return _evaluate_files(options)
     if options.command == "prepare" and options.check:
-        return _check_data(options.data)
+        return _check_data(options.data, options.profile, collect_overrides(options))
     if options.command == "publish-outputs":
         return _publish_outputs(options.run)
     settings = collect_overrides(options)
@@ -190,13 +190,14 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_data(data: Path | None) -> int:
+def _check_data(data: Path | None, profile: str, settings: list[str]) -> int:
     """The command ``prepare --check``: a line for each kind of problem, the worst first."""
     from byol_helpers.coco.preparation import check_data
+    from byol_helpers.core.config import load_profile
 
     if data is None:
         raise UserError("prepare --check needs --data FOLDER, the folder to check")
-    errors = check_data(data)
+    errors = check_data(data, load_profile(profile, settings).data.labels)
     for line in errors:
         print(f"error: {line}", file=sys.stderr)
     if not errors:

@@ -1,25 +1,47 @@
-"""A folder in COCO layout, one's own or COCO itself: found, checked and split.
+"""A folder of labelled images, of any tool: its labels found, opened, checked and split.
 
-DIR/annotations/instances_train.json      one file, or one for train and one for val
+DIR/annotations/instances_train.json      one file, or one for train, one for val, one for test
 DIR/annotations/instances_val.json
 DIR/train/*.jpg, DIR/val/*.jpg            or DIR/images/, or beside the annotations
+
+DIR/train/_annotations.coco.json, ...     a folder for each split, pictures beside the file or below
+DIR/images/, DIR/labels/, DIR/masks/      forms without a COCO file (``formats``)
 """
 
+import gzip
 import hashlib
-from collections.abc import Iterable
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+import msgspec
 
 from byol_helpers.coco.annotations import Labels
+from byol_helpers.coco.file_tree import (
+    FileTree,
+    lies_among_masks,
+    match_name,
+    name_lookalikes,
+)
+from byol_helpers.coco.formats import READERS
 from byol_helpers.coco.images import list_images
-from byol_helpers.coco.splits import count_part, order_ids, stratify
+from byol_helpers.coco.sources import Sources, find_sources
+from byol_helpers.coco.splits import count_part, order_ids, stratify, take_groups
 from byol_helpers.coco.validation import Problems, check_image, check_labels
 from byol_helpers.core.config import Data
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import replacing
 from byol_helpers.core.progress import Progress
 
 # Of a single annotation file; the profile's counts are upper limits.
 _SHARES = {"test": 0.2, "val": 0.1, "train": 1.0}
+# Folders that tools put pictures in, beside the one named like the annotation file.
+_IMAGE_FOLDERS = ("images", ".", "data", "img", "imgs", "JPEGImages", "image", "photos")
+_LABEL_FOLDERS = ("annotations", "annotation", "labels")
+_TRIED = 100  # of the listed names; of a partial copy the first images may be absent
 
 
 @dataclass(frozen=True)
@@ -38,80 +60,257 @@ class Labelled:
         return named
 
 
-def locate_annotations(data: Path) -> dict[str, Path]:
-    """The annotation files of a folder: ``{"train": ..., "val": ...}``, or ``{"all": ...}`` for a
-    single one.
+def list_unlabelled(data: Path, sources: Sources | None = None) -> list[str]:
+    """Names of the pictures of a folder without any labels, which serves BYOL alone.
+
+    Else none. Masks are no pictures.
+
+    Args:
+        data: the folder.
+        sources: its labels, where they are known.
     """
-    files = list_annotation_files(data)
-    if not files:
-        raise UserError(
-            f"{data}: no annotation file; put a COCO instances JSON into {data / 'annotations'}"
-        )
-    train = [file for file in files if "train" in file.stem]
-    val = [file for file in files if "val" in file.stem]
-    if train and val:  # of several years the newest
-        return {"train": train[-1], "val": val[-1]}
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise UserError(
-            f"{data}: {names}: keep one annotation file, or name one 'train' and one 'val'"
-        )
-    return {"all": files[0]}
-
-
-def list_annotation_files(data: Path) -> list[Path]:
-    """The files that may hold annotations; none in a folder of pictures without labels."""
-    if not data.is_dir():
-        raise UserError(
-            f"{data}: no such folder; give a folder in COCO layout (annotations/*.json and images)"
-        )
-    files = sorted([*data.glob("annotations/*.json"), *data.glob("*.json")])
-    return [file for file in files if file.name.startswith("instances")] or files
-
-
-def list_unlabelled(data: Path) -> list[str]:
-    """Names of the pictures of a folder without any annotation file, which serves BYOL alone.
-
-    Else none.
-    """
-    if list_annotation_files(data):
+    sources = find_sources(FileTree(data)) if sources is None else sources
+    if sources.files:
         return []
-    return [path.relative_to(data).as_posix() for path in list_images(data)]
+    names = [path.relative_to(data).as_posix() for path in list_images(data)]
+    return [name for name in names if not lies_among_masks(name)]
 
 
-def find_labelled(data: Path) -> dict[str, Labelled]:
-    """The annotation files of a folder, opened, each with the folder of its pictures."""
-    return {name: _labelled(data, file) for name, file in locate_annotations(data).items()}
+def find_labelled(data: Path, converted: Path | None = None) -> dict[str, Labelled]:
+    """The labels of a folder, opened: for ``train``, ``val``, ``test``, or ``all`` of a single set.
+
+    Lines worth knowing are printed: files left aside, names written differently, shapes left out.
+
+    Args:
+        data: the folder.
+        converted: gets COCO files of labels of another form; null, a temporary folder does.
+
+    Raises:
+        UserError: no labels, or labels that cannot be read.
+    """
+    tree = FileTree(data)
+    return open_sources(tree, find_sources(tree), converted)
 
 
-def _labelled(data: Path, file: Path) -> Labelled:
-    labels = Labels(file)
-    folders = [Path(place) for place in list_image_folders(file)]
-    for record in labels.images[:100]:  # of a partial copy the first images may be absent
-        for folder in folders:
-            if (data / folder / str(record.get("file_name"))).is_file():
-                return Labelled(labels, folder)
-    if not labels.images:
-        return Labelled(labels, folders[0])
-    there = next((folder for folder in folders[:-1] if (data / folder).is_dir()), None)
-    if there is not None and any((data / there).iterdir()):
-        return Labelled(labels, there)
+def open_sources(
+    tree: FileTree, sources: Sources, converted: Path | None = None
+) -> dict[str, Labelled]:
+    """``find_labelled`` for labels that are found already."""
+    if not sources.files:
+        raise UserError(
+            f"{tree.root}: no annotation file; put a COCO instances JSON into "
+            f"{tree.root / 'annotations'}"
+        )
+    for line in sources.notes:
+        print(f"note: {line}", flush=True)
+    if sources.form != "coco":
+        return _convert(tree, sources, converted)
+    found = {}
+    for split, names in sources.files.items():
+        parts = [_open_instances(tree, name, converted) for name in names]
+        found[split] = parts[0] if len(parts) == 1 else _merge(tree, names, parts, converted)
+    _compare_categories(found)
+    return found
+
+
+def _convert(tree: FileTree, sources: Sources, converted: Path | None) -> dict[str, Labelled]:
+    """Labels of another form as COCO files."""
+    content = READERS[sources.form](tree, sources.files)
+    for reason, count in content.left_out.items():
+        if count:
+            content.notes.append(f"{tree.root}: {count:,} {reason} left out")
+    for line in content.notes:
+        print(f"note: {line}", flush=True)
+    found = {}
+    for split, names in sources.files.items():
+        labels = _write_labels(content.to_coco(split), split, converted)
+        labels.file = tree.root / os.path.commonpath([name.rpartition("/")[0] for name in names])
+        found[split] = Labelled(labels, Path("."))
+    return found
+
+
+def _write_labels(content: dict, name: str, converted: Path | None) -> Labels:
+    with replacing(_place_converted(converted) / f"{name}.json") as part:
+        part.write_bytes(msgspec.json.encode(content))
+    return Labels(_place_converted(converted) / f"{name}.json")
+
+
+def _place_converted(converted: Path | None) -> Path:
+    return Path(tempfile.mkdtemp(prefix="byol-labels-")) if converted is None else converted
+
+
+def _open_instances(tree: FileTree, name: str, converted: Path | None) -> Labelled:
+    """One COCO file, unpacked where it is packed, with names as they are on the disk."""
+    file = tree.root / name
+    if file.suffix.lower() == ".gz":
+        unpacked = _place_converted(converted) / name.replace("/", "-").removesuffix(".gz")
+        with replacing(unpacked) as part, gzip.open(file) as packed, open(part, "wb") as out:
+            shutil.copyfileobj(packed, out)
+        labels = Labels(unpacked)
+        labels.file = file
+    else:
+        labels = Labels(file)
+    folder = _choose_folder(tree, name, labels)
+    _correct_names(tree, name, labels, folder)
+    return Labelled(labels, Path(folder))
+
+
+def _choose_folder(tree: FileTree, name: str, labels: Labels) -> str:
+    """The folder that the listed names start from: the one that holds most of the first of them."""
+    listed = [str(record.get("file_name")) for record in labels.images[:_TRIED]]
+    relative = [each for each in listed if not Path(each).is_absolute()]
+    folders = list_image_folders(name)
+    with_pictures = sorted({image.rpartition("/")[0] or "." for image in tree.images})
+    held = {}
+    for folder in dict.fromkeys([*folders, *with_pictures]):
+        holds = tree.holds if folder in folders else tree.known.__contains__
+        held[folder] = sum(holds(_join(folder, each)) for each in relative)
+        if held[folder] == len(listed) and listed:
+            return folder
+    best = max(held, key=lambda folder: held[folder])
+    if held[best]:
+        return best
+    if not listed:
+        return folders[0]
+    for each in listed:
+        found = match_name(tree, each, _find_home(name)) or match_name(tree, each)
+        if len(found) == 1:
+            return found[0].rpartition("/")[0] or "."
+    there = [folder for folder in folders if folder != "." and folder in with_pictures]
+    if there:
+        return there[0]
     raise UserError(
-        f"{file}: its image {labels.images[0].get('file_name')} is neither in {data / folders[0]} "
-        f"nor in {data / 'images'}; put it there"
+        f"{tree.root / name}: its image {listed[0]} is neither in {tree.root / folders[0]} nor in "
+        f"{tree.root / 'images'}; put it there"
     )
 
 
-def list_image_folders(file: Path) -> list[str]:
+def list_image_folders(name: str) -> list[str]:
     """Where the pictures of an annotation file may lie, relative to the data folder."""
-    suffix = file.stem.removeprefix("instances_")
-    return [suffix, f"images/{suffix}", "images", "."]
+    suffix = name.split("/")[-1].split(".")[0].removeprefix("instances_")
+    folders = []
+    for base in dict.fromkeys([_find_home(name), name.rpartition("/")[0], ""]):
+        places = [suffix, f"images/{suffix}", *_IMAGE_FOLDERS, f"data/{suffix}"]
+        folders += [_join(base, place) for place in places]
+    return list(dict.fromkeys(folders))
+
+
+def _find_home(name: str) -> str:
+    """The folder that an annotation file speaks for: its own, or the one above ``annotations``."""
+    folder = name.rpartition("/")[0]
+    above, _, last = folder.rpartition("/")
+    return above if last.lower() in _LABEL_FOLDERS else folder
+
+
+def _join(folder: str, name: str) -> str:
+    return PurePosixPath(folder, name).as_posix()
+
+
+def _correct_names(tree: FileTree, name: str, labels: Labels, folder: str) -> None:
+    """Write file names as they are on the disk, where only one picture can be meant."""
+    corrected = {}
+    unclear = {}
+    for record in labels.images:
+        listed = record.get("file_name")
+        if not isinstance(listed, str):
+            continue
+        path = _join(folder, listed)
+        if not tree.holds(path):
+            found = match_name(tree, listed, _find_home(name)) or match_name(tree, listed)
+            if len(found) != 1:
+                unclear[listed] = found or name_lookalikes(tree, listed)
+                continue
+            path = found[0]
+            corrected[listed] = path
+        elif Path(listed).is_absolute() and Path(listed).is_relative_to(tree.root.resolve()):
+            path = Path(listed).relative_to(tree.root.resolve()).as_posix()
+        else:
+            continue
+        record["file_name"] = Path(os.path.relpath(path, folder)).as_posix()
+    if corrected:
+        listed, path = next(iter(corrected.items()))
+        print(
+            f"note: {tree.root / name}: {len(corrected):,} of {len(labels.images):,} file names "
+            f"are written differently on the disk, or lie elsewhere: {listed} is {path}",
+            flush=True,
+        )
+    lost = {listed: found for listed, found in unclear.items() if found}
+    if lost:
+        listed, found = next(iter(lost.items()))
+        print(
+            f"note: {tree.root / name}: {len(lost):,} file names are not there and look like "
+            f"others: {listed} may be {' or '.join(found[:2])}; rename one of them",
+            flush=True,
+        )
+
+
+def _merge(
+    tree: FileTree, names: list[str], parts: list[Labelled], converted: Path | None
+) -> Labelled:
+    """Files of one split as one: ids numbered anew, categories brought together by their names."""
+    print(
+        f"note: {len(names)} files are read as parts of one set: "
+        f"{' and '.join(str(tree.root / name) for name in names[:2])}",
+        flush=True,
+    )
+    categories = {}
+    images = []
+    annotations = []
+    for part in parts:
+        check_labelled(part)
+        category_of = {}
+        for category in part.labels.categories:
+            number = categories.setdefault(category["name"], len(categories) + 1)
+            category_of[category["id"]] = number
+        image_of = {}
+        for record in part.named(part.labels.images):
+            image_of[record["id"]] = len(images) + 1
+            images.append(record | {"id": len(images) + 1})
+        for raw, annotation in part.labels:
+            changed = {
+                "id": len(annotations) + 1,
+                "image_id": image_of[annotation.image_id],
+                "category_id": category_of[annotation.category_id],
+            }
+            annotations.append(msgspec.json.decode(raw) | changed)
+    content = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+    }
+    labels = _write_labels(content, "merged", converted)
+    return Labelled(labels, Path("."))
+
+
+def _compare_categories(found: dict[str, Labelled]) -> None:
+    """Refuse files whose categories share an id and not a name: their AP would mean nothing."""
+    known = {}
+    for labelled in found.values():
+        for category in labelled.labels.categories:
+            name = category.get("name")
+            first = known.setdefault(category.get("id"), (name, labelled.labels.file))
+            if first[0] != name:
+                raise UserError(
+                    f"{labelled.labels.file}: category {category.get('id')} is {name!r}, in "
+                    f"{first[1].name} it is {first[0]!r}; export both from one project"
+                )
 
 
 def fingerprint_images(data: Path) -> str:
     """A digest of names, sizes and times of the pictures: it changes when one of them does."""
+    return _fingerprint(data, list_images(data))
+
+
+def fingerprint_labels(data: Path) -> str:
+    """``fingerprint_images`` of all other files, for labels that lie in many."""
+    tree = FileTree(data)
+    pictures = set(tree.images)
+    return _fingerprint(data, [data / name for name in tree.names if name not in pictures])
+
+
+def _fingerprint(data: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in list_images(data):
+    for path in files:
         kept = path.stat()
         digest.update(f"{path.relative_to(data)} {kept.st_size} {kept.st_mtime_ns}\n".encode())
     return digest.hexdigest()
@@ -131,35 +330,69 @@ def check_labelled(labelled: Labelled) -> Problems:
 
 
 def draw_splits(
-    found: dict[str, Labelled], settings: Data, seed: int
+    found: dict[str, Labelled], settings: Data, seed: int, groups: Mapping[int, int] | None = None
 ) -> dict[str, tuple[Labelled, list[dict]]]:
     """Draw train, val and test from image ids (see ``splits``); records come sorted by id.
 
-    A single file is divided 70 / 10 / 20; with files for train and val the test split is a fifth of
-    train. The counts of ``settings`` are upper limits; its ``fraction`` takes the beginning of each
-    split, its ``licenses`` leave other images out, ``stratified`` keeps the categories' shares in
-    every beginning.
+    A single file is divided 70 / 10 / 20; with a file for train, what has none of its own is drawn
+    from it: a fifth for test, a tenth for val. The counts of ``settings`` are upper limits; its
+    ``fraction`` takes the beginning of each split, its ``licenses`` leave other images out,
+    ``stratified`` keeps the categories' shares in every beginning.
+
+    Args:
+        found: the annotation files.
+        settings: of the profile.
+        seed: of the draw.
+        groups: the group of an image id of the file for ``all`` or ``train``; no group is divided.
     """
     source = found.get("all") or found["train"]
     order = _order(source, settings, seed)
+    with_objects = _find_images_with_objects(source)
     drawn = {}
-    taken = 0
+    rest = order
     for name, share in _SHARES.items():
-        if name == "val" and "val" in found:
-            order_of_val = _order(found["val"], settings, seed)
-            drawn["val"] = _part(found["val"], order_of_val[: settings.val], settings)
+        limit = getattr(settings, name)
+        if name in found and name != "train":
+            records = _order(found[name], settings, seed)[:limit]
+            drawn[name] = _part(found[name], records, settings)
             continue
-        count = max(1, min(getattr(settings, name), round(share * len(order))))
-        drawn[name] = _part(source, order[taken : taken + count], settings)
-        taken += count
+        count = max(1, min(limit, round(share * len(order))))
+        if name == "train":
+            records = rest[:count]
+        else:
+            records, rest = _take(rest, count, limit, groups or {}, with_objects)
+        drawn[name] = _part(source, records, settings)
     for name, (labelled, records) in drawn.items():
-        ids = {record["id"] for record in records}
-        if not any(a.image_id in ids and not a.iscrowd for _, a in labelled.labels):
+        own = with_objects if labelled is source else _find_images_with_objects(labelled)
+        if not any(record["id"] in own for record in records):
             raise UserError(
                 f"{labelled.labels.file}: no annotation falls into the {name} split of "
                 f"{len(records)} images; label more images"
             )
     return drawn
+
+
+def _find_images_with_objects(labelled: Labelled) -> set[int]:
+    return {annotation.image_id for _, annotation in labelled.labels if not annotation.iscrowd}
+
+
+def _take(
+    order: list[dict], count: int, limit: int, groups: Mapping[int, int], with_objects: set[int]
+) -> tuple[list[dict], list[dict]]:
+    """The records of a split and those that are left, without the rest of a divided group.
+
+    A split in which nothing is labelled gives its last image for the next one with objects.
+    """
+    by_id = {record["id"]: record for record in order}
+    chosen = take_groups(list(by_id), count, limit, groups)
+    if not with_objects.intersection(chosen):
+        singles = [i for i in by_id if i not in groups and i in with_objects]
+        if singles and chosen:
+            chosen = [*chosen[:-1], singles[0]]
+    touched = {groups[i] for i in chosen if i in groups}
+    gone = set(chosen)
+    rest = [r for i, r in by_id.items() if i not in gone and groups.get(i) not in touched]
+    return [by_id[i] for i in chosen], rest
 
 
 def _order(labelled: Labelled, settings: Data, seed: int) -> list[dict]:

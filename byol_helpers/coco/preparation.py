@@ -2,15 +2,24 @@
 ``audit.json``.
 """
 
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from byol_helpers.coco import layouts
+from byol_helpers.coco.file_tree import FileTree
+from byol_helpers.coco.groups import Groups, find_groups, leave_out_alike
+from byol_helpers.coco.images import measure_depth
 from byol_helpers.coco.near_duplicates import audit_splits
 from byol_helpers.coco.pretraining_images import draw_pretraining_images
+from byol_helpers.coco.sources import Sources, find_sources
 from byol_helpers.coco.splits import count_part, order_ids
 from byol_helpers.coco.statistics import compute_statistics
 from byol_helpers.coco.validation import Problems, check_decodes, check_folder
-from byol_helpers.core.config import require
+from byol_helpers.core.config import Data, require
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json
 from byol_helpers.core.progress import Progress
@@ -21,6 +30,10 @@ _SPLITS = ("train", "val", "test")
 DOWNLOAD = (
     "reads COCO from a folder: fetch what it needs with `python -m byol_helpers download --profile "
     "{} --data FOLDER`, or copy COCO there, and give the same --data FOLDER here"
+)
+NOTHING_LEFT = (
+    "none is left: name a folder of other images in data.pretrain_folder, or set "
+    "data.exclude_pretraining=false"
 )
 REVISION = 2  # raised when the code changes what is written: 2, splits drawn by hash, and the audit
 
@@ -41,29 +54,44 @@ def prepare(run: Run) -> Path:
         "revision": REVISION,
     }
     inputs = []
+    sources = Sources()
     if run.data is not None:
-        if not layouts.list_unlabelled(run.data):
-            inputs = list(layouts.locate_annotations(run.data).values())
+        sources = _find_sources(run.data, profile.data.labels)
+        if sources.form == "coco":
+            inputs = [run.data / name for names in sources.files.values() for name in names]
+        elif sources.files:
+            parameters["labels"] = layouts.fingerprint_labels(run.data)
         parameters |= {
             "folder": str(run.data.resolve()),
             "images": layouts.fingerprint_images(run.data),
         }
     outputs = [run.path / f"{name}.json" for name in ("splits", "statistics", "audit")]
     return run_stage(
-        run, "data", parameters, inputs, lambda folder: _write(run, folder), outputs=outputs
+        run,
+        "data",
+        parameters,
+        inputs,
+        lambda folder: _write(run, folder, sources),
+        outputs=outputs,
     )
 
 
-def check_data(data: Path) -> list[str]:
+def check_data(data: Path, labels: str = "auto") -> list[str]:
     """All that is wrong with a data folder, the most important first; notes are printed, errors
     returned.
 
-    Nothing is written. The pictures of every annotation file are decoded, so it takes as long as
-    reading them once.
+    Nothing is left on the disk. The pictures of every annotation file are decoded, so it takes as
+    long as reading them once.
+
+    Args:
+        data: the folder.
+        labels: ``none`` takes the pictures without looking for labels, as ``data.labels`` does.
     """
     errors = []
     notes = []
-    if pictures := layouts.list_unlabelled(data):
+    sources = _find_sources(data, labels)
+    if not sources.files:
+        pictures = layouts.list_unlabelled(data, sources)
         found = Problems()
         progress = Progress("check pictures", len(pictures), "images")
         for name in pictures:
@@ -75,37 +103,61 @@ def check_data(data: Path) -> list[str]:
             flush=True,
         )
         return found.errors()
-    for labelled in layouts.find_labelled(data).values():
-        labels = labelled.labels
-        progress = Progress(f"check {labels.file.name}", len(labels.images), "images")
-        found = check_folder(data, labelled.folder, labels, progress.update)
-        progress.close()
-        errors += found.errors()
-        notes += found.notes()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as converted:
+        opened = layouts.open_sources(FileTree(data), sources, Path(converted))
+        for labelled in opened.values():
+            file = labelled.labels
+            progress = Progress(f"check {file.file.name}", len(file.images), "images")
+            found = check_folder(data, labelled.folder, file, progress.update)
+            progress.close()
+            if not found.errors():
+                _say_depths(data, [r["file_name"] for r in labelled.named(file.images)])
+            errors += found.errors()
+            notes += found.notes()
     for line in notes:
         print(f"note: {line}", flush=True)
     return errors
 
 
-def _write(run: Run, folder: Path) -> None:
+def _say_depths(root: Path, names: Iterable[str]) -> None:
+    """One line about grey pictures that use fewer bits than their files have."""
+    first = {}
+    count = Counter()
+    for name in names:
+        bits = measure_depth(root / name)
+        if 0 < bits < 16:
+            first.setdefault(bits, name)
+            count[bits] += 1
+    for bits, name in sorted(first.items()):
+        print(
+            f"note: {count[bits]:,} grey images use {bits} bits of 16 and are stretched to their "
+            f"full range, the first {root / name}",
+            flush=True,
+        )
+
+
+def _find_sources(data: Path, labels: str) -> Sources:
+    return Sources() if labels == "none" else find_sources(FileTree(data))
+
+
+def _write(run: Run, folder: Path, sources: Sources) -> None:
+    hashes = {}
     if run.data is None:
         splits = _generated(run, folder)
-    elif layouts.list_unlabelled(run.data):
-        return _unlabelled(run, folder, run.data)
+    elif sources.files:
+        splits, hashes = _given(run, folder, run.data.resolve(), sources)
     else:
-        splits = _given(run, folder, run.data.resolve())
-    shared = _audit(run, splits)
+        return _unlabelled(run, folder, run.data)
+    shared = _audit(run, splits, hashes)
     if run.profile.data.exclude_pretraining:
-        row = next(row for row in shared if (row["first"], row["second"]) == ("pretrain", "test"))
-        alike = {first for first, _ in row["near"]}
-        splits["pretrain"] = [name for name in splits["pretrain"] if name not in alike]
-        splits["overlap"]["near_duplicates_excluded"] = len(alike)
+        _exclude_near_duplicates(splits, shared)
+    _say_what_is_shared(shared)
     write_json(run.path / "audit.json", shared)
     write_json(run.path / "splits.json", splits)
     write_json(run.path / "statistics.json", compute_statistics(run))
 
 
-def _audit(run: Run, splits: dict) -> list[dict]:
+def _audit(run: Run, splits: dict, hashes: dict[str, np.ndarray]) -> list[dict]:
     """What the splits and the pretraining images share (``audit_splits``)."""
     listed = {}
     for name in _SPLITS:
@@ -114,9 +166,36 @@ def _audit(run: Run, splits: dict) -> list[dict]:
     listed["pretrain"] = splits["pretrain"]
     everything = {name for names in listed.values() for name in names}
     progress = Progress("audit", len(everything), "images compared")
-    shared = audit_splits(run.path / splits["image_root"], listed, progress)
+    shared = audit_splits(run.path / splits["image_root"], listed, progress, hashes)
     progress.close()
     return shared
+
+
+def _exclude_near_duplicates(splits: dict, shared: list[dict]) -> None:
+    """Take what looks like an image of the test split out of the pretraining images (in place)."""
+    row = next(row for row in shared if (row["first"], row["second"]) == ("pretrain", "test"))
+    alike = {first for first, _ in row["near"]}
+    splits["pretrain"] = [name for name in splits["pretrain"] if name not in alike]
+    splits["overlap"]["near_duplicates_excluded"] = len(alike)
+    if alike and splits["source"] == "given":
+        left = f"{len(splits['pretrain']):,} are left" if splits["pretrain"] else NOTHING_LEFT
+        print(
+            f"note: {len(alike):,} images look like images of test and are not used for "
+            f"pretraining; {left}",
+            flush=True,
+        )
+
+
+def _say_what_is_shared(shared: list[dict]) -> None:
+    """One line for each pair of labelled splits that share images; they stay as they are given."""
+    for row in shared:
+        count = row["same"] + len({second for _, second in row["near"]})
+        if count and row["first"] != "pretrain":
+            print(
+                f"note: {count:,} images of {row['second']} are in {row['first']} too, or look "
+                "like one there (listed in audit.json); the splits stay as they are",
+                flush=True,
+            )
 
 
 def _generated(run: Run, folder: Path) -> dict:
@@ -155,7 +234,7 @@ def _unlabelled(run: Run, folder: Path, data: Path) -> None:
     """A folder of pictures without labels: nothing but pretraining can be done with it."""
     settings = run.profile.data
     root = data.resolve()
-    listed = layouts.list_unlabelled(root)
+    listed = layouts.list_unlabelled(root, Sources())
     wanted = count_part(min(settings.unlabelled, len(listed)), settings.fraction)
     names = sorted(order_ids(listed, run.profile.seed, "pretrain")[:wanted])
     _write_crops(run, folder)
@@ -172,13 +251,19 @@ def _unlabelled(run: Run, folder: Path, data: Path) -> None:
     )
 
 
-def _given(run: Run, folder: Path, root: Path) -> dict:
+def _given(
+    run: Run, folder: Path, root: Path, sources: Sources
+) -> tuple[dict, dict[str, np.ndarray]]:
+    """The splits of a folder of one's own, and the hashes of the images that were compared."""
     settings = run.profile.data
     seed = run.profile.seed
-    found = layouts.find_labelled(root)
+    found = layouts.open_sources(FileTree(root), sources, folder / "converted")
     mended = {labelled.labels.file: layouts.check_labelled(labelled) for labelled in found.values()}
-    drawn = layouts.draw_splits(found, settings, seed)
+    groups = _group(root, found, settings)
+    drawn = layouts.draw_splits(found, settings, seed, groups.of)
     records = {name: labelled.named(images) for name, (labelled, images) in drawn.items()}
+    _leave_out_alike(records, drawn, groups)
+    _say_what_is_used(run, found, records)
     progress = Progress("prepare", sum(map(len, records.values())), "images checked")
     for name, (labelled, _) in drawn.items():
         layouts.check_images(root, records[name], progress)
@@ -186,10 +271,53 @@ def _given(run: Run, folder: Path, root: Path) -> dict:
         boxes = mended[labelled.labels.file].boxes
         labelled.labels.write_subset(records[name], file, boxes)
     progress.close()
+    _say_depths(root, {record["file_name"] for own in records.values() for record in own})
     _write_crops(run, folder)
     categories = [{"id": c["id"], "name": c["name"]} for c in drawn["train"][0].labels.categories]
-    pretrain, overlap = draw_pretraining_images(root, records, settings, seed)
-    return _splits("given", str(root), categories, pretrain, overlap)
+    withheld = []
+    if "test" in found:
+        withheld = [r["file_name"] for r in found["test"].named(found["test"].labels.images)]
+    pretrain, overlap = draw_pretraining_images(root, records, settings, seed, withheld)
+    return _splits("given", str(root), categories, pretrain, overlap), groups.hashes
+
+
+def _group(root: Path, found: dict[str, layouts.Labelled], settings: Data) -> Groups:
+    """Pictures that no split drawn here may divide; COCO itself is drawn as it always was."""
+    source = found.get("all") or found["train"]
+    if settings.source == "coco" or {"val", "test"} <= found.keys():
+        return Groups()
+    largest = max(2, round(len(source.labels.images) / 10))
+    groups = find_groups(root, source.named(source.labels.images), largest)
+    if groups.of:
+        print(f"note: {source.labels.file}: {groups.describe()}", flush=True)
+    return groups
+
+
+def _leave_out_alike(
+    records: dict[str, list[dict]], drawn: dict[str, tuple], groups: Groups
+) -> None:
+    """Take near-duplicates of test out of the splits that were drawn beside it (in place)."""
+    source = drawn["train"][0]
+    own = {name: records[name] for name, (labelled, _) in drawn.items() if labelled is source}
+    kept, count = leave_out_alike(own, groups.alike)
+    if count and all(kept.values()):
+        records.update(kept)
+        print(f"note: {count:,} images left out, near-duplicates across the splits", flush=True)
+
+
+def _say_what_is_used(
+    run: Run, found: dict[str, layouts.Labelled], records: dict[str, list[dict]]
+) -> None:
+    """One line where the profile uses fewer labelled images than were given."""
+    given = sum(len(labelled.labels.images) for labelled in found.values())
+    used = sum(map(len, records.values()))
+    if used < given:
+        counts = ", ".join(f"{name} {len(records[name]):,}" for name in _SPLITS)
+        print(
+            f"note: {given:,} labelled images given, {used:,} used by the profile "
+            f"{run.profile.name}: {counts}; data.train, data.val and data.test set the limits",
+            flush=True,
+        )
 
 
 def _splits(

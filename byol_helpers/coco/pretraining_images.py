@@ -2,9 +2,12 @@
 that is wanted.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from byol_helpers.coco.annotations import Labels
+from byol_helpers.coco.file_tree import FileTree, lies_among_masks
+from byol_helpers.coco.formats.mask_images import find_mask_pairs
 from byol_helpers.coco.images import list_images
 from byol_helpers.coco.near_duplicates import identify_photograph
 from byol_helpers.coco.splits import count_part, order_ids
@@ -13,7 +16,11 @@ from byol_helpers.core.errors import UserError
 
 
 def draw_pretraining_images(
-    root: Path, records: dict[str, list[dict]], settings: Data, seed: int
+    root: Path,
+    records: dict[str, list[dict]],
+    settings: Data,
+    seed: int,
+    withheld: Iterable[str] = (),
 ) -> tuple[list[str], dict]:
     """File names of the pretraining images, relative to ``root``, and what they share with the test
     split.
@@ -23,8 +30,10 @@ def draw_pretraining_images(
         records: image records of ``train``, ``val`` and ``test``, names relative to ``root``.
         settings: ``pretrain_folder`` says where the candidates come from; null, the three splits.
         seed: of the draw, where there are more candidates than wanted.
+        withheld: names of further test images, which the profile does not use.
     """
-    test = {identify_photograph(record["file_name"]) for record in records["test"]}
+    of_test = [record["file_name"] for record in records["test"]]
+    test = {identify_photograph(name) for name in [*of_test, *withheld]}
     if settings.pretrain_folder:
         candidates = list_candidates(root, settings.pretrain_folder)
     else:
@@ -38,7 +47,7 @@ def draw_pretraining_images(
 
 def list_candidates(root: Path, folder: str) -> list[str]:
     """Names of a folder's images: from an annotation file of that name, of which no label is read,
-    or from the disk.
+    or from the disk. Masks are none.
 
     With the file the answer is the same on every machine, whatever part of the images lies there.
     """
@@ -50,4 +59,9 @@ def list_candidates(root: Path, folder: str) -> list[str]:
             f"{root / folder}: no such folder; put the pretraining images there, or set "
             "data.pretrain_folder"
         )
-    return [path.relative_to(root).as_posix() for path in list_images(root / folder)]
+    tree = FileTree(root / folder)
+    pairs = find_mask_pairs(tree)
+    masks = {mask for names in pairs.values() for mask in names}
+    names = [path.relative_to(root / folder).as_posix() for path in list_images(root / folder)]
+    pictures = [name for name in names if name not in masks and not lies_among_masks(name)]
+    return [(Path(folder) / name).as_posix() for name in pictures]

@@ -8,7 +8,7 @@ of it, and an image that is taken away moves no other one.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def order_ids(ids: Iterable[int | str], seed: int, purpose: str) -> list:
@@ -19,6 +19,31 @@ def order_ids(ids: Iterable[int | str], seed: int, purpose: str) -> list:
 def count_part(count: int, fraction: float) -> int:
     """How many of ``count`` images a fraction in 0..1 is: rounded, and one at least."""
     return max(1, round(count * fraction))
+
+
+def take_groups(
+    order: Sequence[int], count: int, limit: int, group_of: Mapping[int, int]
+) -> list[int]:
+    """The first ``count`` of an order, whole groups alone; a group that does not fit is passed by.
+
+    Where none fits, the smallest group is taken, of which ``limit`` at most.
+
+    Args:
+        order: ids.
+        count: how many to take at most.
+        limit: how many may be taken where no group fits.
+        group_of: the group of an id; one without is a group of its own.
+    """
+    groups = defaultdict(list)
+    for i in order:
+        groups[group_of.get(i, f"alone {i}")].append(i)
+    taken = []
+    for members in groups.values():
+        if len(taken) + len(members) <= count:
+            taken += members
+    if not taken:
+        taken = min(groups.values(), key=len, default=[])[:limit]
+    return taken
 
 
 def stratify(ids: Sequence[int], categories: dict[int, set[int]], count: int) -> list[int]:

@@ -107,6 +107,8 @@ class Data(Section):
     stratified: bool = False
     # Use only images with these licence ids, for those who publish pictures.
     licenses: list[int] | None = None
+    # auto: found in a folder of one's own; none: its images are used without labels.
+    labels: Literal["auto", "none"] = "auto"
 
 
 class Supervised(Section):
