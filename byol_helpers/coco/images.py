@@ -19,7 +19,7 @@ EXTENSIONS = tuple(
 # Pillow opens many more, among them formats that start other programs (EPS) or fetch other files.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and microscopes give, kept in files of 16
+GREY_BITS = (8, 10, 12, 14, 16)  # bits that cameras and microscopes give, kept in files of 16
 MAX_PIXELS = 89_478_485  # Pillow's own default, whatever a notebook has set PIL.Image to
 ORIENTATION_TAG = 0x0112
 # What Pillow's decoders and its EXIF reader raise on a broken file.
@@ -46,7 +46,7 @@ def read_image(path: Path) -> np.ndarray:
     - EXIF orientation is applied; of an animation or a multi-page file the first frame is read.
     - Greyscale is repeated over the three channels; palette and CMYK are converted; colour profiles
       are ignored.
-    - 16-bit grey is stretched by its true range, the fewest bits of ``DEPTHS`` that hold its
+    - 16-bit grey is stretched by its true range, the fewest bits of ``GREY_BITS`` that hold its
       brightest pixel: 4095 becomes 255 in a picture of 12 bits, 65535 in one of 16. Wider grey
       (32-bit integer, float) counts as 16-bit where it is integer and fits; otherwise it has no
       nominal range, and its own minimum and maximum become 0 and 255. Of 16-bit colour the high
@@ -246,14 +246,14 @@ def _eight_bits(grey: np.ndarray) -> np.ndarray:
 
 
 def _count_bits(grey: np.ndarray) -> int:
-    """The fewest bits of ``DEPTHS`` that hold all values; 0 where they are no whole numbers."""
+    """The fewest bits of ``GREY_BITS`` that hold all values; 0 where they are no whole numbers."""
     if grey.dtype.kind not in "iu" or grey.min() < 0:
         return 0
-    return next((bits for bits in DEPTHS if grey.max() < 2**bits), 0)
+    return next((bits for bits in GREY_BITS if grey.max() < 2**bits), 0)
 
 
 def measure_depth(path: Path) -> int:
-    """Bits that a 16-bit grey picture uses (``DEPTHS``); 0 for every other kind."""
+    """Bits that a 16-bit grey picture uses (``GREY_BITS``); 0 for every other kind."""
     with open_image(path) as image:
         if not image.mode.startswith("I"):
             return 0
