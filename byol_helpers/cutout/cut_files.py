@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ class Summary:
 
 
 def cut_out(
-    inputs: Path,
+    inputs: Path | str | Sequence[Path],
     predict: Predict,
     out: Path,
     rule: str = "confident",
@@ -56,7 +56,7 @@ def cut_out(
     overwrite: bool = False,
     **options,
 ) -> Summary:
-    """Remove the background of an image or a video, or of every one below a folder.
+    """Remove the background of images and videos, and of every one below a folder.
 
     A cut-out has the size and orientation of its image as a viewer shows it, the path of the image
     below ``out``, and the extension ``.png``, or that of ``cut_video`` (added to the old one where
@@ -70,10 +70,11 @@ def cut_out(
     zlib's level 1. Videos come after the images, frame by frame (``cut_video``).
 
     Args:
-        inputs: an image file, a video file or a folder.
+        inputs: an image file, a video file or a folder, or several of them.
         predict: from an image [H, W, 3], uint8, RGB, to COCO results: dictionaries with
             ``category_id``, ``score``, ``bbox`` and ``segmentation`` (RLE of the image's size).
-        out: folder to write to; made if need be. What lies inside it is not an input.
+        out: folder to write to; made if need be. What lies inside it is not an input. For a single
+            file also the name of its cut-out.
         rule: ``confident``, ``largest`` or ``all``, as in ``choose_instances``.
         score_threshold: detections with a lower score are not used; 0 to 1.
         overwrite: write files that are there again.
@@ -93,7 +94,9 @@ def cut_out(
     def note_unreadable(error: OSError) -> None:
         _note_failure(summary, Path(error.filename), error)
 
-    targets = find_targets(Path(inputs), Path(out), get_video_suffix(cutter), note_unreadable)
+    given = [inputs] if isinstance(inputs, str | Path) else inputs
+    paths = [Path(one) for one in given]
+    targets = find_targets(paths, Path(out), get_video_suffix(cutter), note_unreadable)
     todo = [pair for pair in targets if overwrite or not os.path.lexists(pair[1])]
     summary.skipped = len(targets) - len(todo)
     unit = "files" if any(is_video(path) for path, _ in targets) else "images"

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import expand_path
 
 if TYPE_CHECKING:
     from byol_helpers.cutout.cut_files import Predict, Summary
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options; imports nothing, so that other commands stay quick."""
-    parser.add_argument("inputs", type=Path, metavar="IMAGE_OR_VIDEO_OR_FOLDER")
+    parser.add_argument("inputs", type=expand_path, nargs="+", metavar="IMAGE_OR_VIDEO_OR_FOLDER")
     parser.add_argument(
-        "--weights", type=Path, required=True, help="model.pth of a finetune folder"
+        "--weights", type=expand_path, required=True, help="model.pth of a finetune folder"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the cut-outs: .png, videos .mov or .mp4"
+        "--out",
+        type=expand_path,
+        required=True,
+        help="folder for the cut-outs: .png, videos .mov or .mp4; for a single file also its name",
     )
     which = parser.add_argument_group("which object; the options narrow the choice together")
     which.add_argument("--rule", default="confident", choices=("confident", "largest", "all"))
@@ -38,8 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     look.add_argument(
         "--fill",
         default="transparent",
-        metavar="transparent|black|blur|#RRGGBB|FILE",
-        help="in place of the background (default: transparent); FILE is a picture, cut to fit",
+        metavar="transparent|blur|COLOUR|FILE",
+        help="in place of the background (default: transparent); COLOUR is white, #00b140 or so, "
+        "FILE a picture, cut to fit",
     )
     look.add_argument(
         "--black",
@@ -134,13 +138,15 @@ def _parse_background(text: str) -> object:
 
     if text in ("transparent", "black", "blur"):
         return text
-    if text.startswith("#"):
-        try:
-            return ImageColor.getrgb(text)[:3]
-        except ValueError:
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError:
+        if text.startswith("#"):
             raise UserError(f"--fill {text}: not a colour; give it as in #00b140") from None
-    if not Path(text).exists():
+    path = expand_path(text)
+    if not path.exists():
         raise UserError(
-            f"--fill {text}: no such file, and none of transparent, black, blur, #rrggbb"
+            f"--fill {text}: no such file, no colour's name, and none of transparent, black, blur, "
+            "#rrggbb"
         )
-    return read_image(Path(text))
+    return read_image(path)

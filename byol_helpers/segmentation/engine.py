@@ -212,7 +212,13 @@ def _description(path: Path) -> dict:
     """What stands in ``model.json`` beside a ``model.pth``."""
     if not path.is_file():
         raise UserError(f"{path}: no such model; give the model.pth of a finetune folder")
-    return read_json(path.with_name("model.json"))
+    beside = path.with_name("model.json")
+    if not beside.is_file():
+        raise UserError(
+            f"{beside}: missing, and {path.name} cannot be read without it; copy both from one "
+            "finetune folder"
+        )
+    return read_json(beside)
 
 
 def make_predictor(path: Path, least_score: float = 0.0) -> Callable[[np.ndarray], list[dict]]:

@@ -190,6 +190,17 @@ def test_what_cannot_work_is_refused_before_anything_is_done(tmp_path):
     assert names(tmp_path) == ["in/a.png"]
 
 
+def test_files_of_one_name_from_several_folders_keep_apart(tmp_path):
+    for name in ("a/dog.png", "b/dog.png", "b/cat.png"):
+        photo(tmp_path / name)
+    given = [tmp_path / "a" / "dog.png", tmp_path / "b", tmp_path / "b" / "cat.png"]
+    assert cut_out(given, predict, tmp_path / "out").done == 3
+    assert names(tmp_path / "out") == ["a/dog.png", "b/cat.png", "b/dog.png"]
+    given = [tmp_path / "a" / "dog.png", tmp_path / "b" / "cat.png"]
+    assert cut_out(given, predict, tmp_path / "flat").done == 2
+    assert names(tmp_path / "flat") == ["cat.png", "dog.png"]
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the folder with real images is not there")
 @pytest.mark.parametrize("folder", ["coco-real/train2017", "nuclei/val"])
 def test_real_images(tmp_path, folder):

@@ -129,6 +129,7 @@ def test_the_options_reach_the_look(call, photo, tmp_path):
     for fill, colour in {
         "black": (0, 0, 0),
         "#00b140": (0, 177, 64),
+        "white": (255, 255, 255),
         str(behind): (1, 2, 3),
     }.items():
         assert call(photo, tmp_path / "out", "--fill", fill, "--overwrite").done == 1
@@ -147,6 +148,35 @@ def test_a_file_that_is_there_is_left_alone_unless_told(call, photo, tmp_path):
     assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
     assert call(photo, tmp_path / "out", "--overwrite").done == 1
     assert Image.open(tmp_path / "out" / "a.png").size == (90, 60)
+
+
+def test_several_paths_and_the_name_of_one_cutout(weights, photo, tmp_path, capsys):
+    Image.new("RGB", (9, 8)).save(tmp_path / "b.jpg")
+    options = ["--weights", str(weights), "--score", "0.3"]
+    several = ["cutout", str(photo), str(tmp_path / "b.jpg"), *options]
+    assert main([*several, "--out", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    one = tmp_path / "new" / "result.png"
+    assert main(["cutout", str(photo), *options, "--out", str(one)]) == 0
+    assert Image.open(one).size == (90, 60)
+    capsys.readouterr()
+    for arguments, said in (
+        ([*several, "--out", str(one)], "result.png: a file; give a folder for the cut-outs of"),
+        ([*several, "--out", "x.png"], "x.png: the name of one file; give a folder"),
+        (["cutout", str(photo), *options, "--out", "x.jpg"], "give --out x.png, or a folder"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert said in error and error.count("\n") == 1
+
+
+def test_a_model_without_its_description_names_the_missing_file(weights, photo, tmp_path, capsys):
+    moved = tmp_path / "model.pth"
+    moved.write_bytes(weights.read_bytes())
+    command = ["cutout", str(photo), "--weights", str(moved), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'model.json'}: missing, and model.pth")
 
 
 def test_a_video(call, tmp_path):
@@ -175,8 +205,8 @@ def test_a_video(call, tmp_path):
         (["--score", "2"], "--score 2.0: give a number from 0 to 1"),
         (["--fill", "#12"], "--fill #12: not a colour"),
         (
-            ["--fill", "green"],
-            "--fill green: no such file, and none of transparent, black, blur, #rrggbb",
+            ["--fill", "greenish"],
+            "--fill greenish: no such file, no colour's name, and none of transparent, black,",
         ),
     ],
 )
