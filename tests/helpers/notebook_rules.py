@@ -179,6 +179,32 @@ def links_alive(nb: Notebook) -> list[str]:
     return problems
 
 
+def anchors_alive(nb: Notebook) -> list[str]:
+    """Links to a place in a notebook, this one or another, lead to a heading or an ``<a id>``."""
+    problems = []
+    for number, source in markdown(nb):
+        for link in (first or second for first, second in LINK.findall(source)):
+            path, _, anchor = unquote(link).partition("#")
+            if not anchor or not (path == "" or path.endswith(".ipynb")) or "://" in path:
+                continue
+            target = nb if path == "" else Notebook(nb.path.parent / path, nb.root)
+            if anchor not in anchors(target):
+                problems.append(f"cell {number}: {link} leads to no heading")
+    return problems
+
+
+def anchors(nb: Notebook) -> set[str]:
+    """Names of the places that a link can lead to, as nbconvert and Jupyter make them."""
+    found = set()
+    for cell in nb.cells:
+        if cell["cell_type"] == "markdown":
+            source = re.sub(r"```.*?```", "", text(cell["source"]), flags=re.DOTALL)
+            for heading in re.findall(r"^#{1,6} +(.+?) *$", source, flags=re.MULTILINE):
+                found.add(heading.replace(" ", "-"))
+            found |= set(re.findall(r'<a id="([^"]+)"', source))
+    return found
+
+
 def checked_cells(nb: Notebook) -> list[str]:
     """At least one cell whose output nbval compares, and each such cell has an output."""
     checked = [(n, cell) for n, cell in nb.code if CHECKED in text(cell["source"])]
@@ -229,6 +255,6 @@ RULES: dict[str, Callable[[Notebook], list[str]]] = {
     for rule in (
         outputs_present, executed_in_order, kernel, no_errors, no_widget_state, size, cell_length,
         cell_count, parameters, alt_text, no_absolute_paths, links_alive, checked_cells, title,
-        cell_ids, imports_from_rooms,
+        cell_ids, imports_from_rooms, anchors_alive,
     )
 }  # fmt: skip

@@ -70,7 +70,7 @@ def code(source: str, outputs: list, tags: list[str] = ()) -> dict:
 
 
 def write(folder: Path, notebook: dict) -> Notebook:
-    (folder / "next.ipynb").write_text("{}")
+    (folder / "next.ipynb").write_text(json.dumps({"cells": [markdown("## part")]}))
     path = folder / "lesson.ipynb"
     path.write_text(json.dumps(notebook))
     return Notebook(path, folder)
@@ -120,6 +120,8 @@ BAD = [  # rule, what is spoilt, a word of the problem
     ("title", _set(0, source="No title"), "title"),
     ("cell_ids", lambda nb: nb["cells"][4].pop("id"), "''"),
     ("cell_ids", _set(4, id="cell-5"), "repeat"),
+    ("anchors_alive", _set(5, source="# A title\n[up](#a-title)"), "#a-title"),
+    ("anchors_alive", _set(5, source="[there](next.ipynb#whole)"), "next.ipynb#whole"),
     ("imports_from_rooms", _set(3, source="from byol_helpers.coco.masks import x"), "coco.masks"),
 ]  # fmt: skip
 
