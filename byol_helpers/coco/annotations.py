@@ -135,12 +135,15 @@ class Labels:
 
     def replace(self, position: int, changes: dict[str, Any]) -> None:
         """Give an annotation other fields."""
-        content = msgspec.json.decode(self._entries[position])
-        self._entries[position] = msgspec.Raw(msgspec.json.encode(content | changes))
+        content = self.read(position) | changes
+        self._entries[position] = msgspec.Raw(_encode(content, self.file))
 
     def read(self, position: int) -> dict[str, Any]:
         """All fields of an annotation."""
-        return msgspec.json.decode(self._entries[position])
+        try:
+            return msgspec.json.decode(self._entries[position])
+        except msgspec.MsgspecError:  # a number beyond all floats
+            return json.loads(bytes(self._entries[position]))
 
     def leave_out(self, annotations: Collection[int], images: Collection[int] = ()) -> None:
         """Take out annotations, and images with all that is theirs, by their positions."""

@@ -197,9 +197,8 @@ def normalise_images(images: list[ImageRecord], mended: Mended) -> tuple[list[Im
         if _replace(record, "id", ids.numbers[position], changes):
             mended.add("images", "id as a number", position)
         sides = [key for key in ("width", "height") if type(record.get(key)) is not int]
-        for key in sides:
-            if _replace(record, key, _as_side(record.get(key)), changes):
-                mended.add("images", f"{key} as a whole number", position)
+        if any([_replace(record, key, _as_side(record.get(key)), changes) for key in sides]):
+            mended.add("images", "width and height as whole numbers", position)
         normal.append(record | changes if changes else record)
     return normal, ids
 

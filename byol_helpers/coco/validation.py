@@ -4,204 +4,24 @@ A problem is one line with its place, the remedy, and how many more there are of
 would break a training or give numbers without meaning; notes are worth knowing. What can only mean
 one thing is mended in the file as read (``Labels``) and counted: areas and boxes from the masks,
 stray parts of polygons, boxes over the edge.
-
-A mask is measured on its outline (or its run lengths), and painted only where something about it is
-in doubt: its area or box is missing or off, it is tiny, or it leaves its image. So COCO's own
-860,000 masks take seconds.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from byol_helpers.coco import masks
-from byol_helpers.coco.annotations import Annotation, Labels
-from byol_helpers.coco.boxes import clip_corners, find_corners, find_relative, measure_overlap
+from byol_helpers.coco.agreement import Agreement, Row
+from byol_helpers.coco.annotations import Labels
 from byol_helpers.coco.images import explain_size, list_images, read_image
-from byol_helpers.coco.masks import ReadMask, read_mask
 from byol_helpers.coco.normalisation import LARGEST_SIDE, show_value
+from byol_helpers.coco.problems import Problems
 from byol_helpers.core.errors import UserError
 
-ROUNDING = 1.0  # pixels that boxes leave their images by when coordinates were rounded
 AT_ONCE = 2000  # masks measured together, to bound the memory
 RARE = 1000  # one mask without pixels among so many is a note: COCO's train2017 has such, too
-_TINY = 4.0  # square pixels (and pixels across) below which an outline may hold no pixel
-_EDGE = 3.0  # pixels by which an edge of a box may lie beside that of the mask
-_AREA = 16.0  # square pixels by which an area may be off, apart from a factor of two
-_HABIT = 5  # areas that tell whether a file has those of its boxes
-_SAME = 1.5  # pixels within which two edges count as one
-
 SKIP = ", or leave such out with data.skip_invalid=true"
-
-ERRORS = (
-    "no images",
-    "no annotations",
-    "image record",
-    "image id twice",
-    "category record",
-    "category id twice",
-    "category name twice",
-    "annotation record",
-    "missing image",
-    "unknown category",
-    "all crowds",
-    "relative coordinates",
-    "corners for box",
-    "no file",
-    "unreadable",
-    "wrong size",
-    "no mask",
-    "broken mask",
-    "empty mask",
-    "no box",
-    "box outside",
-)
-NOTES = (
-    "mended",
-    "left out",
-    "name twice",
-    "rare empty mask",
-    "flat box",
-    "crowds only",
-    "unused category",
-    "empty images",
-    "unlisted files",
-)
-# Of single annotations, which can be left out; the others concern the whole file.
-SKIPPABLE = (
-    "annotation record",
-    "missing image",
-    "unknown category",
-    "no mask",
-    "broken mask",
-    "empty mask",
-    "no box",
-    "box outside",
-)
-
-
-class Problems:
-    """A collection of problems.
-
-    ``mended`` and ``skipped`` are lines of what was mended and left out, ``all_crowds`` of a file
-    that holds no object, empty where nothing was;
-    ``left_out`` lists every entry that was left out; ``boxes`` by annotation id were clipped.
-    """
-
-    def __init__(self):
-        self._first: dict[str, str] = {}
-        self._count: dict[str, int] = defaultdict(int)
-        self.boxes: dict[int, list[float]] = {}
-        self.left_out: list[str] = []
-        self.mended = ""
-        self.all_crowds = ""
-        self.skipped = ""
-
-    def add(self, kind: str, line: str, count: int = 1) -> None:
-        """One more of a kind in ``ERRORS`` or ``NOTES``; the line of the first one is kept."""
-        self._first.setdefault(kind, line)
-        self._count[kind] += count
-
-    def errors(self) -> list[str]:
-        """One line a kind, most important first."""
-        return self._lines(ERRORS)
-
-    def notes(self) -> list[str]:
-        """As ``errors``, of what does not stop anything."""
-        return self._lines(NOTES)
-
-    def _lines(self, kinds: tuple[str, ...]) -> list[str]:
-        lines = []
-        for kind in kinds:
-            if kind in self._first:
-                count = self._count[kind]
-                more = f" (and {count - 1:,} more like it)" if count > 1 else ""
-                lines.append(self._first[kind] + more)
-        return lines
-
-
-@dataclass(frozen=True)
-class _Row:
-    """An annotation of a known image."""
-
-    position: int  # in the file
-    annotation: Annotation
-    size: tuple[int, int]  # height, width of the image
-    mask: ReadMask
-
-
-@dataclass(frozen=True)
-class _Given:
-    """Areas and boxes of N annotations as the file gives them; nan where there are none."""
-
-    areas: np.ndarray  # [N]
-    boxes: np.ndarray  # [N, 4] x, y, width, height
-    corners: np.ndarray  # [N, 4] x0, y0, x1, y1
-
-    @staticmethod
-    def read(rows: Sequence[_Row]) -> "_Given":
-        areas = [row.annotation.area for row in rows]
-        boxes = [row.annotation.bbox for row in rows]
-        none = [np.nan] * 4
-        kept = np.array([box if box and len(box) == 4 else none for box in boxes], dtype=float)
-        found = np.array([np.nan if area is None else area for area in areas], dtype=float)
-        return _Given(found, kept, find_corners(kept))
-
-    def find_off_areas(self, measured: np.ndarray) -> np.ndarray:
-        """Which areas are none, or far from those of the masks: bool [N].
-
-        Areas of polygons whose parts overlap count twice in COCO's own files, hence the factor.
-        """
-        good = (self.areas > 0) & (self.areas <= 2 * measured + _AREA)
-        return ~(good & (self.areas >= measured / 2 - _AREA))
-
-    def find_off_boxes(self, corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Which boxes are none, or elsewhere than masks with these corners [N, 4]: bool [N]."""
-        kept = clip_corners(self.corners, sizes)
-        edges = np.abs(kept - corners).max(axis=1)
-        near = (edges <= _EDGE) | (measure_overlap(kept, corners) >= 0.5)
-        return ~(near & (self.boxes[:, 2:] >= 0).all(axis=1))
-
-    def find_leaving(self, sizes: np.ndarray) -> np.ndarray:
-        """Which boxes leave their images [N, 2] (height, width): bool [N]."""
-        before = np.any(self.corners[:, :2] < 0, axis=1)
-        return np.logical_or(before, np.any(self.corners[:, 2:] > sizes[:, ::-1], axis=1))
-
-    def find_flat(self) -> np.ndarray:
-        """Which boxes have no width or no height: bool [N]."""
-        return np.asarray(np.any(self.boxes[:, 2:] <= 0, axis=1))
-
-
-def _describe_empty(row: _Row) -> str:
-    """Why a mask has no pixels."""
-    height, width = row.size
-    if row.mask.polygons:
-        (x0, y0, x1, y1), *_ = masks.measure_outlines([row.mask.polygons]).corners.tolist()
-        if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height:
-            return f"has a mask wholly outside its image of {width} x {height}; correct it"
-        if x0 == x1 and y0 == y1:
-            return "has a polygon of a single point; draw it again"
-    return "has a mask without a pixel; draw it again"
-
-
-@dataclass
-class _Counts:
-    """What is known of a file when all of its annotations were looked at."""
-
-    objects: set[int] = field(default_factory=set)  # ids of images with an object
-    crowds: set[int] = field(default_factory=set)  # ids of images with a crowd
-    used: set[int] = field(default_factory=set)  # ids of categories
-    measured: int = 0  # annotations of known images
-    relative: int = 0  # of those, outlines (boxes, where there is none) within 0..1
-    telling: int = 0  # boxes that lie elsewhere when read as corners
-    corners: int = 0  # of those, boxes that are their mask's corners
-    areas: int = 0  # masks that are smaller than their box
-    box_areas: list[int] = field(default_factory=list)  # of those, with the area of the box
 
 
 def check_labels(
@@ -236,12 +56,17 @@ class _Check:
         self.shape = shape
         self.scoring = scoring
         self.found = Problems()
-        self.counts = _Counts()
+        self.agreement = Agreement(labels, shape, "" if scoring else SKIP, self.found)
+        self.habits = self.agreement.habits
+        self.invalid = self.agreement.invalid
+        self.with_objects: set[int] = set()  # ids of images
+        self.with_crowds: set[int] = set()
+        self.used: set[int] = set()  # ids of categories
         self.records: dict[int, dict] = {}
         self.bad_images: dict[int, str] = {}  # by position: the line
         self.bad_ids: set[int | None] = set()  # of such images
-        self.invalid: dict[int, tuple[str, str]] = {}  # annotations by position: kind and line
         self.categories: dict[int, str] = {}
+        self.bad_categories = False  # whether some have no usable id
         self.skip = "" if scoring else SKIP
 
     def look_at_heads(self) -> None:
@@ -289,6 +114,7 @@ class _Check:
         for position, category in enumerate(self.labels.categories):
             key = category.get("id")
             if type(key) is not int:
+                self.bad_categories = True
                 said = f"category number {position} has the id {show_value(key)}"
                 self.found.add("category record", f"{file}: {said}; give it a number")
                 continue
@@ -301,20 +127,20 @@ class _Check:
         """All annotations, in batches."""
         known = self._known()
         while batch := list(islice(known, AT_ONCE)):
-            self._measure(batch)
+            self.agreement.compare(batch)
         # Only now: going through them made them be of COCO's kinds.
         for position, why in self.labels.unusable.items():
             where = f"{self.labels.file}: annotation number {position}"
-            self.invalid[position] = (why.kind, f"{where} {why}")
+            self.invalid[position] = (why.kind, f"{where} {why}{self.skip}")
 
-    def _known(self) -> Iterator[_Row]:
+    def _known(self) -> Iterator[Row]:
         """Annotations with an image and a category."""
         for position, _, annotation in self.labels.usable(all_needed=False):
             where = f"{self.labels.file}: annotation {annotation.id}"
-            if annotation.category_id not in self.categories:
+            if annotation.category_id not in self.categories and not self.bad_categories:
                 said = f"has the unknown category {annotation.category_id}; add the category"
                 self.invalid[position] = ("unknown category", f"{where} {said}{self.skip}")
-            self.counts.used.add(annotation.category_id)
+            self.used.add(annotation.category_id)
             record = self.records.get(annotation.image_id)
             if record is None:
                 if annotation.image_id not in self.bad_ids and None not in self.bad_ids:
@@ -322,150 +148,10 @@ class _Check:
                     line = f"{where} {said}; remove it or add the image{self.skip}"
                     self.invalid[position] = ("missing image", line)
                 continue
-            found = self.counts.crowds if annotation.iscrowd else self.counts.objects
+            found = self.with_crowds if annotation.iscrowd else self.with_objects
             found.add(annotation.image_id)
             size = (record["height"], record["width"])
-            yield _Row(position, annotation, size, read_mask(annotation.segmentation, *size))
-
-    def _measure(self, rows: list[_Row]) -> None:
-        """Compare masks, boxes and areas of some annotations."""
-        self.counts.measured += len(rows)
-        outlined = [row for row in rows if row.mask.polygons]
-        packed = [row for row in rows if row.mask.runs]
-        for row in rows:
-            if row.mask.fault:
-                self._judge_without_mask(row)
-            elif row.mask.dropped:
-                self._mend(row, "stray polygon parts dropped", segmentation=row.mask.polygons)
-        if outlined:
-            self._judge_outlines(outlined)
-        if packed:
-            self._judge_runs(packed)
-
-    def _judge_without_mask(self, row: _Row) -> None:
-        fault = row.mask.fault
-        if self.shape == "bbox":
-            self._judge_box_alone(row)
-        elif fault == masks.NO_MASK:
-            said = f"{fault}; instance segmentation needs one for every object: draw it"
-            self._refuse(row, "no mask", said)
-        else:
-            self._refuse(row, "broken mask", f"{fault}; draw or export it again")
-
-    def _judge_box_alone(self, row: _Row) -> None:
-        """A box without a mask: it must be one, and its area is its own where there is no other."""
-        box = row.annotation.bbox
-        if box is None or len(box) != 4:
-            said = "has no box (bbox) of four numbers; export the file again with boxes"
-            return self._refuse(row, "no box", said)
-        height, width = row.size
-        corners = find_corners(np.array([box], dtype=float))
-        self.counts.relative += int(find_relative(corners, np.array([row.size]))[0])
-        kept = clip_corners(corners, np.array([row.size]))[0]
-        if min(box[2:]) < 0 or kept[0] >= kept[2] or kept[1] >= kept[3]:
-            said = f"has the box {show_value(box)}, outside its image of {width} x {height}"
-            return self._refuse(row, "box outside", f"{said} or without size; correct it")
-        if (corners[0] != kept).any():
-            self._clip_box(row)
-        if not row.annotation.area or row.annotation.area <= 0:
-            self._mend(row, "area from the box", area=float(np.prod(kept[2:] - kept[:2])))
-        return None
-
-    def _judge_outlines(self, rows: list[_Row]) -> None:
-        """Masks given as polygons: painted only where something is in doubt."""
-        outlines = masks.measure_outlines([row.mask.polygons or [] for row in rows])
-        sizes = np.array([row.size for row in rows])
-        far = masks.find_far(outlines.corners, sizes)
-        for k in np.flatnonzero(far).tolist():
-            height, width = rows[k].size
-            said = f"has a point far outside its image of {width} x {height}; draw it again"
-            self._refuse(rows[k], "broken mask", said)
-        corners = clip_corners(outlines.corners, sizes)
-        self.counts.relative += int(find_relative(outlines.corners, sizes)[~far].sum())
-        across = outlines.corners[:, 2:] - outlines.corners[:, :2]
-        leaves = np.abs(outlines.corners - corners).max(axis=1) > ROUNDING
-        doubtful = (outlines.areas < _TINY) | (across < _TINY).any(axis=1) | leaves
-        given = _Given.read(rows)
-        doubtful |= given.find_off_areas(outlines.areas) | given.find_off_boxes(corners, sizes)
-        self._count_habits(rows, given, outlines.areas, corners)
-        chosen = np.flatnonzero(doubtful & ~far).tolist()
-        if chosen:
-            painted = []
-            for k in chosen:
-                entry = {"segmentation": rows[k].mask.polygons}
-                painted.append(masks.compress_mask(entry, *rows[k].size))
-            self._settle([rows[k] for k in chosen], painted)
-        for k in np.flatnonzero(~doubtful & ~far & given.find_leaving(sizes)).tolist():
-            self._clip_box(rows[k])
-
-    def _judge_runs(self, rows: list[_Row]) -> None:
-        """Masks given as run lengths: their pixels are counted without unpacking them."""
-        runs = [row.mask.runs or {} for row in rows]
-        damaged = masks.find_damaged(runs)
-        for k in np.flatnonzero(damaged).tolist():
-            self._refuse(rows[k], "broken mask", f"{masks.DAMAGED}; draw or export it again")
-        whole = np.flatnonzero(~damaged).tolist()
-        rows = [rows[k] for k in whole]
-        painted = [masks.compress_mask({"segmentation": runs[k]}, *runs[k]["size"]) for k in whole]
-        if rows:
-            corners = find_corners(masks.box_masks(painted))
-            self._count_habits(rows, _Given.read(rows), masks.measure_masks(painted), corners)
-            self._settle(rows, painted)
-
-    def _settle(self, rows: list[_Row], painted: list[dict]) -> None:
-        """Mend areas and boxes that are not those of their painted masks; refuse empty masks."""
-        areas = masks.measure_masks(painted)
-        boxes = masks.box_masks(painted)
-        sizes = np.array([row.size for row in rows])
-        given = _Given.read(rows)
-        off_areas = given.find_off_areas(areas)
-        off_boxes = given.find_off_boxes(find_corners(boxes), sizes)
-        leaving = given.find_leaving(sizes)
-        flat = given.find_flat()
-        for k, row in enumerate(rows):
-            if not areas[k]:
-                self._refuse(row, "empty mask", _describe_empty(row))
-                continue
-            if off_areas[k]:
-                self._mend(row, "area from the mask", area=float(areas[k]))
-            if off_boxes[k]:
-                self._mend(row, "box from the mask", bbox=boxes[k].tolist())
-            elif leaving[k]:
-                self._clip_box(row)
-            if flat[k] and not off_boxes[k]:
-                line = f"{self.labels.file}: annotation {row.annotation.id} has a flat box"
-                self.found.add("flat box", line)
-
-    def _clip_box(self, row: _Row) -> None:
-        x, y, width, height = row.annotation.bbox or (0.0, 0.0, 0.0, 0.0)
-        rows, columns = row.size
-        left = max(0.0, x)
-        top = max(0.0, y)
-        box = [left, top, min(x + width, columns) - left, min(y + height, rows) - top]
-        self.found.boxes[row.annotation.id] = box
-        self._mend(row, "box clipped to its image", bbox=box)
-
-    def _count_habits(
-        self, rows: list[_Row], given: _Given, areas: np.ndarray, corners: np.ndarray
-    ) -> None:
-        """Whether boxes are corners, and areas those of the boxes: habits of whoever wrote it."""
-        as_corners = np.abs(given.boxes - corners).max(axis=1) <= _SAME
-        as_box = np.abs(given.corners - corners).max(axis=1) <= _SAME
-        self.counts.telling += int((corners[:, :2].max(axis=1) > 2 * _SAME).sum())
-        self.counts.corners += int((as_corners & ~as_box).sum())
-        products = given.boxes[:, 2] * given.boxes[:, 3]
-        differ = np.abs(areas - products) > np.maximum(_TINY, 0.1 * products)
-        of_box = differ & (np.abs(given.areas - products) <= 0.01 * products)
-        self.counts.areas += int(differ.sum())
-        self.counts.box_areas += [rows[k].position for k in np.flatnonzero(of_box).tolist()]
-
-    def _mend(self, row: _Row, kind: str, **changes: object) -> None:
-        self.labels.replace(row.position, changes)
-        self.labels.mended.add("annotations", kind, row.position)
-
-    def _refuse(self, row: _Row, kind: str, said: str) -> None:
-        line = f"{self.labels.file}: annotation {row.annotation.id} {said}{self.skip}"
-        self.invalid[row.position] = (kind, line)
+            yield self.agreement.read(position, annotation, size)
 
     def judge(self, skip_invalid: bool) -> None:
         """What concerns the file as a whole; then the invalid entries are left out or reported."""
@@ -474,7 +160,7 @@ class _Check:
             self.found.add(*about_all)
         else:
             self._judge_crowds()
-            self._mend_box_areas()
+            self.agreement.mend_box_areas(self.records)
             self._note_what_is_rare()
             if skip_invalid:
                 self._leave_out_invalid()
@@ -486,32 +172,32 @@ class _Check:
 
     def _judge_meaning(self) -> tuple[str, str] | None:
         """Kind and line of a file whose values mean something else than COCO's."""
-        counts = self.counts
         file = self.labels.file
+        habits = self.habits
         shifted = self._describe_shift()
         if shifted:
             return "unknown category", f"{file}: {shifted}"
-        if 2 * counts.relative > counts.measured:
-            said = f"{counts.relative:,} of {counts.measured:,} objects lie within 0..1"
+        if 2 * habits.relative > habits.measured:
+            said = f"{habits.relative:,} of {habits.measured:,} objects lie within 0..1"
             remedy = "multiply coordinates by the width and height of their images"
             return "relative coordinates", f"{file}: {said}, relative to the image; {remedy}"
-        if 2 * counts.corners > counts.telling and counts.corners:
-            said = f"{counts.corners:,} of {counts.measured:,} boxes are corners x0, y0, x1, y1"
+        if 2 * habits.corners > habits.telling and habits.corners:
+            said = f"{habits.corners:,} of {habits.measured:,} boxes are corners x0, y0, x1, y1"
             remedy = "write x, y, width, height"
             return "corners for box", f"{file}: {said}, as their masks show; {remedy}"
         return None
 
     def _judge_crowds(self) -> None:
         """Nothing but crowds: no training and no AP, though a library's caller may want that."""
-        if self.counts.crowds and not self.counts.objects:
-            said = f"all {self.counts.measured:,} annotations have iscrowd 1, so none is an object"
+        if self.with_crowds and not self.with_objects:
+            said = f"all {self.habits.measured:,} annotations have iscrowd 1, so none is an object"
             self.found.all_crowds = f"{self.labels.file}: {said}; set iscrowd to 0"
             if not self.scoring:
                 self.found.add("all crowds", self.found.all_crowds)
 
     def _describe_shift(self) -> str:
         """How categories of the annotations miss those of the list by one, if they do."""
-        used = self.counts.used
+        used = self.used
         listed = set(self.categories)
         if not used or used <= listed:
             return ""
@@ -536,43 +222,24 @@ class _Check:
         if not lines:
             return
         self.found.left_out = [line.removesuffix(self.skip) for line in lines]
-        counted = f"{len(self.invalid):,} annotations and {len(self.bad_images):,} images"
-        self.found.skipped = f"{self.labels.file.name}: left out {counted}"
-        self.found.add("left out", self.found.skipped)
         self.labels.leave_out(self.invalid, self.bad_images)
         if not len(self.labels):
-            line = f"{self.labels.file}: no annotation can be used; {lines[0].split(': ', 1)[1]}"
-            self.found.add("no annotations", line.removesuffix(self.skip))
-
-    def _mend_box_areas(self) -> None:
-        """Areas from the masks, where a file has the boxes' instead for nearly all objects."""
-        if len(self.counts.box_areas) < max(_HABIT, 0.9 * self.counts.areas):
-            return
-        for position in self.counts.box_areas:
-            annotation = self.labels.read(position)
-            record = self.records[annotation["image_id"]]
-            if position in self.invalid:
-                continue
-            mask = masks.compress_mask(annotation, record["height"], record["width"])
-            area = float(masks.measure_masks([mask])[0])
-            if annotation.get("area") != area:
-                self.labels.replace(position, {"area": area})
-                self.labels.mended.add("annotations", "area from the mask", position)
+            line = self.found.left_out[0].removeprefix(f"{self.labels.file}: ")
+            self.found.add("no annotations", f"{self.labels.file}: none is left, as {line}")
 
     def _note_what_is_rare(self) -> None:
         file = self.labels.file
         add = self.found.add
-        counts = self.counts
-        if only := counts.crowds - counts.objects:
+        if only := self.with_crowds - self.with_objects:
             said = f"image {min(only)} holds crowds only; it trains as an image without objects"
             add("crowds only", f"{file}: {said}", len(only))
-        unused = {key: name for key, name in self.categories.items() if key not in counts.used}
+        unused = {key: name for key, name in self.categories.items() if key not in self.used}
         if unused:
             name = show_value(min(unused.values()))
             add("unused category", f"{file}: no object of the category {name}", len(unused))
         self._judge_names(unused)
         images = len(self.labels.images)
-        empty = images - len(counts.objects | counts.crowds)
+        empty = images - len(self.with_objects | self.with_crowds)
         if empty > 0 and not self.bad_images and not self.invalid:
             said = f"{empty:,} of {images:,} images hold no annotation; they stay, as images in "
             add("empty images", f"{file}: {said}which there is nothing to find")
@@ -599,7 +266,13 @@ class _Check:
                 self.labels.mended.add("categories", "name used twice", position)
 
 
-def check_folder(data: Path, folder: Path, labels: Labels, each: Callable[[], object]) -> Problems:
+def check_folder(
+    data: Path,
+    folder: Path,
+    labels: Labels,
+    each: Callable[[], object],
+    skip_invalid: bool = False,
+) -> Problems:
     """``check_labels``, and every picture decoded and compared with its record.
 
     Args:
@@ -607,20 +280,41 @@ def check_folder(data: Path, folder: Path, labels: Labels, each: Callable[[], ob
         folder: of the pictures, below it.
         labels: the instances file.
         each: called after each picture.
+        skip_invalid: what cannot be used is listed in ``left_out`` instead of being an error.
     """
-    found = check_labels(labels)
+    found = check_labels(labels, skip_invalid=skip_invalid)
     listed = set()
     for record in labels.images:
         name = record.get("file_name")
         if isinstance(name, str):
             listed.add((data / folder / name).resolve())
-            check_image(found, data / folder / name, record)
+            judge_image(found, data / folder / name, record, skip_invalid)
         each()
+    if found.left_out:
+        found.add("left out", f"{labels.file.name}: {describe_left_out(found.left_out)}")
     unlisted = [path for path in list_images(data / folder) if path.resolve() not in listed]
     if unlisted and folder != Path("."):
         said = f"not in {labels.file.name}, so it is used by nothing but pretraining"
         found.add("unlisted files", f"{unlisted[0]}: {said} from that folder", len(unlisted))
     return found
+
+
+def describe_left_out(lines: list[str]) -> str:
+    """How many entries and pictures were left out, and the first of them."""
+    return f"{len(lines):,} left out as invalid, the first: {lines[0]}"
+
+
+def judge_image(found: Problems, path: Path, record: dict, skip_invalid: bool) -> bool:
+    """``check_image``; whether the picture can be used. Else it is an error, or is left out."""
+    own = Problems()
+    check_image(own, path, record)
+    if not own.errors():
+        return True
+    if skip_invalid:
+        found.left_out += own.errors()
+    else:
+        check_image(found, path, record)
+    return False
 
 
 def check_image(found: Problems, path: Path, record: dict) -> None:
@@ -633,7 +327,8 @@ def check_image(found: Problems, path: Path, record: dict) -> None:
     if size is None:
         return
     height, width = size
-    if (height, width) != (record.get("height"), record.get("width")):
+    given = (record.get("height"), record.get("width"))
+    if (height, width) != given and all(type(side) is int for side in given):
         said = f"is {width} x {height}, its annotations say {record.get('width')} x "
         said += f"{record.get('height')}; {explain_size(path, record)}"
         found.add("wrong size", f"{path}: {said}")
