@@ -6,6 +6,7 @@ asks for it. A file whose fields are not of COCO's kinds (ids as texts, ``iscrow
 order mark, ...) is parsed as a whole instead, and mended (``normalisation``).
 """
 
+import codecs
 import json
 import mmap
 from array import array
@@ -43,6 +44,7 @@ _OTHER_TOOLS = {  # a key of the tool's own format -> what it is
 }
 _LOOKED_AT = 100  # annotations that tell what a file holds
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_CHUNK = 1 << 24  # bytes looked at together
 _UTF8_MARK = b"\xef\xbb\xbf"
 
 
@@ -148,7 +150,8 @@ class Labels:
     def leave_out(self, annotations: Collection[int], images: Collection[int] = ()) -> None:
         """Take out annotations, and images with all that is theirs, by their positions."""
         owners = self._normalise()
-        ids = {self.images[position].get("id") for position in images}
+        found = [self.images[position].get("id") for position in images]
+        ids = {number for number in found if type(number) is int}
         kept = []
         for position, owner in enumerate(owners):
             if position not in annotations and owner not in ids:
@@ -313,14 +316,29 @@ def map_file(file: Path, kind: str) -> memoryview:
     start = bytes(text[:4])
     if start[:2] == b"\x1f\x8b" or start == b"PK\x03\x04":
         raise UserError(f"{file}: a compressed file; unpack it and give the JSON in it")
-    if start[:3] == _UTF8_MARK:
-        return text[3:]
     if encoding := _MARKS.get(start[:2]):
         try:
             return memoryview(bytes(text).decode(encoding).encode())
         except UnicodeError as error:
             raise UserError(f"{file}: not valid UTF-16 ({error}); export it again") from None
-    return text
+    _refuse_other_encodings(text, file)
+    return text[3:] if start[:3] == _UTF8_MARK else text
+
+
+def _refuse_other_encodings(text: memoryview, file: Path) -> None:
+    """msgspec looks at the characters of what it decodes only, and annotations wait for that."""
+    read = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(text), _CHUNK):
+        chunk = bytes(text[start : start + _CHUNK])
+        last = start + _CHUNK >= len(text)
+        if chunk.isascii() and not read.getstate()[0]:
+            continue
+        try:
+            read.decode(chunk, final=last)
+        except UnicodeDecodeError as error:
+            place = start + error.start
+            said = f"not valid JSON (byte {place:,} is not UTF-8)"
+            raise UserError(f"{file}: {said}; save it as UTF-8") from None
 
 
 def parse_json(text: memoryview, file: Path) -> Any:

@@ -112,7 +112,7 @@ class Ids:
         self._list_aliases = aliases
         self._names: dict[str, int] = {}
         self.numbers: list[int | None] = values
-        if all(type(value) is int for value in values):
+        if all(type(value) is int and abs(value) <= LARGEST_ID for value in values):
             return
         self.numbers = [as_whole_number(value) for value in values]
         names = [value for value in values if _is_name(value)]

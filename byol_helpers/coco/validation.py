@@ -21,6 +21,7 @@ from byol_helpers.core.errors import UserError
 
 AT_ONCE = 2000  # masks measured together, to bound the memory
 RARE = 1000  # one mask without pixels among so many is a note: COCO's train2017 has such, too
+FOLLOW_UP = "follow-up"  # kind of what is wrong only because something else is
 SKIP = ", or leave such out with data.skip_invalid=true"
 
 
@@ -89,11 +90,11 @@ class _Check:
                 line = f"{file}: two images share an id, {record['id']}; give every image its own"
                 self.found.add("image id twice", line)
             name = record.get("file_name")
-            if name is not None and name in names:
+            if isinstance(name, str) and name in names:
                 line = f"{file}: {show_value(name)} is listed twice, under different ids"
                 self.found.add("name twice", line)
             self.records[record["id"]] = record
-            names.add(name)
+            names.add(str(name))
         self._look_at_categories()
 
     def _name_lacking(self, record: dict) -> str:
@@ -143,10 +144,10 @@ class _Check:
             self.used.add(annotation.category_id)
             record = self.records.get(annotation.image_id)
             if record is None:
-                if annotation.image_id not in self.bad_ids and None not in self.bad_ids:
-                    said = f"belongs to image {annotation.image_id}, which is missing"
-                    line = f"{where} {said}; remove it or add the image{self.skip}"
-                    self.invalid[position] = ("missing image", line)
+                said = f"belongs to image {annotation.image_id}, which is missing"
+                line = f"{where} {said}; remove it or add the image{self.skip}"
+                follows = annotation.image_id in self.bad_ids or None in self.bad_ids
+                self.invalid[position] = (FOLLOW_UP if follows else "missing image", line)
                 continue
             found = self.with_crowds if annotation.iscrowd else self.with_objects
             found.add(annotation.image_id)
@@ -214,7 +215,8 @@ class _Check:
         for kind, line in self.invalid.values():
             if kind == "empty mask" and empty * RARE <= len(self.labels):
                 kind = "rare empty mask"
-            self.found.add(kind, line)
+            if kind != FOLLOW_UP:
+                self.found.add(kind, line)
 
     def _leave_out_invalid(self) -> None:
         """Take what cannot be used out of the labels, and list it."""
