@@ -11,7 +11,7 @@ from byol_helpers.core.channels import RGB
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256
 from byol_helpers.core.progress import announce
-from byol_helpers.core.weights import SAVE_STATE, fit_exactly, read_tensors
+from byol_helpers.core.weights import SAVE_STATE, drop_counters, fit_exactly, read_tensors
 from byol_helpers.segmentation.detectron2_names import rename_from_detectron2
 
 Tensors = dict[str, torch.Tensor]
@@ -124,6 +124,8 @@ def _take_resnet(held: Tensors, prefix: str, stem: str) -> Tensors:
 
 
 def _are_equal(first: Tensors, second: Tensors) -> bool:
+    first = drop_counters(first)
+    second = drop_counters(second)
     if first.keys() != second.keys():
         return False
     return all(torch.equal(first[name], second[name]) for name in first)
@@ -132,6 +134,13 @@ def _are_equal(first: Tensors, second: Tensors) -> bool:
 def _check_architecture(path: Path, tensors: Tensors, depth: int) -> None:
     """Raise a ``UserError`` for any other network than torchvision's ResNet of this depth."""
     found = recognise_depth(tensors)
+    if _is_msra(tensors):
+        raise UserError(f"{path}: {MSRA}")
+    if found is not None and tensors["layer1.0.conv1.weight"].shape[0] != 64:
+        raise UserError(
+            f"{path}: this is a ResNet of another width (a wide ResNet, a ResNeXt); the profiles "
+            "have a plain ResNet-18 or ResNet-50, so give weights of one of these"
+        )
     if found in DEPTHS and found != depth:
         raise UserError(
             f"{path}: this is a ResNet-{found}, and the profile has a ResNet-{depth}; set "
@@ -142,8 +151,6 @@ def _check_architecture(path: Path, tensors: Tensors, depth: int) -> None:
             f"{path}: this is a ResNet-{found}; the profiles have a ResNet-18 or a ResNet-50, so "
             "give weights of one of these"
         )
-    if found == 50 and _is_msra(tensors):
-        raise UserError(f"{path}: {MSRA}")
     with torch.device("meta"):  # names and shapes alone
         network = getattr(resnet, f"resnet{depth}")(weights=None)
     del network.fc
@@ -156,11 +163,14 @@ def _check_architecture(path: Path, tensors: Tensors, depth: int) -> None:
 def _is_msra(tensors: Tensors) -> bool:
     """Whether batch norm has no statistics of its own, as in detectron2's copies of MSRA's weights.
 
-    Its FrozenBatchNorm2d then has a mean of 0 and a variance of 1 - 1e-5.
+    Its FrozenBatchNorm2d then has a mean of 0 and a variance of 1 - 1e-5. MSRA's networks all have
+    bottlenecks.
     """
     mean = tensors.get("bn1.running_mean")
     variance = tensors.get("bn1.running_var")
-    if mean is None or variance is None or bool(mean.any()):
+    if mean is None or variance is None or "layer1.0.conv3.weight" not in tensors:
+        return False
+    if bool(mean.any()):
         return False
     return bool(((variance.float() - (1 - 1e-5)).abs() < 1e-6).all())
 

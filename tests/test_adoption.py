@@ -16,7 +16,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
-from torchvision.models import resnet18, resnet34, resnet50, resnet101, wide_resnet50_2
+from torchvision.models import (
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnext50_32x4d,
+    wide_resnet50_2,
+)
 
 from byol_helpers import pipeline
 from byol_helpers.adoption import adopt_checkpoint
@@ -45,6 +52,7 @@ def make_state(seed: int = 0, make: Callable = resnet18) -> dict[str, torch.Tens
 
 STATE = make_state()
 BACKBONE = {name: value for name, value in STATE.items() if not name.startswith("fc.")}
+WITHOUT_COUNTERS = {k: v for k, v in BACKBONE.items() if not k.endswith("num_batches_tracked")}
 MOMENTUM = {name: torch.full_like(value, 7) for name, value in BACKBONE.items()}
 ARGS = argparse.Namespace(arch="resnet18", lr=0.1)
 OPTIMIZER = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1}]}
@@ -94,7 +102,7 @@ FORMS = {
         "metric": 71.2,
     },
     "DataParallel": under("module.", STATE),
-    "no counters of batches": {k: v for k, v in BACKBONE.items() if "num_batches" not in k},
+    "no counters of batches": WITHOUT_COUNTERS,
     "MoCo v2": {
         "epoch": 200,
         "arch": "resnet18",
@@ -126,7 +134,7 @@ FORMS = {
         "optimizer_states": [OPTIMIZER],
     },
     "BYOL, lucidrains": under("net.")
-    | under("online_encoder.net.")
+    | under("online_encoder.net.", WITHOUT_COUNTERS)
     | under("target_encoder.net.", MOMENTUM),
     "BYOL, sthalles": {
         "online_network_state_dict": number("encoder."),
@@ -231,13 +239,20 @@ def test_names_of_detectron2_go_there_and_back(depth):
     assert back.keys() == kept and all(back[name] is state[name] for name in kept)
 
 
+def outline(make: Callable) -> dict[str, torch.Tensor]:
+    """A network's names and shapes, all numbers the same one: quick to make and to write."""
+    with torch.device("meta"):
+        state = make(weights=None).state_dict()
+    return {name: torch.ones(()).expand(value.shape) for name, value in state.items()}
+
+
 def change_stem(*shape: int) -> dict:
     return BACKBONE | {"conv1.weight": torch.zeros(*shape)}
 
 
 def make_msra() -> dict:
     """As detectron2 saves what began with MSRA's weights: batch norm without statistics."""
-    tensors = rename_for_detectron2(make_state(make=resnet50))
+    tensors = rename_for_detectron2(outline(resnet50))
     for name in tensors:
         if name.endswith("running_mean"):
             tensors[name] = torch.zeros_like(tensors[name])
@@ -263,14 +278,15 @@ def script() -> bytes:
 
 
 REFUSED = {  # content or bytes, depth of the profile, what is said
-    "another depth": (lambda: make_state(make=resnet50), 18, "a ResNet-50, .*set depth=50"),
+    "another depth": (lambda: outline(resnet50), 18, "a ResNet-50, .*set depth=50"),
     "another depth, nested": (lambda: {"state_dict": under("backbone.")}, 50, "set depth=18"),
-    "ResNet-34": (lambda: make_state(make=resnet34), 18, "this is a ResNet-34"),
-    "ResNet-101": (lambda: make_state(make=resnet101), 50, "this is a ResNet-101"),
-    "wide": (lambda: make_state(make=wide_resnet50_2), 50, "of another shape"),
-    "incomplete": (lambda: drop_block(make_state(make=resnet50)), 50, "missing .layer3.5"),
+    "ResNet-34": (lambda: outline(resnet34), 18, "this is a ResNet-34"),
+    "ResNet-101": (lambda: outline(resnet101), 50, "this is a ResNet-101"),
+    "wide": (lambda: outline(wide_resnet50_2), 18, "of another width"),
+    "ResNeXt": (lambda: outline(resnext50_32x4d), 50, "of another width"),
+    "incomplete": (lambda: drop_block(outline(resnet50)), 50, "missing .layer3.5"),
     "one other shape": (
-        lambda: make_state(make=resnet50) | {"layer1.0.bn1.weight": torch.zeros(3)},
+        lambda: outline(resnet50) | {"layer1.0.bn1.weight": torch.zeros(3)},
         50,
         "1 of another shape",
     ),
@@ -300,7 +316,7 @@ REFUSED = {  # content or bytes, depth of the profile, what is said
     "a whole model in a dictionary": (lambda: {"model": resnet18()}, 18, r"resnet\.ResNet \(1\)"),
     "no tensors": (lambda: {"epoch": 3}, 18, "none among 0 tensors"),
     "a list": (lambda: [torch.zeros(3)], 18, "none among 0 tensors"),
-    "MSRA, in detectron2": (make_msra, 50, "MSRA.* BGR"),
+    "MSRA, in detectron2": (make_msra, 18, "MSRA.* BGR"),
     "MSRA": (
         lambda: pickle.dumps({"blobs": {"conv1_w": np.zeros((64, 3, 7, 7), np.float32)}}, 2),
         50,
@@ -313,7 +329,8 @@ REFUSED = {  # content or bytes, depth of the profile, what is said
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n", 18, "HDF5"),
     "gzip": (lambda: b"\x1f\x8b\x08", 18, "unpack it"),
     "empty": (lambda: b"", 18, "empty"),
-    "text": (lambda: b"not a weights file", 18, "damaged, or not written by torch.save"),
+    "text": (lambda: b"Entry not found", 18, "text, not weights .'Entry not found'"),
+    "other bytes": (lambda: bytes(range(256)), 18, "damaged, or not written by torch.save"),
     "half a file": (lambda: save_old(BACKBONE)[:100_000], 18, "damaged"),
     "half of safetensors": (lambda: save(BACKBONE)[:100_000], 18, "damaged safetensors"),
 }
@@ -340,6 +357,11 @@ def test_a_resnet_50_comes_out_too(tmp_path):
     tensors, _ = adopt_checkpoint(tmp_path / "theirs.pth", 50)
     assert len(tensors) == 265 and all(tensors[name] is not None for name in tensors)
     assert all(torch.equal(tensors[name], state[name]) for name in tensors)
+
+
+def test_a_folder_is_named_as_one(tmp_path):
+    with pytest.raises(UserError, match="a folder; give the path of the file"):
+        adopt_checkpoint(tmp_path, 18)
 
 
 def test_an_arm_from_a_file_needs_no_stand_in(tmp_path):

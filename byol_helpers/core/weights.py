@@ -74,6 +74,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Counter[str]]:
 
 def _refuse_other_files(path: Path) -> None:
     """Raise a ``UserError`` for what is not there, empty, or known to be no file of weights."""
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; give the path of the file of weights in it")
     if not path.is_file():
         raise UserError(
             f"{path}: no such weights file; run the stage that writes it, or give the path of a "
@@ -86,6 +88,9 @@ def _refuse_other_files(path: Path) -> None:
     for beginning, what in BEGINNINGS.items():
         if head.startswith(beginning):
             raise UserError(f"{path}: {what}")
+    if head.isascii() and head.decode().replace("\n", " ").isprintable():
+        said = head.decode().splitlines()[0][:60]
+        raise UserError(f"{path}: text, not weights ({said!r}); download the file again")
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -117,7 +122,7 @@ def load_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> 
     Counters of batches are left as they are.
     """
     fit_exactly(network, weights)
-    network.load_state_dict(_drop_counters(weights), strict=False)
+    network.load_state_dict(drop_counters(weights), strict=False)
 
 
 def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> None:
@@ -125,8 +130,8 @@ def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> N
 
     A ``UserError`` lists what differs.
     """
-    wanted = _drop_counters(network.state_dict())
-    given = _drop_counters(weights)
+    wanted = drop_counters(network.state_dict())
+    given = drop_counters(weights)
     wrong = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
     problems = {
         "missing": sorted(wanted.keys() - given.keys()),
@@ -144,6 +149,6 @@ def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> N
         )
 
 
-def _drop_counters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def drop_counters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors without batch norm's counters of batches, which decide nothing here."""
     return {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
