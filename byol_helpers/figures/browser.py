@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import decode_mask
+from byol_helpers.figures.fonts import make_readable
 from byol_helpers.figures.pictures import (
     choose_inks,
     draw_gallery,
@@ -73,9 +74,9 @@ def build_browser(splits: dict[str, Split]) -> "VBox":
     def draw(*_) -> None:
         if found:
             png = io.BytesIO()
-            draw_annotated(splits[split.value], found[number.value], category.value).savefig(
-                png, format="png", dpi=100
-            )
+            fig = draw_annotated(splits[split.value], found[number.value], category.value)
+            make_readable(fig)
+            fig.savefig(png, format="png", dpi=100)
             image.value = png.getvalue()
 
     def choose(*_) -> None:

@@ -21,6 +21,7 @@ from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes
 from byol_helpers.core.stage import Run
+from byol_helpers.figures.fonts import OWN_FONT, make_readable
 
 ARM_COLOURS = {key: arm.colour for key, arm in ARMS.items()} | {
     "ground-truth": "#F0E442",
@@ -43,7 +44,7 @@ DPI = 150
 WIDTH = 9.2  # inches: 1380 pixels, what GitHub shows without enlarging
 
 STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture on every machine
+    "font.family": OWN_FONT,
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": "#9AA0AA",
@@ -192,6 +193,7 @@ def encode_png(fig: Figure, alt: str, colours: int = 256) -> bytes:
     fewer save more. The arms' colours, ink and white are always among them; the others are chosen
     from the image.
     """
+    make_readable(fig)
     full = io.BytesIO()
     small = io.BytesIO()
     fig.savefig(full, format="png", dpi=DPI, facecolor="white")
@@ -212,6 +214,7 @@ def encode_png(fig: Figure, alt: str, colours: int = 256) -> bytes:
 
 def encode_svg(fig: Figure, alt: str) -> bytes:
     """A figure as an SVG without a date, so that the same figure is the same file."""
+    make_readable(fig)
     content = io.BytesIO()
     fig.savefig(
         content,
