@@ -245,11 +245,11 @@ def run_experiment(shape: Shape, truth: Truth, seed: int) -> dict[str, list]:
     of_classes = truth.of_classes(skills[0])
     of_other = truth.of_classes(skills[shape.seeds]).mean()
     held = [int(np.count_nonzero(match.positives[0])) for match in models[0]]
-    one = corrected_interval(values[0, 0], draws[0, 0], held)
+    one = corrected_interval(values[0, 0], draws[0, 0], held, shape.images)
     found["AP"].append((of_classes.mean(), *one))
     found["AP, percentile"].append((of_classes.mean(), *percentile_interval(draws[0, 0])))
     for k, value in enumerate(classes[0]):
-        ends = corrected_interval(value, replicates[0].per_class[:, k], [held[k]])
+        ends = corrected_interval(value, replicates[0].per_class[:, k], [held[k]], shape.images)
         if not np.isnan(ends[0]):
             found["class"].append((of_classes[k], *ends))
     paired = percentile_interval(draws[0, 0] - draws[1, 0])
@@ -257,7 +257,7 @@ def run_experiment(shape: Shape, truth: Truth, seed: int) -> dict[str, list]:
 
     arms = [truth.of_arm(skill) for skill in SKILLS]
     mean = values[0].mean()
-    over_images = corrected_interval(mean, draws[0].mean(axis=0), held)
+    over_images = corrected_interval(mean, draws[0].mean(axis=0), held, shape.images)
     both = combine_intervals(mean, over_images, t_interval(values[0]))
     found["AP, seeds"].append((arms[0], *both))
     differences = values[0] - values[1]

@@ -266,7 +266,7 @@ def _make_cells(
             draws = draws + sign * results[of][arm]["draws"][metric]
         if single:
             held = comparison.count_class_images(one["about"], f"mask/{metric}")
-            low, high = corrected_interval(value, draws, held, evaluation.confidence)
+            low, high = corrected_interval(value, draws, held, one["images"], evaluation.confidence)
         else:
             low, high = percentile_interval(draws, evaluation.confidence)
         cells[metric] = f"{100 * value:.2f}"

@@ -18,7 +18,9 @@ class Arm:
         colour: in every figure.
         line: style and marker of its curves, as matplotlib's keyword arguments.
         source: where its weights come from: the stage ``pretrain``, the stage ``supervised``,
-            torchvision's ImageNet weights, a file of the user's, or nowhere (``random``).
+            torchvision's ImageNet weights, a file of the user's, or nowhere (``random``);
+            ``measured``: another arm's weights, with batch-norm statistics measured on the
+            unlabelled images and no weight trained.
         method: of pretraining; a key of ``pretraining.methods.METHODS``.
         initial_weights: of pretraining: those that the profile says, or random ones.
     """
@@ -26,7 +28,7 @@ class Arm:
     label: str
     colour: str
     line: dict[str, Any] = field(hash=False)
-    source: Literal["pretrain", "supervised", "imagenet", "file", "random"]
+    source: Literal["pretrain", "supervised", "imagenet", "file", "random", "measured"]
     method: str = ""
     initial_weights: Literal["profile", "random"] = "profile"
 
@@ -54,6 +56,23 @@ ARMS = {  # in the order of tables and figures
         "ImageNet", "#D55E00", {"linestyle": (0, (5, 1.4, 1, 1.4)), "marker": "D"}, "imagenet"
     ),
     "random": Arm("random", "#009E73", {"linestyle": (0, (1.6, 1.1)), "marker": "^"}, "random"),
+    "supervised-measured": Arm(
+        "supervised, statistics measured",
+        "#CC79A7",
+        {"linestyle": (0, (5, 1.2, 1, 1.2)), "marker": "X"},
+        "measured",
+    ),
+    "random-measured": Arm(
+        "random, statistics measured",
+        "#117733",
+        {"linestyle": (0, (1, 1.2)), "marker": "<"},
+        "measured",
+    ),
+}
+CONTROLS = {  # of a lead under frozen batch norm: the arm with measured statistics
+    "random": "random-measured",
+    "supervised": "supervised-measured",
+    "imagenet": "supervised-measured",
 }
 BASELINE_LABELS = {  # background removal without learning; the last one removes nothing
     "otsu": "Otsu's threshold",
@@ -70,3 +89,8 @@ def label_arm(key: str) -> str:
     if key in ARMS:
         return ARMS[key].label
     return BASELINE_LABELS.get(key, key)
+
+
+def find_control(key: str) -> str:
+    """The arm with the same weights and measured statistics; ``KeyError`` where there is none."""
+    return CONTROLS[key]

@@ -52,6 +52,7 @@ def corrected_interval(
     value: float,
     draws: np.ndarray,
     images: Sequence[int],
+    test_images: int,
     confidence: float = 0.95,
     limits: tuple[float, float] = (0.0, 1.0),
 ) -> tuple[float, float]:
@@ -62,22 +63,24 @@ def corrected_interval(
 
         value - 2.5 b  plus or minus  t sqrt(mean of n_k / (n_k - 1)) sqrt(s^2 + b^2),
 
-    t being Student's quantile for the sum of all n_k - 1. The bias is taken two and a half times:
-    the draws show only 34 to 53 % of it (simulated at four shapes), because a resample repeats the
-    very scores whose luck lifted the value. It counts as an error of its own size besides, since
-    it is known no better than that. The root of n_k / (n_k - 1) undoes that draws of few images
-    vary too little. The interval holds the value, but not in its middle: it reaches further down.
+    t being Student's quantile for the sum of all n_k - 1, at most the test images less one. The
+    bias is taken two and a half times: the draws show only 34 to 53 % of it (simulated at four
+    shapes), because a resample repeats the very scores whose luck lifted the value. It counts as an
+    error of its own size besides, since it is known no better than that. The root of n_k / (n_k -
+    1) undoes that draws of few images vary too little. The interval holds the value, but not in its
+    middle: it reaches further down.
 
     Args:
         value: on the images themselves, within ``limits``.
         draws: the same on each replicate, [B]; undefined ones are left out.
         images: n_k of each class that the value is a mean over.
+        test_images: all images, with and without objects.
         limits: of the value; the interval is cut there.
     """
     defined = draws[~np.isnan(draws)]
-    held = np.array([count for count in images if count])
-    freedom = int((held - 1).sum()) if held.size else 0
-    if not freedom or math.isnan(value) or defined.size < 2:
+    held = np.array([count for count in images if count], dtype=int)
+    freedom = min(int((held - 1).sum()), test_images - 1)
+    if freedom < 1 or math.isnan(value) or defined.size < 2:
         return math.nan, math.nan
     from scipy.stats import t  # a second to import
 
@@ -164,7 +167,10 @@ def measure_shared_spread(draws: np.ndarray) -> float:
         draws: a row for each of at least two seeds, on the same draws of images, [S, B]; replicates
             that are undefined for one are left out.
     """
-    covariance = np.cov(draws[:, ~np.isnan(draws).any(axis=0)])
+    defined = draws[:, ~np.isnan(draws).any(axis=0)]
+    if defined.shape[1] < 2:
+        return 1.0
+    covariance = np.cov(defined)
     seeds = len(draws)
     common = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))
     total = covariance.mean()
@@ -184,6 +190,50 @@ def deviation_interval(
     low = math.sqrt(squares / chi2.ppf((1 + confidence) / 2, freedom))
     high = math.sqrt(squares / chi2.ppf((1 - confidence) / 2, freedom))
     return low, high
+
+
+def count_seeds_needed(deviation: float, limit: float, confidence: float = 0.95) -> int | None:
+    """From how many values on ``deviation_interval`` ends below a limit, if their standard
+    deviation is the one given; None where no number of seeds suffices (at most 1,000 are tried).
+    """
+    from scipy.stats import chi2  # a second to import
+
+    freedom = np.arange(ENOUGH_SEEDS - 1, 1000)
+    ends = deviation * np.sqrt(freedom / chi2.ppf((1 - confidence) / 2, freedom))
+    enough = np.flatnonzero(ends < limit)
+    return int(freedom[enough[0]]) + 1 if enough.size else None
+
+
+def read_p_value(
+    value: float, interval: tuple[float, float], border: float, confidence: float = 0.95
+) -> float:
+    """Two-sided p value of "the truth is the border" that an interval implies.
+
+    The distance to the border is counted in standard errors, of which the end of the interval on
+    the border's side is as many away as the normal quantile says.
+    """
+    from scipy.stats import norm  # a second to import
+
+    half = value - interval[0] if value > border else interval[1] - value
+    distance = abs(value - border)
+    if half <= 0:
+        return 0.0 if distance else 1.0
+    quantile = float(norm.ppf((1 + confidence) / 2))
+    return float(2 * norm.sf(quantile * distance / half))
+
+
+def adjust_by_holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p values (1979): below a level with which all tests together keep that level.
+
+    The smallest is multiplied by the number of tests, the next by one less, and so on; none falls
+    below the one before it.
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, which in enumerate(np.argsort(p_values, kind="stable")):
+        highest = max(highest, (len(p_values) - rank) * p_values[which])
+        adjusted[which] = min(1.0, highest)
+    return adjusted
 
 
 def _stretch_to_student(images: int, confidence: float) -> float:

@@ -30,9 +30,12 @@ from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
 from byol_helpers.core.intervals import (
+    ENOUGH_SEEDS,
     SINGLE_VALUE,
+    combine_intervals,
     corrected_interval,
     draw_weights,
+    measure_shared_spread,
     percentile_interval,
     t_interval,
 )
@@ -178,10 +181,10 @@ def compare_arms(results: dict[str, ModelResult]) -> dict:
 
     Returns:
         ``arms``: {arm: {label, seeds, mask, box, per_class}}; ``differences``: a list of {a, b,
-            label,
-        seeds, mask, box, per_class, between_seeds}, value a minus b. Intervals are over test
-        images. ``between_seeds`` holds Student's intervals over the common seeds, which cover
-        training, where there are at least three; else null.
+            label, seeds, mask, box, per_class, between_seeds, images_and_seeds}, value a minus b.
+            Intervals are over test images. The last two hold, where the arms have at least three
+            seeds in common, else null, Student's intervals over those seeds, and intervals over
+            test images and seeds together.
 
     Raises:
         UserError: the models were not evaluated on the same images with the same draws.
@@ -243,7 +246,7 @@ def _average_seeds(members: list[ModelResult]) -> dict[str, tuple[float, np.ndar
 def _subtract_arms(
     arms: dict[str, list[ModelResult]], means: dict, a: str, b: str, confidence: float
 ) -> dict:
-    """The paired difference a minus b, over the test images and over the common seeds."""
+    """The paired difference a minus b: over the test images, over the common seeds, over both."""
     entries = {}
     for key, (value, draws) in means[a].items():
         other_value, other_draws = means[b][key]
@@ -252,30 +255,53 @@ def _subtract_arms(
         "a": a,
         "b": b,
         "label": f"{arms[a][0].metrics['label']} - {arms[b][0].metrics['label']}",
-        "between_seeds": _subtract_seeds(arms[a], arms[b], list(means[a]), confidence),
         "seeds": {arm: [member.metrics["seed"] for member in arms[arm]] for arm in (a, b)},
+        **_subtract_seeds(arms[a], arms[b], list(means[a]), confidence),
     } | _nest_entries(entries)
 
 
 def _subtract_seeds(
     first: list[ModelResult], second: list[ModelResult], keys: list[str], confidence: float
-) -> dict | None:
-    """Mean differences over the seeds that two arms share, with Student's intervals; None for too
-    few."""
-    metrics_a = {member.metrics["seed"]: member.metrics for member in first}
-    metrics_b = {member.metrics["seed"]: member.metrics for member in second}
-    common = sorted(metrics_a.keys() & metrics_b.keys())
-    entries = {}
+) -> dict[str, dict | None]:
+    """Mean differences over the seeds that two arms share; None for too few of them.
+
+    ``between_seeds`` has Student's intervals, which cover the training alone, ``images_and_seeds``
+    those that cover the choice of the test images too.
+    """
+    results_a = {member.metrics["seed"]: member for member in first}
+    results_b = {member.metrics["seed"]: member for member in second}
+    common = sorted(results_a.keys() & results_b.keys())
+    if len(common) < ENOUGH_SEEDS:
+        return {"between_seeds": None, "images_and_seeds": None}
+    between = {}
+    together = {}
     for key in keys:
         values = []
+        draws = []
         for seed in common:
-            values.append(_read_value(metrics_a[seed], key) - _read_value(metrics_b[seed], key))
-        bounds = t_interval(values, confidence)
-        if bounds is None:
-            return None
-        low, high = bounds
-        entries[key] = _make_entry(float(np.mean(values)), low, high)
-    return _nest_entries(entries) | {"seeds": common}
+            a = results_a[seed]
+            b = results_b[seed]
+            values.append(_read_value(a.metrics, key) - _read_value(b.metrics, key))
+            draws.append(a.columns[key] - b.columns[key])
+        between[key], together[key] = _describe_seeds(values, np.array(draws), confidence)
+    return {
+        "between_seeds": _nest_entries(between) | {"seeds": common},
+        "images_and_seeds": _nest_entries(together) | {"seeds": common},
+    }
+
+
+def _describe_seeds(values: list[float], draws: np.ndarray, confidence: float) -> tuple[dict, dict]:
+    """The mean of one difference for each seed: over seeds, and over images and seeds together.
+
+    Args:
+        draws: of the test images, a row for each seed, [S, B].
+    """
+    mean = float(np.mean(values))
+    over_seeds = t_interval(values, confidence)
+    assert over_seeds is not None  # there are enough
+    over_images = percentile_interval(draws.mean(axis=0), confidence)
+    both = combine_intervals(mean, over_images, over_seeds, measure_shared_spread(draws))
+    return _make_entry(mean, *over_seeds), _make_entry(mean, *both)
 
 
 def _read_value(metrics: dict, key: str) -> float:
@@ -300,7 +326,8 @@ def _describe_value(about: dict, key: str, value: float, draws: np.ndarray) -> d
         about: ``metrics.json`` of a model on the same images.
     """
     confidence = about["bootstrap"]["confidence"]
-    low, high = corrected_interval(value, draws, count_class_images(about, key), confidence)
+    held = count_class_images(about, key)
+    low, high = corrected_interval(value, draws, held, about["images"], confidence)
     return _make_entry(value, low, high)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from byol_helpers.core.errors import UserError
 
 BETA = 0.99  # thesis 4.6, eq. 24
+LAST_SHARE = 0.1  # of the rows of a training: what counts as its end
 LOSSES = {"box": "loss_box_reg", "class": "loss_cls", "mask": "loss_mask"}
 RATES = {
     "false_negative": "mask_rcnn/false_negative",
@@ -82,6 +83,32 @@ def read_smoothed_rates(path: Path | str, beta: float = BETA) -> dict[str, np.nd
     for name in RATES:
         rates[name] = ema(rates[name], beta)
     return rates
+
+
+def read_last_losses(path: Path | str, share: float = LAST_SHARE) -> dict[str, float]:
+    """Mean losses over the last rows: box, class, mask and their sum.
+
+    A smoothed curve lags behind a falling one, by about 1 / (1 - beta) rows; a mean does not.
+
+    Args:
+        share: of the rows, at least one.
+    """
+    columns = _read_columns(path, LOSSES)
+    final = {name: _average_last(values, share) for name, values in columns.items()}
+    return final | {"total": sum(final.values())}
+
+
+def read_last_rates(path: Path | str, share: float = LAST_SHARE) -> dict[str, float]:
+    """Mean mask-pixel rates of figures 4.8-4.10 over the last rows, as ``read_last_losses``."""
+    columns = _read_columns(path, RATES)
+    return {name: _average_last(values, share) for name, values in columns.items()}
+
+
+def _average_last(values: np.ndarray, share: float) -> float:
+    """Mean of the last rows that hold a value."""
+    rows = max(1, round(share * len(values)))
+    last = values[-rows:]
+    return float(np.nanmean(last)) if not np.isnan(last).all() else float("nan")
 
 
 def _read_columns(path: Path | str, names: dict[str, str]) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ from matplotlib.patches import Rectangle
 
 from byol_helpers.figures.style import INK, create_figure
 from byol_helpers.reproduction.verdicts import (
+    EQUAL,
     NOT_REPRODUCED,
     NOT_TESTED,
     REPRODUCED,
@@ -17,10 +18,17 @@ from byol_helpers.reproduction.verdicts import (
 VERDICT_INKS = {
     REPRODUCED: "#332288",
     NOT_REPRODUCED: "#882255",
+    EQUAL: "#0B6E4F",
     UNDECIDED: "#6F6F6F",
     NOT_TESTED: "#FFFFFF",
 }
-VERDICT_SIGNS = {REPRODUCED: "yes", NOT_REPRODUCED: "no", UNDECIDED: "?", NOT_TESTED: "–"}
+VERDICT_SIGNS = {
+    REPRODUCED: "yes",
+    NOT_REPRODUCED: "no",
+    EQUAL: "=",
+    UNDECIDED: "?",
+    NOT_TESTED: "–",
+}
 _CLAIMED = "#332288"  # the range that a claim names, very light
 
 
@@ -53,7 +61,7 @@ def plot_tests(card: dict) -> Figure:
     for row in card["claims"]:
         for test in row["tests"]:
             if test["interval"]:
-                panels.setdefault(row["unit"], []).append((row["claim"], test))
+                panels.setdefault(test["unit"], []).append((row["claim"], test))
     heights = [len(tests) for tests in panels.values()]
     fig = create_figure(
         0.7 * len(panels) + 0.27 * sum(heights) + 0.2,

@@ -2,10 +2,9 @@
 in."""
 
 import statistics
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
-from byol_helpers.core.arms import label_arm
+from byol_helpers.core.arms import find_control, label_arm
 from byol_helpers.core.intervals import ENOUGH_SEEDS, t_interval
 from byol_helpers.evaluation.curves import choose_beta, ema, read_metrics
 from byol_helpers.reproduction.run_results import RunResults
@@ -14,7 +13,8 @@ INF = float("inf")
 ABOVE = (0.0, INF)
 BELOW = (-INF, 0.0)
 Bounds = tuple[float, float]
-IMAGES_ONLY = "intervals cover the choice of test images, not the training seed"
+IMAGES_ONLY = "intervals cover the choice of test images, not the luck of training (one seed)"
+ONE_PRETRAINING = "all seeds start from one pretraining, whose luck is not covered"
 SEEDS_MISSING = f"with fewer than {ENOUGH_SEEDS} seeds there is no interval"
 
 
@@ -24,14 +24,24 @@ class NotTested(Exception):
 
 @dataclass(frozen=True)
 class Measure:
-    """A measured number beside the thesis's; ``claimed`` is the open range that the claim puts it
-    in, if it tests."""
+    """A measured number beside the thesis's.
+
+    Attributes:
+        bounds: its interval.
+        claimed: the open range that the claim puts it in, if it tests.
+        unit: where it is not the claim's.
+        margin: of a difference: the smallest that matters.
+        close: the claim says that two things are close, and ``claimed`` how close.
+    """
 
     name: str
     thesis: float | None
     measured: float | None
     bounds: tuple[float, float] | None = None
     claimed: tuple[float, float] | None = None
+    unit: str | None = None
+    margin: float | None = None
+    close: bool = False
 
 
 @dataclass
@@ -58,18 +68,27 @@ def profile_confidence(run: RunResults) -> float:
 
 def compare_ap(
     run: RunResults, metric: str, other: str, said: float | None, claimed: Bounds
-) -> list[Measure]:
-    """BYOL minus another arm in AP points: over test images, and over training seeds where there
-    are enough."""
-    difference = run.difference("byol", other)
+) -> Measure:
+    """BYOL minus another arm in AP points: over test images and seeds together, or over the images
+    alone where there are too few seeds; without a value where the arm has no result."""
     name = f"{metric} BYOL - {label_arm(other)}"
-    tests = [measure_points(name, said, difference["mask"][metric], claimed)]
-    if difference["between_seeds"]:
-        tests.append(
-            measure_points(
-                f"{name}, between seeds", said, difference["between_seeds"]["mask"][metric], claimed
-            )
-        )
+    if other not in run.comparison["arms"]:
+        return Measure(name, said, None, None, claimed)
+    difference = run.difference("byol", other)
+    entries = difference["images_and_seeds"] or difference
+    return measure_points(name, said, entries["mask"][metric], claimed)
+
+
+def compare_ap_gain(run: RunResults, other: str, said: float) -> list[Measure]:
+    """Whether BYOL's AP is above that of an arm, and under frozen batch norm also above that of the
+    same weights with measured statistics.
+
+    Frozen batch norm keeps the statistics that the weights came with. Those of BYOL were measured
+    on the right images; a lead that measuring them gives the other arm too is none of its weights.
+    """
+    tests = [compare_ap(run, "AP", other, said, ABOVE)]
+    if run.profile["finetune"]["norm_policy"] == "frozen":
+        tests.append(compare_ap(run, "AP", find_control(other), None, ABOVE))
     return tests
 
 
@@ -101,8 +120,8 @@ def subtract_paired(a: dict, b: dict) -> list[float]:
 
 
 def note_images(run: RunResults) -> list[str]:
-    """What an interval over test images leaves out, unless the seeds have one of their own."""
-    return [] if len(run.seeds) >= ENOUGH_SEEDS else [IMAGES_ONLY]
+    """What an interval over test images, or over them and the seeds, leaves out."""
+    return [ONE_PRETRAINING if len(run.seeds) >= ENOUGH_SEEDS else IMAGES_ONLY]
 
 
 def note_seeds(run: RunResults) -> list[str]:
@@ -116,11 +135,6 @@ def note_pretraining(run: RunResults) -> list[str]:
     if not seeds:
         return ["one pretraining each"]
     return [f"study of pretraining, seeds {', '.join(map(str, seeds))}"]
-
-
-def choose_smoothing(path: Path) -> float:
-    """The smoothing factor for a curve of this length."""
-    return choose_beta(len(read_metrics(path)["step"]))
 
 
 def subtract_objectives(a: dict, b: dict) -> float:
@@ -156,6 +170,6 @@ def test_objective(
         first, second = (study[variant] for variant in variants)
         common = sorted(first.keys() & second.keys())
         values = [subtract_objectives(first[seed], second[seed]) for seed in common]
-        return test_over_seeds(run, name, None, values, BELOW)
+        return replace(test_over_seeds(run, name, None, values, BELOW), unit="loss")
     first, second = (read_metrics(found[variant]) for variant in variants)
-    return Measure(name, None, subtract_objectives(first, second), None, BELOW)
+    return Measure(name, None, subtract_objectives(first, second), None, BELOW, unit="loss")

@@ -48,9 +48,36 @@ class Table(FrozenModel):
         return cell
 
 
+class Margin(FrozenModel):
+    """The smallest effect that matters, in the claim's unit, and why it is that."""
+
+    value: float
+    why: str
+
+
+class Published(FrozenModel):
+    """What others have published about the first of a claim's ``values``.
+
+    ``low`` and ``high``: the least and the greatest of their numbers; ``checked``: whether these
+    were read at their source.
+    """
+
+    low: float
+    high: float
+    text: str
+    source: str
+    checked: bool
+
+
 class Claim(FrozenModel):
-    """A claim that the scorecard scores. ``values``: the thesis's numbers in ``unit``, if it gives
-    any."""
+    """A claim that the scorecard scores.
+
+    Attributes:
+        values: the thesis's numbers in ``unit``, if it gives any.
+        margin: of differences; None where the claim itself names a range, or has no unit.
+        primary: whether it belongs to the claims over which Holm's correction is made.
+        published: None without a counterpart.
+    """
 
     id: str
     text: str
@@ -59,6 +86,9 @@ class Claim(FrozenModel):
     unit: str | None
     tested: str
     notebook: str
+    margin: Margin | None = None
+    primary: bool = False
+    published: Published | None = None
 
 
 class Statement(FrozenModel):
@@ -92,7 +122,7 @@ class Thesis(FrozenModel):
     contradictions: list[Contradiction]
 
     def claim(self, claim_id: str) -> Claim:
-        """The claim C1 to C14; ``KeyError`` for another id."""
+        """The claim C1a, C1b, C2 to C14; ``KeyError`` for another id."""
         return {claim.id: claim for claim in self.claims}[claim_id]
 
 

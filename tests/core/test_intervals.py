@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from byol_helpers.core.intervals import (
+    adjust_by_holm,
     combine_intervals,
     corrected_interval,
+    count_seeds_needed,
     deviation_interval,
     draw_weights,
     mean_interval,
     measure_shared_spread,
     percentile_interval,
+    read_p_value,
     t_interval,
 )
 
@@ -36,25 +39,31 @@ def test_interval_is_the_percentile_interval_of_the_defined_values():
 def test_corrected_interval_by_hand():
     """Draws with mean 0.52 and deviation 0.02 around 0.5: the bias is 0.02, the middle 0.45."""
     draws = np.array([0.5, 0.52, 0.54, np.nan])
-    low, high = corrected_interval(0.5, draws, [4, 10, 0])  # the class of no image does not count
+    low, high = corrected_interval(
+        0.5, draws, [4, 10, 0], 20
+    )  # the class of no image does not count
     student = 2.178813  # at 0.975, for 3 + 9 degrees of freedom
     error = ((4 / 3 + 10 / 9) / 2) ** 0.5 * (0.02**2 + 0.02**2) ** 0.5
     assert low == pytest.approx(0.45 - student * error, abs=1e-7)
     assert high == pytest.approx(0.45 + student * error, abs=1e-7)
+    low, _ = corrected_interval(0.5, draws, [4, 10, 0], 11)  # 11 images leave 10 degrees
+    assert low == pytest.approx(0.45 - 2.228139 * error, abs=1e-7)
 
 
 def test_without_bias_and_with_many_images_it_is_the_normal_interval():
     draws = 0.3 + 0.01 * np.array([-1.0, 0.0, 1.0])
-    low, high = corrected_interval(0.3, draws, [100_000])
+    low, high = corrected_interval(0.3, draws, [100_000], 100_000)
     assert (low, high) == pytest.approx((0.3 - 0.0196, 0.3 + 0.0196), abs=1e-5)
 
 
 def test_corrected_interval_holds_the_value_and_keeps_to_the_limits():
-    far = corrected_interval(0.5, np.array([0.59, 0.6, 0.61]), [10_000])
+    far = corrected_interval(0.5, np.array([0.59, 0.6, 0.61]), [10_000], 10_000)
     assert far[1] == 0.5  # the middle is 0.25: the value is the upper end
-    assert corrected_interval(0.02, np.array([0.0, 0.02, 0.04]), [5])[0] == 0.0
-    assert corrected_interval(99.0, np.array([98.0, 99.0, 100.0]), [5], limits=(0, 100))[1] == 100
-    same = corrected_interval(0.4, np.full(9, 0.4), [30])
+    assert corrected_interval(0.02, np.array([0.0, 0.02, 0.04]), [5], 5)[0] == 0.0
+    assert (
+        corrected_interval(99.0, np.array([98.0, 99.0, 100.0]), [5], 5, limits=(0, 100))[1] == 100
+    )
+    same = corrected_interval(0.4, np.full(9, 0.4), [30], 30)
     assert same == pytest.approx((0.4, 0.4))
 
 
@@ -68,7 +77,7 @@ def test_corrected_interval_holds_the_value_and_keeps_to_the_limits():
     ],
 )
 def test_what_one_image_shows_has_no_interval(value, draws, images):
-    assert np.isnan(corrected_interval(value, np.array(draws), images)).all()
+    assert np.isnan(corrected_interval(value, np.array(draws), images, 9)).all()
 
 
 def test_interval_of_a_mean_holds_the_truth_in_nineteen_of_twenty():
@@ -147,3 +156,25 @@ def test_scipy_is_imported_only_where_seeds_are_enough():
     code = "import sys, byol_helpers.core.intervals; print('scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_seeds_needed_are_those_at_which_the_interval_ends_below_the_limit():
+    """With a deviation of 0.3, the upper end is 0.86 from five values on: 0.3 sqrt(4 / 0.48442)."""
+    assert count_seeds_needed(0.3, 0.866) == 5
+    assert count_seeds_needed(0.3, 0.86) == 6
+    assert count_seeds_needed(0.1, 0.866) == 3
+    assert count_seeds_needed(0.9, 0.866) is None
+
+
+def test_p_value_that_an_interval_implies():
+    assert read_p_value(1.0, (0.0, 3.0), 0.0) == pytest.approx(0.05)  # zero is the lower end
+    assert read_p_value(-1.0, (-5.0, 0.0), 0.0) == pytest.approx(0.05)
+    assert read_p_value(2.0, (1.0, 3.0), 0.0) == pytest.approx(8.857e-5, rel=1e-3)  # 3.92 errors
+    assert read_p_value(0.5, (0.5, 0.5), 0.0) == 0.0
+    assert read_p_value(0.0, (-1.0, 1.0), 0.0) == 1.0
+
+
+def test_holm_by_hand_and_never_decreasing():
+    assert adjust_by_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert adjust_by_holm([0.5, 0.9]) == [1.0, 1.0]
+    assert adjust_by_holm([]) == []

@@ -88,7 +88,7 @@ def test_an_interval_of_a_single_value_is_the_corrected_one(results):
         ("mask/AP", metrics["mask"]["AP"], list(counted.values())),
         *((f"class/{name}", metrics["per_class"][name], [counted[name]]) for name in counted),
     ):
-        low, high = corrected_interval(entry["value"], columns[key], images)
+        low, high = corrected_interval(entry["value"], columns[key], images, 12)
         assert (entry["low"], entry["high"]) == (nan_to_none(low), nan_to_none(high))
 
 
@@ -106,7 +106,7 @@ def test_intervals_of_an_older_file_are_computed_again(results, tmp_path):
     again = load_result(tmp_path).metrics
     assert again["interval"] == "bias-corrected"
     value = again["mask"]["AP"]["value"]
-    expected = corrected_interval(value, result.columns["mask/AP"], [again["images"]])
+    expected = corrected_interval(value, result.columns["mask/AP"], [12], 12)
     assert (again["mask"]["AP"]["low"], again["mask"]["AP"]["high"]) == expected
 
 
@@ -130,6 +130,10 @@ def test_differences_are_paired_and_means_over_seeds(results):
     assert difference["between_seeds"]["seeds"] == [0, 1, 2]
     between = difference["between_seeds"]["mask"]["AP"]
     assert between["value"] == pytest.approx(difference["mask"]["AP"]["value"])
+    together = difference["images_and_seeds"]["mask"]["AP"]
+    assert together["value"] == between["value"]
+    assert together["low"] < min(between["low"], together["value"])
+    assert together["high"] > max(between["high"], together["value"])
 
 
 def test_a_model_does_not_differ_from_itself():
@@ -140,6 +144,7 @@ def test_a_model_does_not_differ_from_itself():
     found = compare_arms(models)
     assert found["differences"][0]["mask"]["AP"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     assert found["differences"][0]["between_seeds"] is None
+    assert found["differences"][0]["images_and_seeds"] is None
 
 
 def test_models_that_cannot_be_paired_are_refused(results):

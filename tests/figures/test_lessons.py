@@ -104,7 +104,9 @@ def card():
     """A scorecard of three claims: one test decided, one undecided, one without any."""
     above = {"thesis": 0.9, "claimed": [0, None]}
     decided = above | {"name": "a", "measured": 2.0, "interval": [1, 3], "verdict": REPRODUCED}
+    decided["unit"] = "AP points"
     open_test = above | {"name": "b", "measured": 0.5, "interval": [-1, 2], "verdict": UNDECIDED}
+    open_test["unit"] = "ratio"
     claims = [
         {"claim": "C1", "verdict": REPRODUCED, "unit": "AP points", "tests": [decided]},
         {"claim": "C2", "verdict": UNDECIDED, "unit": "ratio", "tests": [open_test]},

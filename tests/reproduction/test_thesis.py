@@ -3,6 +3,7 @@
 import pytest
 
 from byol_helpers.core.config import Profile
+from byol_helpers.reproduction.literature import compare_with_published, describe_published
 from byol_helpers.reproduction.thesis import load_thesis
 
 THESIS = load_thesis()
@@ -37,7 +38,8 @@ def test_claimed_differences_follow_from_the_tables():
     ap, losses, cosine = THESIS.tables["4.3"], THESIS.tables["4.2"], THESIS.tables["4.4"]
     others = ("imagenet", "random")
     expected = {
-        "C1": [ap.value("byol", "AP") - ap.value(other, "AP") for other in others],
+        "C1a": [ap.value("byol", "AP") - ap.value("imagenet", "AP")],
+        "C1b": [ap.value("byol", "AP") - ap.value("random", "AP")],
         "C2": [ap.value("byol", "APs") - ap.value("imagenet", "APs")],
         "C3": [losses.value("byol", "total") - losses.value(other, "total") for other in others],
         "C4": [10 / 80],
@@ -54,8 +56,42 @@ def test_claimed_differences_follow_from_the_tables():
 
 
 def test_claims_and_contradictions_are_complete():
-    assert [claim.id for claim in THESIS.claims] == [f"C{i}" for i in range(1, 15)]
-    assert [entry.number for entry in THESIS.contradictions] == list(range(1, 16))
+    expected = ["C1a", "C1b", *(f"C{i}" for i in range(2, 15))]
+    assert [claim.id for claim in THESIS.claims] == expected
+    assert [entry.number for entry in THESIS.contradictions] == list(range(1, 18))
+
+
+def test_table_2_2_has_counter_examples_to_always_better():
+    table = THESIS.tables["2.2"]
+    beaten = {}
+    for name, row in table.rows.items():
+        if row[0] is None:
+            continue
+        for column in table.columns[1:]:
+            scratch = table.number("Random(Scratch)", column)
+            found = table.number(name, column)
+            if found is not None and found < scratch:
+                beaten.setdefault(name, []).append(found)
+    assert beaten == {
+        "ContextEncoder": [56.5, 29.7],
+        "TiedToEgoMotion": [41.7],
+        "EgoMotion": [54.2, 43.9],
+    }
+
+
+def test_a_margin_has_a_reason_and_a_primary_claim_a_margin():
+    for claim in THESIS.claims:
+        assert claim.margin is None or (claim.margin.value > 0 and claim.margin.why)
+        assert claim.margin is not None or not claim.primary
+
+
+def test_the_literature_agrees_with_one_lead_and_not_with_the_other():
+    found = {claim.id: compare_with_published(claim) for claim in THESIS.claims}
+    assert found["C1a"]["line"] == "agrees"
+    assert found["C1b"]["line"] == found["C13"]["line"] == "disagrees"
+    assert found["C9"]["line"] == "no counterpart"
+    assert "still to be checked" in describe_published(found["C13"], "AP points")
+    assert "still to be checked" not in describe_published(found["C1b"], "AP points")
 
 
 def test_every_parameter_of_a_contradiction_is_a_key_of_the_profile():
