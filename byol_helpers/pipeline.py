@@ -130,6 +130,8 @@ def transfer(run: Run, arm: str) -> Path | None:
     }
     if origin == "random":
         return None
+    if origin == "measured":
+        return _measure_statistics(run, arm)
     file = files[origin]
     inputs = [Path(file).expanduser()] if file else []
     path = _weights(run, arm)
@@ -357,6 +359,29 @@ def run_up_to(run: Run, last: str) -> None:
         run_stage_by_name(run, name)
         if name == last:
             return
+
+
+def _measure_statistics(run: Run, arm: str) -> Path:
+    """Write ``weights/<arm>.pth``: random or supervised weights with measured statistics."""
+    from byol_helpers import backbones
+    from byol_helpers.pretraining.probes import measure_backbone
+
+    random = ARMS[arm].initial_weights == "random"
+    start = None if random else _weights(run, run.profile.reference_arm)
+    path = _weights(run, arm)
+
+    def work(folder: Path) -> None:
+        weights = backbones.load_backbone(start) if start else None
+        tensors = measure_backbone(run.profile, weights, _usable_images(run))
+        source = {"kind": label_arm(arm), "profile": run.profile.name, "seed": run.profile.seed}
+        backbones.save_backbone(tensors, path, source | {"depth": run.profile.depth})
+
+    settings = run.profile.pretrain
+    parameters = _base(run) | {"view_size": settings.view_size, "batch_size": settings.batch_size}
+    inputs = [run.path / "splits.json", *([start] if start else [])]
+    outputs = [path, path.with_suffix(".json")]
+    run_stage(run, f"transfer/{arm}", parameters, inputs, work, outputs)
+    return path
 
 
 def _weights(run: Run, arm: str) -> Path:

@@ -22,7 +22,7 @@ class Arm:
             ``measured``: another arm's weights, with batch-norm statistics measured on the
             unlabelled images and no weight trained.
         method: of pretraining; a key of ``pretraining.methods.METHODS``.
-        initial_weights: of pretraining: those that the profile says, or random ones.
+        initial_weights: of pretraining or measuring: those that the profile says, or random ones.
     """
 
     label: str
@@ -67,6 +67,7 @@ ARMS = {  # in the order of tables and figures
         "#117733",
         {"linestyle": (0, (1, 1.2)), "marker": "<"},
         "measured",
+        initial_weights="random",
     ),
 }
 CONTROLS = {  # of a lead under frozen batch norm: the arm with measured statistics

@@ -34,7 +34,7 @@ from byol_helpers.pretraining.diagnostics import (
     measure_knn_on_crops,
     predict_by_neighbours,
 )
-from byol_helpers.pretraining.encoder import build_encoder
+from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
 from byol_helpers.training.sampler import Item
 
 STATISTICS_BATCHES = 8
@@ -73,6 +73,25 @@ def measure_statistics(encoder: nn.Module, batches: Iterable[torch.Tensor]) -> n
     measured = copy.deepcopy(encoder)
     update_bn(batches, measured)
     return measured.eval()
+
+
+def measure_backbone(
+    profile: Profile, weights: dict[str, torch.Tensor] | None, files: list[Path]
+) -> dict[str, torch.Tensor]:
+    """A backbone with batch-norm statistics of views of the unlabelled images; no weight is
+    trained.
+
+    Under frozen batch norm this is the control of every pretraining: what it gains too is no merit
+    of learnt weights.
+
+    Args:
+        weights: the backbone's; None for the random ones of a fine-tuning with the profile's seed.
+    """
+    torch.manual_seed(profile.seed)
+    encoder = build_encoder(profile.depth)
+    if weights is not None:
+        encoder.load_state_dict(weights)
+    return copy_tensors(measure_statistics(encoder, draw_statistics_batches(profile, files)))
 
 
 def make_controls(
