@@ -4,6 +4,8 @@ from .bootstrap import replicate_metrics as replicate_metrics
 from .curves import BETA as BETA
 from .curves import choose_beta as choose_beta
 from .curves import read_final_losses as read_final_losses
+from .curves import read_last_losses as read_last_losses
+from .curves import read_last_rates as read_last_rates
 from .curves import read_metrics as read_metrics
 from .curves import read_smoothed_rates as read_smoothed_rates
 from .precision_recall import compute_precision_recall as compute_precision_recall

@@ -1,3 +1,4 @@
+from .literature import describe_published as describe_published
 from .measures import ABOVE as ABOVE
 from .measures import Measure as Measure
 from .measures import subtract_objectives as subtract_objectives
