@@ -146,7 +146,8 @@ def combine_intervals(
 
     Each end lies as far from the value as the two distances together, which are independent errors
     (the root of the sum of their squares; Zou and Donner 2008). Drawing seeds and then images with
-    replacement has the same aim, but from three to five seeds it sees too little of their spread.
+    replacement has the same aim, but of three to five seeds it sees too little of their spread, and
+    what each seed makes of the images it counts twice.
 
     Args:
         value: mean over the seeds, on all images.

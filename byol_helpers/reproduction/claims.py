@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import binom, binomtest, false_discovery_control
 
 from byol_helpers.core.arms import BASELINE_LABELS, find_control, label_arm
 from byol_helpers.core.intervals import (
@@ -111,6 +110,8 @@ def measure_c4(run: RunResults, thesis: Thesis) -> Evidence:
     scoring = [name for name in classes if any(arm["per_class"][name]["value"] for arm in arms)]
     if 2 * len(scoring) < len(classes):
         raise NotTested(f"an arm scores in only {len(scoring)} of {len(classes)} classes")
+    from scipy.stats import binom, binomtest  # a second to import
+
     (said,) = thesis.claim("C4").values.values()
     wins = sum(all(entries[name]["value"] > 0 for entries in found) for name in classes)
     ends = binomtest(wins, len(classes)).proportion_ci(profile_confidence(run))
@@ -140,6 +141,8 @@ def _count_decided_classes(
 ) -> list[Measure]:
     """In how many classes BYOL is ahead of another arm or behind it, of which five in a hundred are
     expected to be wrong (Benjamini and Hochberg's false-discovery rate)."""
+    from scipy.stats import false_discovery_control  # a second to import
+
     p_values = []
     for name in classes:
         entry = entries[name]
