@@ -29,6 +29,7 @@ LABELLED = (10, 25, 50, 100, None)  # images; None: all there are
 # The linear layer's training: AdamW with a cosine to 0, on random cells of the labelled images.
 STEPS = 300
 CELLS_PER_STEP = 2048
+CELLS_MEASURED = 20_000  # for the mean and the deviation of each feature
 LEARNING_RATE = 0.01
 WEIGHT_DECAY = 0.01
 
@@ -118,19 +119,20 @@ def train_layer(features: torch.Tensor, cells: torch.Tensor, classes: int, seed:
 
     It takes features as they are: their standardisation is folded into its weights.
     """
-    known = cells.flatten() != IGNORED
-    labels = cells.flatten()[known]
-    rows = features.flatten(0, 2)[known]
-    deviation, mean = torch.std_mean(rows.float(), dim=0)
-    deviation = deviation.clamp(min=1e-3)
+    labels = cells.flatten()
+    rows = features.flatten(0, 2)
+    known = (labels != IGNORED).nonzero().flatten()
     draw = rng(seed)
+    measured = known[torch.from_numpy(draw.integers(len(known), size=CELLS_MEASURED))]
+    deviation, mean = torch.std_mean(rows[measured].float(), dim=0)
+    deviation = deviation.clamp(min=1e-3)
     layer = nn.Linear(rows.shape[1], classes)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     optimizer = torch.optim.AdamW(layer.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
-        chosen = torch.from_numpy(draw.integers(len(rows), size=CELLS_PER_STEP))
+        chosen = known[torch.from_numpy(draw.integers(len(known), size=CELLS_PER_STEP))]
         scores = layer((rows[chosen].float() - mean) / deviation)
         loss = F.cross_entropy(scores, labels[chosen])
         optimizer.zero_grad()
