@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
             stage.add_argument(
                 "--check", action="store_true", help="only say what is wrong with the --data folder"
             )
+            _add_strict_option(stage)
         if name == "evaluate":
             _add_results_options(stage)
     study = commands.add_parser(
@@ -119,6 +120,15 @@ def _add_results_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="keep metrics.json, bootstrap.csv, comparison.json",
     )
+    _add_strict_option(files)
+
+
+def _add_strict_option(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="with --check or --ground-truth: refuse annotations that have to be mended",
+    )
 
 
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
@@ -167,7 +177,9 @@ def run_command(options: argparse.Namespace) -> int:
     if options.command == "evaluate" and (options.ground_truth or options.detections):
         return _evaluate_files(options)
     if options.command == "prepare" and options.check:
-        return _check_data(options.data, options.profile, collect_overrides(options))
+        return _check_data(options, collect_overrides(options))
+    if getattr(options, "strict", False):
+        raise UserError("--strict: goes with prepare --check, or with evaluate --ground-truth")
     if options.command == "publish-outputs":
         return _publish_outputs(options.run)
     settings = collect_overrides(options)
@@ -190,14 +202,15 @@ def run_command(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_data(data: Path | None, profile: str, settings: list[str]) -> int:
+def _check_data(options: argparse.Namespace, settings: list[str]) -> int:
     """The command ``prepare --check``: a line for each kind of problem, the worst first."""
     from byol_helpers.coco.preparation import check_data
     from byol_helpers.core.config import load_profile
 
+    data = options.data
     if data is None:
         raise UserError("prepare --check needs --data FOLDER, the folder to check")
-    errors = check_data(data, load_profile(profile, settings).data.labels)
+    errors = check_data(data, load_profile(options.profile, settings), options.strict)
     for line in errors:
         print(f"error: {line}", file=sys.stderr)
     if not errors:
@@ -241,7 +254,7 @@ def _evaluate_files(options: argparse.Namespace) -> int:
             "a run"
         )
     table = external_results.evaluate_results_files(
-        options.ground_truth, options.detections, options.out
+        options.ground_truth, options.detections, options.out, strict=options.strict
     )
     print(table)
     return 0

@@ -251,7 +251,6 @@ class Agreement:
         left = max(0.0, x)
         top = max(0.0, y)
         box = [left, top, min(x + width, columns) - left, min(y + height, rows) - top]
-        self.found.boxes[row.annotation.id] = box
         self._mend(row, "box clipped to its image", bbox=box)
 
     def _count_habits(

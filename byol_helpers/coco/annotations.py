@@ -99,6 +99,7 @@ class Labels:
         self.categories, self.category_ids = normalise_categories(content.categories, self.mended)
         self.licenses = content.licenses
         self.info = content.info
+        self.left_out: list[str] = []  # lines on what was taken out as invalid
         self.unusable: dict[int, Unusable] = {}  # by position, until they are left out
         self._entries = content.annotations
         if isinstance(source, dict):
@@ -161,16 +162,13 @@ class Labels:
         self._entries = [self._entries[position] for position in kept]
         self._owners = array("q", (owners[position] for position in kept))
 
-    def write_subset(
-        self, images: Iterable[dict], out: Path, boxes: Mapping[int, list[float]] | None = None
-    ) -> Path:
+    def write_subset(self, images: Iterable[dict], out: Path) -> Path:
         """Write the file of some images: their records as given, their annotations as they are, all
         categories.
 
         Args:
             images: records, whose ids choose the annotations.
             out: instances file to write; it appears under its name when it is whole.
-            boxes: corrected ``bbox`` by annotation id; every other annotation keeps its very text.
         """
         images = list(images)
         ids = {record["id"] for record in images}
@@ -184,7 +182,8 @@ class Labels:
             comma = b""
             for raw, image_id in self.owners():
                 if image_id in ids:
-                    file.write(comma + (_change_box(raw, boxes) if boxes else memoryview(raw)))
+                    file.write(comma)
+                    file.write(memoryview(raw))
                     comma = b",\n"
             file.write(b"]}\n")
         return Path(out)
@@ -274,14 +273,6 @@ def _are_distinct(ids: array) -> bool:
     if all(map(int.__lt__, ids, ids[1:])):  # ascending, as most files have them
         return True
     return len(set(ids)) == len(ids)
-
-
-def _change_box(raw: msgspec.Raw, boxes: Mapping[int, list[float]]) -> bytes:
-    """The text of an annotation, with another box where there is one."""
-    content = msgspec.json.decode(raw)
-    if content["id"] not in boxes:
-        return bytes(raw)
-    return msgspec.json.encode(content | {"bbox": boxes[content["id"]]})
 
 
 def _write_counts_as_text(entry: Any) -> Any:

@@ -30,7 +30,7 @@ from byol_helpers.coco.formats import READERS
 from byol_helpers.coco.images import list_images
 from byol_helpers.coco.sources import Sources, find_sources
 from byol_helpers.coco.splits import count_part, order_ids, stratify, take_groups
-from byol_helpers.coco.validation import Problems, check_image, check_labels
+from byol_helpers.coco.validation import Problems, check_image, check_labels, list_left_out
 from byol_helpers.core.config import Data
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
@@ -93,9 +93,12 @@ def find_labelled(data: Path, converted: Path | None = None) -> dict[str, Labell
 
 
 def open_sources(
-    tree: FileTree, sources: Sources, converted: Path | None = None
+    tree: FileTree, sources: Sources, converted: Path | None = None, skip_invalid: bool = False
 ) -> dict[str, Labelled]:
-    """``find_labelled`` for labels that are found already."""
+    """``find_labelled`` for labels that are found already.
+
+    ``skip_invalid`` leaves out what cannot be used where parts of one split are put together.
+    """
     if not sources.files:
         raise UserError(
             f"{tree.root}: no annotation file; put a COCO instances JSON into "
@@ -108,7 +111,10 @@ def open_sources(
     found = {}
     for split, names in sources.files.items():
         parts = [_open_instances(tree, name, converted) for name in names]
-        found[split] = parts[0] if len(parts) == 1 else _merge(tree, names, parts, converted)
+        if len(parts) == 1:
+            found[split] = parts[0]
+        else:
+            found[split] = _merge(tree, names, parts, converted, skip_invalid)
     _compare_categories(found)
     return found
 
@@ -245,7 +251,11 @@ def _correct_names(tree: FileTree, name: str, labels: Labels, folder: str) -> No
 
 
 def _merge(
-    tree: FileTree, names: list[str], parts: list[Labelled], converted: Path | None
+    tree: FileTree,
+    names: list[str],
+    parts: list[Labelled],
+    converted: Path | None,
+    skip_invalid: bool,
 ) -> Labelled:
     """Files of one split as one: ids numbered anew, categories brought together by their names."""
     print(
@@ -257,7 +267,7 @@ def _merge(
     images = []
     annotations = []
     for part in parts:
-        check_labelled(part)
+        check_labelled(part, skip_invalid)
         category_of = {}
         for category in part.labels.categories:
             number = categories.setdefault(category["name"], len(categories) + 1)
@@ -279,6 +289,7 @@ def _merge(
         "categories": [{"id": number, "name": name} for name, number in categories.items()],
     }
     labels = _write_labels(content, "merged", converted)
+    labels.left_out = [line for part in parts for line in part.labels.left_out]
     return Labelled(labels, Path("."))
 
 
@@ -287,6 +298,8 @@ def _compare_categories(found: dict[str, Labelled]) -> None:
     known = {}
     for labelled in found.values():
         for category in labelled.labels.categories:
+            if not isinstance(category.get("id"), int):
+                continue  # named by the check of the file
             name = category.get("name")
             first = known.setdefault(category.get("id"), (name, labelled.labels.file))
             if first[0] != name:
@@ -316,12 +329,12 @@ def _fingerprint(data: Path, files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def check_labelled(labelled: Labelled) -> Problems:
+def check_labelled(labelled: Labelled, skip_invalid: bool = False) -> Problems:
     """Refuse an annotation file that would give numbers without meaning, naming the entry.
 
-    Say what was mended.
+    Say what was mended. ``skip_invalid`` takes out of the labels what cannot be used.
     """
-    found = check_labels(labelled.labels)
+    found = check_labels(labelled.labels, skip_invalid=skip_invalid)
     if errors := found.errors():
         raise UserError(errors[0])
     if found.mended:
@@ -421,14 +434,35 @@ def _part(labelled: Labelled, records: list[dict], settings: Data) -> tuple[Labe
     return labelled, sorted(part, key=lambda record: record["id"])
 
 
-def check_images(root: Path, records: list[dict], progress: Progress) -> None:
+def check_images(
+    root: Path, records: list[dict], progress: Progress, left_out: list[str] | None = None
+) -> list[dict]:
     """Decode every picture once and compare its size with the annotations.
 
-    Names are relative to ``root``.
+    Args:
+        root: what the names of the records are relative to.
+        records: image records.
+        progress: told of each picture.
+        left_out: takes a line for each picture that cannot be used; None, and the first one is an
+            error.
+
+    Returns:
+        The records whose pictures can be used.
     """
+    usable = []
     for record in records:
         found = Problems()
         check_image(found, root / record["file_name"], record)
-        if errors := found.errors():
+        errors = found.errors()
+        if not errors:
+            usable.append(record)
+        elif left_out is None:
             raise UserError(errors[0])
+        else:
+            left_out += list_left_out(found)
         progress.update()
+    if records and not usable:
+        raise UserError(
+            f"{root}: no image of a split can be used; {left_out[0] if left_out else ''}"
+        )
+    return usable

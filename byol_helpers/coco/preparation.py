@@ -18,8 +18,8 @@ from byol_helpers.coco.pretraining_images import draw_pretraining_images
 from byol_helpers.coco.sources import Sources, find_sources
 from byol_helpers.coco.splits import count_part, order_ids
 from byol_helpers.coco.statistics import compute_statistics
-from byol_helpers.coco.validation import Problems, check_decodes, check_folder
-from byol_helpers.core.config import Data, require
+from byol_helpers.coco.validation import Problems, check_decodes, check_folder, describe_left_out
+from byol_helpers.core.config import Data, Profile, require
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json
 from byol_helpers.core.progress import Progress
@@ -76,7 +76,7 @@ def prepare(run: Run) -> Path:
     )
 
 
-def check_data(data: Path, labels: str = "auto") -> list[str]:
+def check_data(data: Path, profile: Profile | None = None, strict: bool = False) -> list[str]:
     """All that is wrong with a data folder, the most important first; notes are printed, errors
     returned.
 
@@ -85,11 +85,13 @@ def check_data(data: Path, labels: str = "auto") -> list[str]:
 
     Args:
         data: the folder.
-        labels: ``none`` takes the pictures without looking for labels, as ``data.labels`` does.
+        profile: whose splits have to be possible, too; None, and no split is drawn.
+        strict: what was mended is an error.
     """
     errors = []
     notes = []
-    sources = _find_sources(data, labels)
+    sources = _find_sources(data, profile.data.labels if profile else "auto")
+    skip_invalid = profile is not None and profile.data.skip_invalid
     if not sources.files:
         pictures = layouts.list_unlabelled(data, sources)
         found = Problems()
@@ -104,19 +106,33 @@ def check_data(data: Path, labels: str = "auto") -> list[str]:
         )
         return found.errors()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as converted:
-        opened = layouts.open_sources(FileTree(data), sources, Path(converted))
+        opened = layouts.open_sources(FileTree(data), sources, Path(converted), skip_invalid)
         for labelled in opened.values():
             file = labelled.labels
             progress = Progress(f"check {file.file.name}", len(file.images), "images")
-            found = check_folder(data, labelled.folder, file, progress.update)
+            found = check_folder(data, labelled.folder, file, progress.update, skip_invalid)
             progress.close()
             if not found.errors():
                 _say_depths(data, [r["file_name"] for r in labelled.named(file.images)])
             errors += found.errors()
             notes += found.notes()
+            if strict and found.mended:
+                errors.append(f"{found.mended}; mend the file, or drop --strict")
+        if not errors and profile is not None:
+            errors += _try_splits(data, opened, profile)
     for line in notes:
         print(f"note: {line}", flush=True)
     return errors
+
+
+def _try_splits(data: Path, opened: dict[str, layouts.Labelled], profile: Profile) -> list[str]:
+    """Why the splits of a profile cannot be drawn; nothing where they can."""
+    try:
+        groups = _group(data, opened, profile.data)
+        layouts.draw_splits(opened, profile.data, profile.seed, groups.of)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _say_depths(root: Path, names: Iterable[str]) -> None:
@@ -257,8 +273,11 @@ def _given(
     """The splits of a folder of one's own, and the hashes of the images that were compared."""
     settings = run.profile.data
     seed = run.profile.seed
-    found = layouts.open_sources(FileTree(root), sources, folder / "converted")
-    mended = {labelled.labels.file: layouts.check_labelled(labelled) for labelled in found.values()}
+    skip = settings.skip_invalid
+    found = layouts.open_sources(FileTree(root), sources, folder / "converted", skip)
+    for labelled in found.values():
+        layouts.check_labelled(labelled, skip)
+    left_out = [line for labelled in found.values() for line in labelled.labels.left_out]
     groups = _group(root, found, settings)
     drawn = layouts.draw_splits(found, settings, seed, groups.of)
     records = {name: labelled.named(images) for name, (labelled, images) in drawn.items()}
@@ -266,11 +285,11 @@ def _given(
     _say_what_is_used(run, found, records)
     progress = Progress("prepare", sum(map(len, records.values())), "images checked")
     for name, (labelled, _) in drawn.items():
-        layouts.check_images(root, records[name], progress)
-        file = folder / "annotations" / f"{name}.json"
-        boxes = mended[labelled.labels.file].boxes
-        labelled.labels.write_subset(records[name], file, boxes)
+        images = layouts.check_images(root, records[name], progress, left_out if skip else None)
+        records[name] = images
+        labelled.labels.write_subset(images, folder / "annotations" / f"{name}.json")
     progress.close()
+    _list_left_out(run, left_out)
     _say_depths(root, {record["file_name"] for own in records.values() for record in own})
     _write_crops(run, folder)
     categories = [{"id": c["id"], "name": c["name"]} for c in drawn["train"][0].labels.categories]
@@ -318,6 +337,15 @@ def _say_what_is_used(
             f"{run.profile.name}: {counts}; data.train, data.val and data.test set the limits",
             flush=True,
         )
+
+
+def _list_left_out(run: Run, lines: list[str]) -> None:
+    """Write what was left out as invalid into the run folder, and say how much that is."""
+    file = run.path / "left_out.json"
+    file.unlink(missing_ok=True)
+    if lines:
+        write_json(file, lines)
+        print(f"note: {describe_left_out(lines)}; all are in {file}", flush=True)
 
 
 def _splits(

@@ -46,15 +46,12 @@ class Problems:
     """A collection of problems.
 
     ``mended`` is the line of what was mended, ``all_crowds`` that of a file without an object, both
-    else empty; ``left_out`` lists every entry that was left out; ``boxes`` by annotation id were
-    clipped.
+    else empty.
     """
 
     def __init__(self):
         self._first: dict[str, str] = {}
         self._count: dict[str, int] = defaultdict(int)
-        self.boxes: dict[int, list[float]] = {}
-        self.left_out: list[str] = []
         self.mended = ""
         self.all_crowds = ""
 

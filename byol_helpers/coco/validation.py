@@ -83,7 +83,7 @@ class _Check:
         names = set()
         for position, record in enumerate(labels.images):
             if lacking := self._name_lacking(record):
-                self.bad_images[position] = f"{file}: image number {position} {lacking}"
+                self.bad_images[position] = f"{file}: image number {position} {lacking}{self.skip}"
                 self.bad_ids.add(record["id"] if type(record.get("id")) is int else None)
                 continue
             if record["id"] in self.records:
@@ -223,10 +223,10 @@ class _Check:
         lines = [*self.bad_images.values(), *(line for _, line in self.invalid.values())]
         if not lines:
             return
-        self.found.left_out = [line.removesuffix(self.skip) for line in lines]
+        self.labels.left_out += [line.removesuffix(self.skip) for line in lines]
         self.labels.leave_out(self.invalid, self.bad_images)
         if not len(self.labels):
-            line = self.found.left_out[0].removeprefix(f"{self.labels.file}: ")
+            line = self.labels.left_out[0].removeprefix(f"{self.labels.file}: ")
             self.found.add("no annotations", f"{self.labels.file}: none is left, as {line}")
 
     def _note_what_is_rare(self) -> None:
@@ -282,18 +282,25 @@ def check_folder(
         folder: of the pictures, below it.
         labels: the instances file.
         each: called after each picture.
-        skip_invalid: what cannot be used is listed in ``left_out`` instead of being an error.
+        skip_invalid: what cannot be used is listed in the labels' ``left_out``, and no error.
     """
     found = check_labels(labels, skip_invalid=skip_invalid)
     listed = set()
-    for record in labels.images:
+    invalid = []
+    for position, record in enumerate(labels.images):
         name = record.get("file_name")
         if isinstance(name, str):
             listed.add((data / folder / name).resolve())
-            judge_image(found, data / folder / name, record, skip_invalid)
+            own = Problems() if skip_invalid else found
+            check_image(own, data / folder / name, record)
+            if skip_invalid:
+                labels.left_out += list_left_out(own)
+                invalid += [position] if own.errors() else []
         each()
-    if found.left_out:
-        found.add("left out", f"{labels.file.name}: {describe_left_out(found.left_out)}")
+    if invalid:
+        labels.leave_out((), invalid)
+    if labels.left_out:
+        found.add("left out", f"{labels.file.name}: {describe_left_out(labels.left_out)}")
     unlisted = [path for path in list_images(data / folder) if path.resolve() not in listed]
     if unlisted and folder != Path("."):
         said = f"not in {labels.file.name}, so it is used by nothing but pretraining"
@@ -301,29 +308,21 @@ def check_folder(
     return found
 
 
+def list_left_out(found: Problems) -> list[str]:
+    """The errors as lines on what was left out because of them."""
+    return [line.removesuffix(SKIP) for line in found.errors()]
+
+
 def describe_left_out(lines: list[str]) -> str:
-    """How many entries and pictures were left out, and the first of them."""
+    """How many entries and images were left out, and the first of them."""
     return f"{len(lines):,} left out as invalid, the first: {lines[0]}"
-
-
-def judge_image(found: Problems, path: Path, record: dict, skip_invalid: bool) -> bool:
-    """``check_image``; whether the picture can be used. Else it is an error, or is left out."""
-    own = Problems()
-    check_image(own, path, record)
-    if not own.errors():
-        return True
-    if skip_invalid:
-        found.left_out += own.errors()
-    else:
-        check_image(found, path, record)
-    return False
 
 
 def check_image(found: Problems, path: Path, record: dict) -> None:
     """Decode one picture: better now than in mid-training."""
     if not path.is_file():
         said = "no such file; put the image there or take it out of the annotations"
-        found.add("no file", f"{path}: {said}")
+        found.add("no file", f"{path}: {said}{SKIP}")
         return
     size = check_decodes(found, path)
     if size is None:

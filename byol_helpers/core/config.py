@@ -109,6 +109,8 @@ class Data(Section):
     licenses: list[int] | None = None
     # auto: found in a folder of one's own; none: its images are used without labels.
     labels: Literal["auto", "none"] = "auto"
+    # Leave out objects and images that cannot be used; left_out.json of the run lists them.
+    skip_invalid: bool = False
 
 
 class Supervised(Section):

@@ -71,9 +71,8 @@ def test_a_subset_keeps_every_field_and_the_order(file, tmp_path):
 
 def test_boxes_are_corrected_where_asked(file, tmp_path):
     labels = Labels(file)
-    made = json.loads(
-        labels.write_subset(labels.images, tmp_path / "subset.json", {2: [0, 0, 1, 1]}).read_text()
-    )
+    labels.replace(2, {"bbox": [0, 0, 1, 1]})
+    made = json.loads(labels.write_subset(labels.images, tmp_path / "subset.json").read_text())
     assert [a["bbox"] for a in made["annotations"]] == [[0, 0, 1.0, 0.1]] * 2 + [[0, 0, 1, 1]] + [
         [0, 0, 1.0, 0.1]
     ]

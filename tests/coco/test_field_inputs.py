@@ -448,3 +448,59 @@ def test_one_mask_without_pixels_among_thousands_is_a_note(folder, capsys):
     write(folder, content)
     assert main(["prepare", "--data", str(folder), "--check"]) == 0
     assert "annotation 8 has a polygon of a single point" in capsys.readouterr().out
+
+
+def spoil_some(content):
+    one(0, segmentation=[])(content)
+    one(5, category_id=7)(content)
+    one(9, segmentation=[[70, 5, 90, 5, 90, 20]])(content)
+    content["images"][11]["width"] = "wide"
+
+
+def test_invalid_entries_and_images_are_left_out_when_asked_and_listed(folder, capsys):
+    content = well_formed()
+    spoil_some(content)
+    content["images"][6]["file_name"] = "gone.png"
+    write(folder, content)
+    run_folder = folder.parent / "run"
+    arguments = ["prepare", "--profile", "smoke", "--data", str(folder), "--run", str(run_folder)]
+    arguments += ["--set", "data.crops=16"]
+    assert main(arguments) == 2
+    assert "data.skip_invalid=true" in capsys.readouterr().err
+    arguments += ["--set", "data.skip_invalid=true"]
+    assert main([*arguments, "--check"]) == 0
+    assert "left out as invalid" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert "left out as invalid, the first: " in capsys.readouterr().out
+    lines = json.loads((run_folder / "left_out.json").read_text())
+    for said in ("annotation 1 has no mask", "annotation 6 has the unknown category 7", "wholly"):
+        assert sum(said in line for line in lines) == 1
+    assert sum("has no usable width ('wide')" in line for line in lines) == 1
+    assert sum("gone.png" in line for line in lines) == 1
+    kept = [row for row in expected() if not row[0].endswith(("007.png", "012.png"))]
+    dropped = [("images/001.png", 224), ("images/003.png", 468), ("images/005.png", 468)]
+    assert read_prepared(folder) == [row for row in kept if row[:2] not in dropped]
+
+
+def test_what_was_mended_is_refused_when_asked(folder, capsys):
+    write(folder, well_formed())
+    assert main(["prepare", "--data", str(folder), "--check", "--strict"]) == 0
+    content = well_formed()
+    without("area")(content)
+    write(folder, content)
+    capsys.readouterr()
+    assert main(["prepare", "--data", str(folder), "--check", "--strict"]) == 2
+    assert "mended 24 annotations: area from the mask 24; mend" in capsys.readouterr().err
+    assert main(["prepare", "--data", str(folder), "--strict"]) == 2
+    assert "--strict: goes with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_pictures_are_said_by_the_check_too(folder, capsys, count):
+    content = well_formed()
+    content["images"] = content["images"][:count]
+    content["annotations"] = content["annotations"][: 2 * count]
+    write(folder, content)
+    (checked, _, errors), (prepared, _, error) = run(folder, capsys)
+    assert checked == prepared == 2
+    assert "split" in errors and "split" in error

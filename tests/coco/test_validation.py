@@ -101,17 +101,25 @@ def test_broken_masks_are_named(folder, segmentation, said):
     assert "annotation 2 has" in line and said in line
 
 
-def test_boxes_over_the_edge_are_clipped_and_missing_ones_taken_from_the_mask(folder):
-    found = changed(folder, bbox=[-0.25, 1, 8.5, 3])
+@pytest.mark.parametrize(
+    ("box", "mended", "said"),
+    [
+        ([-0.25, 1, 8.5, 3], [0.0, 1, 8.0, 3], "box clipped to its image 1"),
+        ([1, 1, 12, 3], [1, 1, 7, 3], "box clipped to its image 1"),
+        ([1, 2], [1, 1, 4, 3], "box from the mask 1"),
+    ],
+)
+def test_boxes_over_the_edge_are_clipped_and_missing_ones_taken_from_the_mask(
+    folder, box, mended, said
+):
+    content = json.loads((folder / "annotations" / "instances.json").read_text())
+    content["annotations"][2]["bbox"] = box
+    save(folder, content)
+    labels = Labels(folder / "annotations" / "instances.json")
+    found = check_labels(labels)
     assert found.errors() == []
-    assert found.boxes == {2: [0.0, 1, 8.0, 3]}
-    assert found.notes() == ["instances.json: mended 1 annotation: box clipped to its image 1"]
-    found = changed(folder, bbox=[1, 1, 12, 3])
-    assert found.errors() == []
-    assert found.boxes == {2: [1, 1, 7, 3]}
-    found = changed(folder, bbox=[1, 2])
-    assert found.errors() == []
-    assert found.notes() == ["instances.json: mended 1 annotation: box from the mask 1"]
+    assert found.notes() == [f"instances.json: mended 1 annotation: {said}"]
+    assert [annotation.bbox for _, annotation in labels][2] == mended
 
 
 def test_everything_is_said_at_once_and_the_worst_first(folder, capsys):
