@@ -6,7 +6,6 @@ user can put right. Nothing heavy is imported before a command needs it.
 
 import argparse
 import errno
-import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from byol_helpers.core.config import PROFILES
+from byol_helpers.core.engines import list_installed_engines
 from byol_helpers.core.environment import device_name, installed_versions
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path
@@ -295,14 +295,11 @@ def print_machine() -> int:
     """What this machine has, and what a run needs."""
     import torch  # noqa: F401  loaded so that device_name() can ask it
 
-    engines = ["torchvision"]
-    if importlib.util.find_spec("detectron2"):
-        engines.append("detectron2")
     disk = shutil.disk_usage(Path.cwd())
     free = psutil.virtual_memory().available
     lines = {
         "device": device_name(),
-        "engines": ", ".join(engines),
+        "engines": ", ".join(list_installed_engines()),
         "memory free": f"{free / 2**30:.1f} GB (a quick run used 2.6 GB)",
         "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run leaves 0.6 GB)",
     }

@@ -1,4 +1,4 @@
-"""The architecture, as tests: who imports whom, what stays light, and how long a file may be."""
+"""The architecture, as tests: who imports whom, what stays light, and what a room offers."""
 
 import ast
 import importlib

@@ -42,6 +42,11 @@ ENGINES = {
 }
 
 
+def list_installed_engines() -> list[str]:
+    """The engines whose package is installed here."""
+    return [name for name, entry in ENGINES.items() if importlib.util.find_spec(entry.package)]
+
+
 def require_engine(name: str) -> EngineEntry:
     """The entry of an engine whose package is installed.
 
@@ -49,7 +54,7 @@ def require_engine(name: str) -> EngineEntry:
         UserError: it is not.
     """
     entry = ENGINES[name]
-    if importlib.util.find_spec(entry.package) is None:
+    if name not in list_installed_engines():
         raise UserError(
             f"finetune.engine is {name}, which is not installed; {entry.remedy} or use "
             "--engine torchvision"

@@ -1,6 +1,7 @@
 """Files of named tensors: read without running code, loaded whole or not at all."""
 
 import pickle
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -31,7 +32,9 @@ def read_plain(path: Path) -> object:
     """
     _refuse_other_files(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle of what is refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):
         raise UserError(
             f"{path}: damaged, or more than plain tensors; save it again with {SAVE_STATE}"
