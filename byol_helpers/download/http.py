@@ -179,9 +179,23 @@ async def _persist(
     patience: Patience,
     count_arrived: Callable[[], int] = lambda: 0,
 ) -> Value:
-    """Try again until it works, or until it failed too often without getting any further."""
+    """Try again until it works, or until it failed too often without getting any further.
+
+    Most files need one attempt, and tenacity takes a fifth of its time: it begins with a failure.
+    """
     furthest = count_arrived()
+    try:
+        return await attempt()
+    except httpx.InvalidURL as error:
+        raise LostError(f"not an address: {error}") from None
+    except (_TryAgain, httpx.HTTPError) as error:
+        failures = [error]
     back_off = patience.back_off()
+
+    async def attempt_again() -> Value:
+        if failures:
+            raise failures.pop()
+        return await attempt()
 
     def forgive_failures(state: RetryCallState) -> None:
         nonlocal furthest
@@ -201,9 +215,7 @@ async def _persist(
         reraise=True,
     )
     try:
-        return await retrying(attempt)
-    except httpx.InvalidURL as error:
-        raise LostError(f"not an address: {error}") from None
+        return await retrying(attempt_again)
     except (_TryAgain, httpx.HTTPError) as error:
         network = isinstance(error, httpx.TransportError)
         raise LostError(_describe_error(error), network) from None
