@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import expand_path
 
 # The module and the function of each. A module is imported when its benchmark runs, so that a
 # library that is missing stops that one alone.
@@ -42,9 +43,12 @@ def main(arguments: list[str] | None = None) -> int:
         help=f"of {', '.join(BENCHMARKS)}; default: all but world",
     )
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="photographs to measure on; default: generated"
+        "--images",
+        type=expand_path,
+        metavar="DIR",
+        help="photographs to measure on; default: generated",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=expand_path, metavar="FILE")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - BENCHMARKS.keys())
     if unknown:

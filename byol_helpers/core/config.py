@@ -98,7 +98,7 @@ class Data(Section):
     # Of the generated images: categories with colours of their own, or told apart by shape alone.
     world: Literal["colours", "shapes"] = "colours"
     # Folder with the pretraining images of a COCO copy; null: those of the train split.
-    pretrain_folder: str | None
+    pretrain_folder: FileName | None
     # Leave the images of the test split, and near-duplicates of them, out of pretraining.
     exclude_pretraining: bool
     # Of each split; a smaller one lies inside a larger one.

@@ -1,11 +1,12 @@
 """Cutting objects out of files and folders."""
 
 import errno
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from pycocotools import mask as rle
 
 from byol_helpers.coco.images import list_images, read_image
@@ -199,6 +200,20 @@ def test_files_of_one_name_from_several_folders_keep_apart(tmp_path):
     given = [tmp_path / "a" / "dog.png", tmp_path / "b" / "cat.png"]
     assert cut_out(given, predict, tmp_path / "flat").done == 2
     assert names(tmp_path / "flat") == ["cat.png", "dog.png"]
+
+
+def test_pictures_of_telephones_are_read_or_named_and_counted(tmp_path, monkeypatch, capsys):
+    photo(tmp_path / "in" / "a.jpg")
+    (tmp_path / "in" / "b.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # not installed
+    expected = "1 cut out, 0 there already, 1 failed"
+    if features.check("avif"):
+        with Image.open(tmp_path / "in" / "a.jpg") as image:
+            image.save(tmp_path / "in" / "c.avif")
+        expected = expected.replace("1 cut", "2 cut")
+    assert str(cut_out(tmp_path / "in", predict, tmp_path / "out")) == expected
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'in' / 'b.heic'}: HEIC is read once pillow-heif")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the folder with real images is not there")

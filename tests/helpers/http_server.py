@@ -86,11 +86,12 @@ class Server:
         sent = (
             b"" if method == "HEAD" else body[: len(body) // 2] if fault in (STALL, CUT) else body
         )
+        # Counted first: the other side may have read all and looked before this thread goes on.
+        self.served += len(sent)
         writer.write(
             f"HTTP/1.1 {code} Said\r\nContent-Length: {len(body)}\r\n{fields}\r\n".encode() + sent
         )
         await writer.drain()
-        self.served += len(sent)
         self.whole[path] += method == "GET" and code < 300 and len(sent) == len(body)
         if fault == STALL:
             await asyncio.sleep(60)
