@@ -104,8 +104,7 @@ def open_sources(
             f"{tree.root}: no annotation file; put a COCO instances JSON into "
             f"{tree.root / 'annotations'}"
         )
-    for line in sources.notes:
-        print(f"note: {line}", flush=True)
+    say_notes(sources)
     if sources.form != "coco":
         return _convert(tree, sources, converted)
     found = {}
@@ -117,6 +116,12 @@ def open_sources(
             found[split] = _merge(tree, names, parts, converted, skip_invalid)
     _compare_categories(found)
     return found
+
+
+def say_notes(sources: Sources) -> None:
+    """Print what is worth knowing about the labels that were found."""
+    for line in sources.notes:
+        print(f"note: {line}", flush=True)
 
 
 def _convert(tree: FileTree, sources: Sources, converted: Path | None) -> dict[str, Labelled]:
@@ -185,6 +190,12 @@ def _choose_folder(tree: FileTree, name: str, labels: Labels) -> str:
     there = [folder for folder in folders if folder != "." and folder in with_pictures]
     if there:
         return there[0]
+    above = tree.root.absolute().parent
+    if any((above / folder / listed[0]).is_file() for folder in folders):
+        raise UserError(
+            f"{tree.root / name}: its image {listed[0]} lies beside the folder {tree.root}; give "
+            f"{above} instead"
+        )
     raise UserError(
         f"{tree.root / name}: its image {listed[0]} is neither in {tree.root / folders[0]} nor in "
         f"{tree.root / 'images'}; put it there"
@@ -219,6 +230,9 @@ def _correct_names(tree: FileTree, name: str, labels: Labels, folder: str) -> No
     for record in labels.images:
         listed = record.get("file_name")
         if not isinstance(listed, str):
+            continue
+        path = listed if folder == "." else f"{folder}/{listed}"
+        if path in tree.known or not tree.may_hold(listed):
             continue
         path = _join(folder, listed)
         if not tree.holds(path):
@@ -301,7 +315,9 @@ def _compare_categories(found: dict[str, Labelled]) -> None:
             if not isinstance(category.get("id"), int):
                 continue  # named by the check of the file
             name = category.get("name")
-            first = known.setdefault(category.get("id"), (name, labelled.labels.file))
+            if type(category.get("id")) is not int:
+                continue  # refused with the rest of its file
+            first = known.setdefault(category["id"], (name, labelled.labels.file))
             if first[0] != name:
                 raise UserError(
                     f"{labelled.labels.file}: category {category.get('id')} is {name!r}, in "
@@ -360,7 +376,6 @@ def draw_splits(
     """
     source = found.get("all") or found["train"]
     order = _order(source, settings, seed)
-    with_objects = _find_images_with_objects(source)
     drawn = {}
     rest = order
     for name, share in _SHARES.items():
@@ -373,11 +388,10 @@ def draw_splits(
         if name == "train":
             records = rest[:count]
         else:
-            records, rest = _take(rest, count, limit, groups or {}, with_objects)
+            records, rest = _take(source, rest, count, limit, groups or {})
         drawn[name] = _part(source, records, settings)
     for name, (labelled, records) in drawn.items():
-        own = with_objects if labelled is source else _find_images_with_objects(labelled)
-        if not any(record["id"] in own for record in records):
+        if not _holds_objects(labelled, {record["id"] for record in records}):
             raise UserError(
                 f"{labelled.labels.file}: no annotation falls into the {name} split of "
                 f"{len(records)} images; label more images"
@@ -385,12 +399,12 @@ def draw_splits(
     return drawn
 
 
-def _find_images_with_objects(labelled: Labelled) -> set[int]:
-    return {annotation.image_id for _, annotation in labelled.labels if not annotation.iscrowd}
+def _holds_objects(labelled: Labelled, ids: set[int]) -> bool:
+    return any(a.image_id in ids and not a.iscrowd for _, a in labelled.labels)
 
 
 def _take(
-    order: list[dict], count: int, limit: int, groups: Mapping[int, int], with_objects: set[int]
+    source: Labelled, order: list[dict], count: int, limit: int, groups: Mapping[int, int]
 ) -> tuple[list[dict], list[dict]]:
     """The records of a split and those that are left, without the rest of a divided group.
 
@@ -398,10 +412,10 @@ def _take(
     """
     by_id = {record["id"]: record for record in order}
     chosen = take_groups(list(by_id), count, limit, groups)
-    if not with_objects.intersection(chosen):
-        singles = [i for i in by_id if i not in groups and i in with_objects]
-        if singles and chosen:
-            chosen = [*chosen[:-1], singles[0]]
+    if chosen and not _holds_objects(source, set(chosen)):
+        labelled = {a.image_id for _, a in source.labels if not a.iscrowd}
+        singles = [i for i in by_id if i not in groups and i in labelled]
+        chosen = [*chosen[:-1], *(singles[:1] or chosen[-1:])]
     touched = {groups[i] for i in chosen if i in groups}
     gone = set(chosen)
     rest = [r for i, r in by_id.items() if i not in gone and groups.get(i) not in touched]

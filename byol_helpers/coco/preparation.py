@@ -93,6 +93,7 @@ def check_data(data: Path, profile: Profile | None = None, strict: bool = False)
     sources = _find_sources(data, profile.data.labels if profile else "auto")
     skip_invalid = profile is not None and profile.data.skip_invalid
     if not sources.files:
+        layouts.say_notes(sources)
         pictures = layouts.list_unlabelled(data, sources)
         found = Problems()
         progress = Progress("check pictures", len(pictures), "images")
@@ -163,6 +164,7 @@ def _write(run: Run, folder: Path, sources: Sources) -> None:
     elif sources.files:
         splits, hashes = _given(run, folder, run.data.resolve(), sources)
     else:
+        layouts.say_notes(sources)
         return _unlabelled(run, folder, run.data)
     shared = _audit(run, splits, hashes)
     if run.profile.data.exclude_pretraining:

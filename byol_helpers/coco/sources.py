@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from byol_helpers.coco.file_tree import (
+    SPLIT_WORDS,
     FileTree,
     lies_among_masks,
     plain_parts,
@@ -54,6 +55,32 @@ def find_sources(tree: FileTree) -> Sources:
     Raises:
         UserError: labels of an unknown form, or files of which none says which split it is.
     """
+    found = _find_below(tree)
+    beside = _describe_neighbours(tree.root.absolute(), found)
+    if beside:
+        found.notes.append(beside)
+    return found
+
+
+def _describe_neighbours(root: Path, found: Sources) -> str:
+    """A line where the folder above seems to be meant: its other labels lie beside this folder."""
+    above = root.parent
+    said = f"lie beside it; give {above} to use them"
+    own = read_split(f"{root.name}/.")
+    if own is not None and list(found.files) == ["all"]:
+        others = set()
+        for word, split in SPLIT_WORDS.items():
+            if split != own and any((above / word).glob("*.json")):
+                others.add(split)
+        if others:
+            ordered = [split for split in SPLIT_NAMES if split in others]
+            return f"{root}: labels for {' and '.join(ordered)} {said}"
+    if not found.files and any((above / "annotations").glob("*.json")):
+        return f"{root}: labels in {above / 'annotations'} {said}"
+    return ""
+
+
+def _find_below(tree: FileTree) -> Sources:
     forms = _sort_json_files(tree)
     if forms["coco"]:
         return _choose_instances(tree, forms["coco"])

@@ -34,6 +34,8 @@ def take_groups(
         limit: how many may be taken where no group fits.
         group_of: the group of an id; one without is a group of its own.
     """
+    if not group_of:
+        return list(order[:count])
     groups = defaultdict(list)
     for i in order:
         groups[group_of.get(i, f"alone {i}")].append(i)

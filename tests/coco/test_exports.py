@@ -281,6 +281,20 @@ def test_the_folder_above_is_as_good(scenes, tmp_path):
     assert check_data(tmp_path / "data") == [] and prepare(tmp_path / "data")
 
 
+def test_a_folder_below_the_right_one_is_named(scenes, tmp_path, capsys):
+    source, parts = scenes
+    WRITERS["Roboflow"](source, parts, tmp_path / "export")
+    assert check_data(tmp_path / "export" / "train") == []
+    said = f"give {tmp_path / 'export'} to use them"
+    assert f"labels for val and test lie beside it; {said}" in capsys.readouterr().out
+    write_single(scenes, tmp_path / "mine")
+    assert check_data(tmp_path / "mine" / "images") == []
+    said = capsys.readouterr().out
+    assert "mine/annotations lie beside it; give" in said and "pretraining only" in said
+    with pytest.raises(UserError, match=f"give {tmp_path / 'mine'} instead"):
+        prepare(tmp_path / "mine" / "annotations")
+
+
 def squares(count, size=(64, 48)):
     """Pictures with ``count`` bright squares each on noise, and the squares' masks."""
     draw = np.random.default_rng(count)
@@ -322,7 +336,7 @@ def test_masks_of_classes_beside_their_pictures(tmp_path, capsys):
     run = prepare(tmp_path / "data")
     said = capsys.readouterr().out
     assert "10 masks, of classes, each connected part of a value is an object: 30 objects" in said
-    assert "1 pictures without a mask left out" in said
+    assert "1 pictures without labels left out" in said
     names = [category["name"] for category in load_split(run, "train").categories]
     assert names == ["class 128", "class 255"]
     assert all(name.endswith(".bmp") for name in load_splits(run)["pretrain"])
@@ -405,6 +419,24 @@ def test_shapes_that_outline_nothing_are_counted(scenes, tmp_path, capsys):
     record = next(r for r in split.images if last(r) == content["imagePath"])
     areas = [a["area"] for a in split.annotations[record["id"]]]
     assert 80 in areas and any(abs(area - np.pi * 64) < 10 for area in areas)
+
+
+ODD = {
+    "labelme": [{"shapes": [7]}, {"shapes": [{"points": "a"}]}, {"imagePath": 3}],
+    "VIA": [{"1": {"filename": 3, "regions": 7}}, {"1": {"regions": [{}], "filename": "0.png"}}],
+}
+
+
+@pytest.mark.parametrize("tool", ODD)
+def test_a_file_that_is_not_as_its_tool_writes_it_is_named(scenes, tmp_path, tool):
+    source, parts = scenes
+    WRITERS[tool](source, parts, tmp_path / "data")
+    file = next((tmp_path / "data/train").glob("*.json"))
+    whole = json.loads(file.read_text())
+    for change in ODD[tool]:
+        file.write_text(json.dumps(whole | change))
+        with pytest.raises(UserError, match=re.escape(file.name)):
+            prepare(tmp_path / "data")
 
 
 UNKNOWN = {

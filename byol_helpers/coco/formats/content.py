@@ -1,7 +1,9 @@
 """What a reader of another form fills: images, objects and categories of one data folder."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,21 @@ from pycocotools import mask as rle
 
 from byol_helpers.coco.file_tree import FileTree
 from byol_helpers.coco.images import read_image_size
+from byol_helpers.core.errors import UserError
 
 ELLIPSE_CORNERS = 36  # of the polygon that stands for a circle or an ellipse
+
+
+@contextmanager
+def refusing_oddities(file: Path) -> Iterator[None]:
+    """Turn what a reader stumbles over in a file into one line that names the file."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"[:100]
+        raise UserError(
+            f"{file}: not as its tool writes it ({said}); save or export it again"
+        ) from error
 
 
 class Content:
@@ -76,6 +91,11 @@ class Content:
             "segmentation": segmentation,
         }
         self.splits[split]["annotations"].append(annotation)
+
+    def note_unlabelled(self, masks: Iterable[str] = ()) -> None:
+        """Count the pictures that no label file speaks of; they are not used."""
+        used = {r["file_name"] for part in self.splits.values() for r in part["images"]}
+        self.left_out["pictures without labels"] += len(set(self.tree.images) - used - set(masks))
 
     def to_coco(self, split: str) -> dict:
         """The content of a COCO instances file."""

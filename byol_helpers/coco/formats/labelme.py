@@ -9,7 +9,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from byol_helpers.coco.file_tree import FileTree, match_name
-from byol_helpers.coco.formats.content import Content, outline_ellipse, outline_rectangle
+from byol_helpers.coco.formats.content import (
+    Content,
+    outline_ellipse,
+    outline_rectangle,
+    refusing_oddities,
+)
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 
@@ -23,12 +28,18 @@ def read_labelme(tree: FileTree, files: dict[str, list[str]]) -> Content:
         UserError: no picture for a file, a picture of another size, or a broken shape.
     """
     content = Content(tree)
-    read = {name: read_json(tree.root / name) for names in files.values() for name in names}
-    labels = {str(shape.get("label")) for file in read.values() for shape in file["shapes"]}
+    read = {}
+    labels = set()
+    for name in (name for names in files.values() for name in names):
+        with refusing_oddities(tree.root / name):
+            read[name] = read_json(tree.root / name)
+            labels |= {str(shape.get("label")) for shape in read[name]["shapes"]}
     content.add_categories(sorted(labels - set(UNNAMED)))
     for split, names in files.items():
         for name in names:
-            _add_picture(content, split, name, read[name])
+            with refusing_oddities(tree.root / name):
+                _add_picture(content, split, name, read[name])
+    content.note_unlabelled()
     return content
 
 

@@ -159,8 +159,7 @@ def read_mask_images(tree: FileTree, files: dict[str, list[str]]) -> Content:
         f"{tree.root}: {len(masks):,} masks, {_EXPLAINED[kind]}: {content.count_objects():,} "
         "objects"
     )
-    unpaired = [name for name in tree.images if name not in {*masks, *pairs}]
-    content.left_out["pictures without a mask"] += len(unpaired)
+    content.note_unlabelled(masks)
     return content
 
 

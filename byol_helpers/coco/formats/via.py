@@ -1,7 +1,12 @@
 """VIA's own files: one JSON with the ``regions`` of many pictures, in pixels."""
 
 from byol_helpers.coco.file_tree import FileTree, match_name
-from byol_helpers.coco.formats.content import Content, outline_ellipse, outline_rectangle
+from byol_helpers.coco.formats.content import (
+    Content,
+    outline_ellipse,
+    outline_rectangle,
+    refusing_oddities,
+)
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 
@@ -14,15 +19,17 @@ def read_via(tree: FileTree, files: dict[str, list[str]]) -> Content:
     """Read VIA's files (versions 1 and 2, project or annotations alone) by split.
 
     Raises:
-        UserError: no picture for an entry, or a shape without its numbers.
+        UserError: no picture for an entry, or an entry that is not as VIA writes it.
     """
     content = Content(tree)
     for split, names in files.items():
         for name in names:
-            entries = read_json(tree.root / name)
-            entries = entries.get("_via_img_metadata", entries)
-            for entry in sorted(entries.values(), key=lambda entry: str(entry["filename"])):
-                _add_picture(content, split, name, entry)
+            with refusing_oddities(tree.root / name):
+                entries = read_json(tree.root / name)
+                entries = entries.get("_via_img_metadata", entries)
+                for entry in sorted(entries.values(), key=lambda entry: str(entry["filename"])):
+                    _add_picture(content, split, name, entry)
+    content.note_unlabelled()
     return content
 
 
@@ -36,13 +43,7 @@ def _add_picture(content: Content, split: str, name: str, entry: dict) -> None:
     regions = entry.get("regions") or []
     for region in regions.values() if isinstance(regions, dict) else regions:
         shape = region.get("shape_attributes", {})
-        try:
-            polygon = _outline(shape)
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{tree.root / name}: {entry['filename']} has a {shape.get('name')} without its "
-                "numbers; draw it again"
-            ) from None
+        polygon = _outline(shape)
         if polygon is None:
             content.left_out[f"regions of the kind {shape.get('name')}"] += 1
             continue

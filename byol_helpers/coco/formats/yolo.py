@@ -38,6 +38,7 @@ def read_yolo(tree: FileTree, files: dict[str, list[str]]) -> Content:
             "segmentation needs outlines: export YOLO's segmentation labels"
         )
     content.left_out["boxes without an outline"] += len(boxes)
+    content.note_unlabelled()
     return content
 
 
