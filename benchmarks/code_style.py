@@ -1,9 +1,9 @@
 """How the package is written, in numbers: ``python -m benchmarks.code_style [FOLDER]``.
 
 Lines over 100 characters (empty ones are not counted), parallel assignments (``a, b = x, y``, swaps
-left out), comprehensions, pyright's findings, the longest file, the lines of each room, and the
-imports of the notebooks that reach through a room into one of its modules. Compares two states of
-the repository when called for two working trees.
+left out), comprehensions, pyright's findings, the longest file, the lines of each room, and of the
+notebooks the cells over 30 lines and the imports that reach through a room into one of its modules.
+Compares two states of the repository when called for two working trees.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 WIDTH = 100
+SCREEN = 30  # lines
 PACKAGE = "byol_helpers"
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -33,15 +34,28 @@ def is_parallel(node: ast.AST) -> bool:
     return False
 
 
-def count_deep_imports(root: Path) -> int:
-    """Imports in the notebooks' code from a module inside a room, ``byol_helpers.room.module``."""
-    count = 0
+def list_code_cells(root: Path) -> list[str]:
+    """The sources of all code cells of the notebooks."""
+    sources = []
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "code":
-                names = list_imports("".join(cell["source"]))
-                count += sum(name.startswith(PACKAGE) and name.count(".") >= 2 for name in names)
+                sources.append("".join(cell["source"]))
+    return sources
+
+
+def count_deep_imports(root: Path) -> int:
+    """Imports in the notebooks' code from a module inside a room, ``byol_helpers.room.module``."""
+    count = 0
+    for source in list_code_cells(root):
+        names = list_imports(source)
+        count += sum(name.startswith(PACKAGE) and name.count(".") >= 2 for name in names)
     return count
+
+
+def count_long_cells(root: Path) -> int:
+    """Code cells of the notebooks that do not fit a screen."""
+    return sum(len(source.strip().splitlines()) > SCREEN for source in list_code_cells(root))
 
 
 def list_imports(source: str) -> Iterator[str]:
@@ -98,6 +112,7 @@ def measure_style(root: Path) -> dict[str, object]:
         "pyright's findings": count_type_errors(root),
         "longest file": f"{longest.as_posix()}, {lines[longest]} lines",
         "deep imports in notebooks": count_deep_imports(root),
+        f"cells of notebooks over {SCREEN} lines": count_long_cells(root),
         "lines by room": dict(rooms.most_common()),
     }
 
