@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from byol_helpers import pipeline
+from byol_helpers.core.config import PROFILES
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import read_json, sha256, write_json, write_text
+from byol_helpers.core.files import expand_path, read_json, sha256, write_json, write_text
 from byol_helpers.core.progress import EVENTS_FILE, duration
 from byol_helpers.core.stage import Run
 from byol_helpers.report import html
@@ -48,7 +49,7 @@ def write_report(run: Run, profile: str, overrides: list[str]) -> Path:
     Raises:
         UserError: a notebook is missing or failed, or a stage has to be put right by the user.
     """
-    values = _list_parameters(run, profile, overrides)
+    values = list_parameters(run, profile, overrides)
     if (run.path / "data" / "stage.json").is_file():
         pipeline.prepare(run)  # notices images that changed since
     for stem in SHARES:
@@ -78,13 +79,16 @@ def write_report(run: Run, profile: str, overrides: list[str]) -> Path:
     return write_text(run.path / "index.html", html.render_index(run, list(SHARES)))
 
 
-def _list_parameters(run: Run, profile: str, overrides: list[str]) -> dict:
-    """Parameters that differ from what stands in the notebooks: none for a plain quick run."""
+def list_parameters(run: Run, profile: str, overrides: list[str]) -> dict:
+    """Parameters that differ from what stands in the notebooks: none for a plain quick run.
+
+    Notebooks run in the folder of the repository; called from elsewhere, paths are absolute.
+    """
     given = {
-        "PROFILE": profile,
-        "RUN_FOLDER": str(run.path),
+        "PROFILE": profile if profile in PROFILES else _name_path(expand_path(profile)),
+        "RUN_FOLDER": _name_path(run.path),
         "OVERRIDES": overrides,
-        "DATA_FOLDER": str(run.data) if run.data else "",
+        "DATA_FOLDER": _name_path(run.data) if run.data else "",
     }
     written = {
         "PROFILE": "quick",
@@ -95,6 +99,11 @@ def _list_parameters(run: Run, profile: str, overrides: list[str]) -> dict:
     if given["PROFILE"] != run.path.name:
         written["RUN_FOLDER"] = ""
     return {name: value for name, value in given.items() if value != written[name]}
+
+
+def _name_path(path: Path) -> str:
+    """A path as a notebook finds it, whose working folder is that of the repository."""
+    return str(path if Path.cwd() == ROOT else path.absolute())
 
 
 def _collect_inputs(run: Run, stem: str) -> dict:
@@ -135,7 +144,7 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> None:
                 part,
                 values,
                 kernel_name="python3",
-                cwd=Path.cwd(),
+                cwd=ROOT,
                 progress_bar=False,
                 log_output=False,
                 stdout_file=terminal,

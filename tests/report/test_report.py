@@ -3,12 +3,15 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from byol_helpers.cli import main
+from byol_helpers.core.config import load_profile
+from byol_helpers.core.stage import Run
 from byol_helpers.report import html
-from byol_helpers.report.notebooks import NOTEBOOKS, SHARES
+from byol_helpers.report.notebooks import NOTEBOOKS, ROOT, SHARES, list_parameters
 
 CODE = re.compile(r"<(script|style|pre|code)\b.*?</\1>", re.S)
 
@@ -35,6 +38,18 @@ class Links(HTMLParser):
         self.ids |= {found[key] for key in ("id", "name") if found.get(key)}
         if tag == "img":
             self.alts.append(found.get("alt"))
+
+
+def test_notebooks_are_told_what_differs_from_their_own_parameters(tmp_path, monkeypatch):
+    quick = Run(Path("runs/quick"), load_profile("quick"))
+    monkeypatch.chdir(ROOT)
+    assert list_parameters(quick, "quick", []) == {}
+    mine = Run(Path("runs/mine"), load_profile("quick"), Path("photos"))
+    told = {"PROFILE": "mine.yaml", "RUN_FOLDER": "runs/mine", "DATA_FOLDER": "photos"}
+    assert list_parameters(mine, "mine.yaml", []) == told
+    monkeypatch.chdir(tmp_path)
+    told = {name: str(tmp_path / path) for name, path in told.items()}
+    assert list_parameters(mine, "mine.yaml", ["seed=1"]) == told | {"OVERRIDES": ["seed=1"]}
 
 
 def test_every_notebook_of_the_repository_is_part_of_the_report():
