@@ -2,9 +2,10 @@
 ``python -m benchmarks.pilot [--method byol|simclr] [--steps N] [--seeds 0,1,2] [--out FILE]``.
 
 Unlabelled crops of one world, a ResNet-18 of a quarter of the width, views of 48 pixels, batches of
-128, AdamW with warm-up and cosine. The start (random weights, statistics measured) and the trained
-network (statistics measured on the same crops) are asked by the linear probe and by neighbours on
-crops that neither has seen; rows are added to the CSV as they come.
+128, AdamW with warm-up and cosine. The untrained network, the same with its statistics measured
+(what a gain is counted from) and the trained network (statistics measured on the same crops) are
+asked by the linear probe and by neighbours on crops that none has seen; ``--steps 0`` asks the
+controls alone. Rows are added to the CSV as they come.
 """
 
 import argparse
@@ -218,7 +219,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     commit = find_commit()
-    tau = choose_tau(options.steps) if options.tau is None else options.tau
+    tau = choose_tau(max(1, options.steps)) if options.tau is None else options.tau
     for seed in (int(number) for number in options.seeds.split(",")):
         pixels, _ = make_crops(0, CROPS, seed, options.world)
         bank = LabelledImages(*normalised(make_crops(BANK_FIRST, BANK, seed, options.world)))
@@ -227,6 +228,7 @@ def main() -> None:
         batches = bank.images.split(250)
         trained, seconds = pretrain_encoder(options.method, pixels, options.steps, tau, seed)
         encoders: dict[str, Sequence[nn.Module]] = {
+            "untrained": [build_narrow_encoder(seed)],
             "start, measured": [measure_statistics(build_narrow_encoder(seed), batches)],
             "trained": [measure_statistics(trained, batches)],
         }
