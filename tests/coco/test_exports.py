@@ -463,6 +463,22 @@ def test_labels_of_an_unknown_form_are_named_and_may_be_left_aside(tmp_path, nam
     assert main(["prepare", "--data", str(data), "--check", "--set", "data.labels=none"]) == 0
 
 
+def test_unused_images_and_dark_grey_ones_are_counted(scenes, tmp_path, capsys):
+    data = tmp_path / "data"
+    content = write_single(scenes, data)
+    for record in content["images"][:15]:
+        file = data / "images" / record["file_name"]
+        grey = np.asarray(Image.open(file).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(grey).save(file)
+    run = prepare(data, "data.train=6")
+    said = capsys.readouterr().out
+    assert "15 labelled images given, 11 used by the profile smoke: train 6, val 2, test 3" in said
+    used = sum(len(load_split(run, name).images) for name in COUNTS)
+    assert f"{used} grey images use 12 bits of 16 and are stretched" in said
+    assert check_data(data) == []
+    assert "15 grey images use 12 bits of 16" in capsys.readouterr().out
+
+
 def test_masks_are_no_pictures_even_without_labels(tmp_path):
     for number in range(6):
         save(tmp_path / f"data/images/{number}.png", squares(1)[0])
