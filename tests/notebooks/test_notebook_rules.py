@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.notebook_rules import CELLS, MAX_BYTES, MAX_CODE_LINES, RULES, Notebook
+from byol_helpers import load_thesis
+from byol_helpers.reproduction.verdicts import name_anchor
+from tests.helpers.notebook_rules import (
+    CELLS,
+    MAX_BYTES,
+    MAX_CODE_LINES,
+    RULES,
+    Notebook,
+    anchors,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -23,6 +32,15 @@ def test_there_are_notebooks():
 def test_notebook(path, rule):
     problems = RULES[rule](Notebook(path, ROOT))
     assert not problems, "\n" + "\n".join(f"{path.name}: {problem}" for problem in problems)
+
+
+def test_every_claim_has_its_place_in_a_notebook():
+    lost = []
+    for claim in load_thesis().claims:
+        notebook = Notebook(ROOT / "notebooks" / f"{claim.notebook}.ipynb", ROOT)
+        if name_anchor(claim.id) not in anchors(notebook):
+            lost.append(claim.id)
+    assert lost == []
 
 
 def good() -> dict:
