@@ -107,7 +107,7 @@ def _judge_classes(truth: GroundTruth, found: list[dict], boxes: np.ndarray) -> 
         instead, _ = Counter(met[meeting].tolist()).most_common(1)[0]
         names = [f"{truth.cats[key]['name'][:40]!r} ({key})" for key in (label, instead)]
         said = f"no detection of {names[0]} overlaps an object of it, most overlap {names[1]}"
-        lines.append(f"{said}: are the classes off by one?")
+        lines.append(f"{said}; the classes may be off by one")
     more = f" (and {len(lines) - 1} more classes)" if len(lines) > 1 else ""
     return [lines[0] + more] if lines else []
 
