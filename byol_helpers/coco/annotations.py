@@ -60,6 +60,17 @@ class Annotation(msgspec.Struct, gc=False):
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Fields(msgspec.Struct, gc=False):
+    """``Annotation`` as it is checked: a tuple takes less time than a list, and no mask is cut."""
+
+    id: int
+    image_id: int
+    category_id: int
+    iscrowd: int = 0
+    area: float | None = None
+    bbox: tuple[float, float, float, float] | None = None
+
+
 class _File(msgspec.Struct):
     images: list[dict]
     annotations: list[Any]  # their texts, or as parsed
@@ -198,14 +209,16 @@ class Labels:
 
     def _read_owners(self) -> array | None:
         """Image ids, None where an annotation is not as COCO's are, or two share an id."""
-        read = msgspec.json.Decoder(Annotation)
+        decode = msgspec.json.Decoder(_Fields).decode
         ids = array("q")
         owners = array("q")
+        add_id = ids.append
+        add_owner = owners.append
         try:
             for raw in self._entries:
-                annotation = read.decode(raw)
-                ids.append(annotation.id)
-                owners.append(annotation.image_id)
+                fields = decode(raw)
+                add_id(fields.id)
+                add_owner(fields.image_id)
         except (msgspec.MsgspecError, OverflowError, TypeError):
             return None
         if self.image_ids.named or self.category_ids.named:

@@ -112,8 +112,10 @@ class Ids:
         self._list_aliases = aliases
         self._names: dict[str, int] = {}
         self.numbers: list[int | None] = values
+        self.changed = False  # whether some ids were other than whole numbers
         if all(type(value) is int and abs(value) <= LARGEST_ID for value in values):
             return
+        self.changed = True
         self.numbers = [as_whole_number(value) for value in values]
         names = [value for value in values if _is_name(value)]
         if any(as_whole_number(name) is None for name in names):
@@ -191,16 +193,28 @@ def normalise_images(images: list[ImageRecord], mended: Mended) -> tuple[list[Im
     What is no id or no size stays as it is.
     """
     ids = Ids([record.get("id") for record in images], lambda: iterate_file_names(images))
-    normal = []
-    for position, record in enumerate(images):
+    normal = list(images)
+    for position in _find_odd_records(images, ids):
+        record = images[position]
         changes: dict[str, Any] = {}
         if _replace(record, "id", ids.numbers[position], changes):
             mended.add("images", "id as a number", position)
         sides = [key for key in ("width", "height") if type(record.get(key)) is not int]
         if any([_replace(record, key, _as_side(record.get(key)), changes) for key in sides]):
             mended.add("images", "width and height as whole numbers", position)
-        normal.append(record | changes if changes else record)
+        normal[position] = record | changes
     return normal, ids
+
+
+def _find_odd_records(images: list[ImageRecord], ids: Ids) -> list[int]:
+    """Positions of the records some field of which is no whole number."""
+    odd = []
+    for position, record in enumerate(images):
+        if type(record.get("width")) is not int or type(record.get("height")) is not int:
+            odd.append(position)
+        elif ids.changed:
+            odd.append(position)
+    return odd
 
 
 def _as_side(value: object) -> int | None:
