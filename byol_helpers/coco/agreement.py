@@ -7,6 +7,7 @@ in doubt: its area or box is missing or off, it is tiny, or it leaves its image.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,8 +27,7 @@ _HABIT = 5  # areas that tell whether a file has those of its boxes
 _SAME = 1.5  # pixels within which two edges count as one
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """An annotation of a known image."""
 
     position: int  # in the file

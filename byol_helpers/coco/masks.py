@@ -7,7 +7,7 @@ lies a million pixels away, it reads and writes beyond its memory. So nothing go
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,10 +24,10 @@ _NEITHER = "has a mask that is neither polygons nor run lengths"
 
 Polygons = list[list[float]]
 _Segmentation = Polygons | dict[str, msgspec.Raw] | None
+_SEGMENTATION = msgspec.json.Decoder(_Segmentation)
 
 
-@dataclass(frozen=True)
-class ReadMask:
+class ReadMask(NamedTuple):
     """A segmentation as read: what is wrong with its form, or the mask without its stray parts."""
 
     fault: str = ""  # goes on after "annotation 7 "; empty for a good one
@@ -42,7 +42,7 @@ def read_mask(text: bytes | msgspec.Raw, height: int, width: int) -> ReadMask:
     Whether run lengths cover the image is not asked here (``find_damaged``).
     """
     try:
-        mask = msgspec.json.decode(text, type=_Segmentation)
+        mask = _SEGMENTATION.decode(text)
     except msgspec.ValidationError:
         return ReadMask(fault=_name_form(msgspec.json.decode(text)))
     except msgspec.MsgspecError:

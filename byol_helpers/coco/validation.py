@@ -19,7 +19,7 @@ from byol_helpers.coco.normalisation import LARGEST_SIDE, show_value
 from byol_helpers.coco.problems import Problems
 from byol_helpers.core.errors import UserError
 
-AT_ONCE = 2000  # masks measured together, to bound the memory
+AT_ONCE = 500  # masks measured together, to bound the memory
 RARE = 1000  # one mask without pixels among so many is a note: COCO's train2017 has such, too
 FOLLOW_UP = "follow-up"  # kind of what is wrong only because something else is
 SKIP = ", or leave such out with data.skip_invalid=true"
@@ -137,15 +137,16 @@ class _Check:
     def _known(self) -> Iterator[Row]:
         """Annotations with an image and a category."""
         for position, _, annotation in self.labels.usable(all_needed=False):
-            where = f"{self.labels.file}: annotation {annotation.id}"
             if annotation.category_id not in self.categories and not self.bad_categories:
                 said = f"has the unknown category {annotation.category_id}; add the category"
-                self.invalid[position] = ("unknown category", f"{where} {said}{self.skip}")
+                line = f"{self.labels.file}: annotation {annotation.id} {said}{self.skip}"
+                self.invalid[position] = ("unknown category", line)
             self.used.add(annotation.category_id)
             record = self.records.get(annotation.image_id)
             if record is None:
                 said = f"belongs to image {annotation.image_id}, which is missing"
-                line = f"{where} {said}; remove it or add the image{self.skip}"
+                line = f"{self.labels.file}: annotation {annotation.id} {said}; remove it or add "
+                line += f"the image{self.skip}"
                 follows = annotation.image_id in self.bad_ids or None in self.bad_ids
                 self.invalid[position] = (FOLLOW_UP if follows else "missing image", line)
                 continue
