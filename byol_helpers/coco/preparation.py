@@ -15,6 +15,7 @@ from byol_helpers.coco.groups import Groups, find_groups, leave_out_alike
 from byol_helpers.coco.images import measure_depth
 from byol_helpers.coco.near_duplicates import audit_splits
 from byol_helpers.coco.pretraining_images import draw_pretraining_images
+from byol_helpers.coco.resized_cache import UNREADABLE
 from byol_helpers.coco.sources import Sources, find_sources
 from byol_helpers.coco.splits import count_part, order_ids
 from byol_helpers.coco.statistics import compute_statistics
@@ -97,15 +98,20 @@ def check_data(data: Path, profile: Profile | None = None, strict: bool = False)
         pictures = layouts.list_unlabelled(data, sources)
         found = Problems()
         progress = Progress("check pictures", len(pictures), "images")
+        sizes = []
         for name in pictures:
-            check_decodes(found, data / name)
+            sizes.append(check_decodes(found, data / name))
             progress.update()
         progress.close()
         print(
             f"note: {data}: no annotation file, so these pictures serve pretraining only",
             flush=True,
         )
-        return found.errors()
+        if sizes.count(None) > UNREADABLE * len(pictures):
+            return found.errors()
+        for line in found.errors():
+            print(f"note: {line}; pretraining leaves it out", flush=True)
+        return []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as converted:
         opened = layouts.open_sources(FileTree(data), sources, Path(converted), skip_invalid)
         for labelled in opened.values():

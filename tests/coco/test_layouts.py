@@ -212,3 +212,7 @@ def test_pictures_without_labels_are_checked_too(folder, capsys):
     (folder / "images/5.png").write_bytes(b"\x89PNG not really")
     (line,) = check_data(folder)
     assert "5.png" in line
+    for k in range(100):  # of a hundred one may be broken, as in pretraining
+        shutil.copy(folder / "images/4.png", folder / f"images/more{k}.png")
+    assert check_data(folder) == []
+    assert "5.png: not an image" in capsys.readouterr().out
