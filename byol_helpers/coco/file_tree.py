@@ -140,7 +140,7 @@ def _count_shared(one: list[str], two: list[str]) -> int:
 
 def is_below(name: str, folder: str) -> bool:
     """Whether a name lies in a folder or below it; everything lies below ""."""
-    return folder in ("", ".") or name.startswith(f"{folder}/")
+    return folder in ("", ".", name) or name.startswith(f"{folder}/")
 
 
 def plain_parts(name: str) -> list[str]:

@@ -22,9 +22,11 @@ import msgspec
 from byol_helpers.coco.annotations import Labels
 from byol_helpers.coco.file_tree import (
     FileTree,
+    is_below,
     lies_among_masks,
     match_name,
     name_lookalikes,
+    read_split,
 )
 from byol_helpers.coco.formats import READERS
 from byol_helpers.coco.images import list_images
@@ -172,15 +174,15 @@ def _choose_folder(tree: FileTree, name: str, labels: Labels) -> str:
     relative = [each for each in listed if not Path(each).is_absolute()]
     folders = list_image_folders(name)
     with_pictures = sorted({image.rpartition("/")[0] or "." for image in tree.images})
-    held = {}
-    for folder in dict.fromkeys([*folders, *with_pictures]):
-        holds = tree.holds if folder in folders else tree.known.__contains__
-        held[folder] = sum(holds(_join(folder, each)) for each in relative)
-        if held[folder] == len(listed) and listed:
-            return folder
-    best = max(held, key=lambda folder: held[folder])
-    if held[best]:
-        return best
+    home = _find_home(name)
+    own = [folder for folder in folders if is_below(folder, home)]
+    below = [folder for folder in with_pictures if is_below(folder, home)]
+    # The folders of the file itself come first: other splits may have pictures of equal names.
+    for places in (own, below, folders, with_pictures):
+        held = {place: sum(tree.holds(_join(place, each)) for each in relative) for place in places}
+        best = max(held, key=lambda place: held[place], default="")
+        if best and held[best]:
+            return best
     if not listed:
         return folders[0]
     for each in listed:
@@ -237,7 +239,7 @@ def _correct_names(tree: FileTree, name: str, labels: Labels, folder: str) -> No
         path = _join(folder, listed)
         if not tree.holds(path):
             found = match_name(tree, listed, _find_home(name)) or match_name(tree, listed)
-            if len(found) != 1:
+            if len(found) != 1 or _is_of_another_split(name, found[0]):
                 unclear[listed] = found or name_lookalikes(tree, listed)
                 continue
             path = found[0]
@@ -262,6 +264,12 @@ def _correct_names(tree: FileTree, name: str, labels: Labels, folder: str) -> No
             f"others: {listed} may be {' or '.join(found[:2])}; rename one of them",
             flush=True,
         )
+
+
+def _is_of_another_split(file: str, picture: str) -> bool:
+    """Whether an annotation file and the folder of a picture name two splits."""
+    splits = {read_split(file), read_split(f"{picture.rpartition('/')[0]}/.")}
+    return len(splits - {None}) == 2
 
 
 def _merge(

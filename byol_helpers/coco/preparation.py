@@ -32,6 +32,7 @@ DOWNLOAD = (
     "reads COCO from a folder: fetch what it needs with `python -m byol_helpers download --profile "
     "{} --data FOLDER`, or copy COCO there, and give the same --data FOLDER here"
 )
+NO_IMAGES = "{}: no images and no annotation file in it; give the folder that holds them"
 NOTHING_LEFT = (
     "none is left: name a folder of other images in data.pretrain_folder, or set "
     "data.exclude_pretraining=false"
@@ -96,6 +97,8 @@ def check_data(data: Path, profile: Profile | None = None, strict: bool = False)
     if not sources.files:
         layouts.say_notes(sources)
         pictures = layouts.list_unlabelled(data, sources)
+        if not pictures:
+            return [NO_IMAGES.format(data)]
         found = Problems()
         progress = Progress("check pictures", len(pictures), "images")
         sizes = []
@@ -259,6 +262,8 @@ def _unlabelled(run: Run, folder: Path, data: Path) -> None:
     settings = run.profile.data
     root = data.resolve()
     listed = layouts.list_unlabelled(root, Sources())
+    if not listed:
+        raise UserError(NO_IMAGES.format(data))
     wanted = count_part(min(settings.unlabelled, len(listed)), settings.fraction)
     names = sorted(order_ids(listed, run.profile.seed, "pretrain")[:wanted])
     _write_crops(run, folder)

@@ -45,10 +45,13 @@ def prepare(data, *overrides):
 
 
 def read_counts(run):
-    """Statistics of the splits, and the last names of their pictures."""
+    """Statistics of the splits, and the pictures of each."""
     counted = read_json(run.path / "statistics.json")["splits"]
-    names = {name: {last(r) for r in load_split(run, name).images} for name in counted}
-    return counted, names
+    pictures = {}
+    for name in counted:
+        split = load_split(run, name)
+        pictures[name] = {split.path(record).read_bytes() for record in split.images}
+    return counted, pictures
 
 
 @pytest.mark.parametrize("tool", WRITERS)
@@ -56,12 +59,10 @@ def test_what_tools_write_gives_the_same_splits_and_statistics(scenes, tmp_path,
     source, parts = scenes
     write_coco(source, parts, tmp_path / "coco" / "data")
     WRITERS[tool](source, parts, tmp_path / "tool" / "data")
-    counted, names = read_counts(prepare(tmp_path / "coco" / "data"))
+    counted, pictures = read_counts(prepare(tmp_path / "coco" / "data"))
     assert {name: split["images"] for name, split in counted.items()} == COUNTS
-    again, names_again = read_counts(prepare(tmp_path / "tool" / "data"))
-    assert again == counted
-    if tool != "Label Studio":  # which gives every picture a name of its own
-        assert names_again == names
+    again, pictures_again = read_counts(prepare(tmp_path / "tool" / "data"))
+    assert again == counted and pictures_again == pictures
     assert check_data(tmp_path / "tool" / "data") == []
 
 
@@ -166,6 +167,16 @@ def test_a_missing_picture_names_the_one_that_may_be_meant(scenes, tmp_path, cap
     write_json(data / "annotations" / "instances.json", content)
     assert any("train00000.jpg: no such file" in line for line in check_data(data))
     assert "train00000.jpg may be images/train00000.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tool", ["Roboflow", "CVAT"])
+def test_a_missing_picture_is_not_taken_from_another_split(scenes, tmp_path, tool, capsys):
+    source, parts = scenes
+    WRITERS[tool](source, parts, tmp_path / "data")
+    lost = next((tmp_path / "data").rglob("test/00003.png"), None)
+    lost = lost or next((tmp_path / "data").rglob("Test/00003.png"))
+    lost.unlink()
+    assert any("00003.png: no such file" in line for line in check_data(tmp_path / "data"))
 
 
 WORDS = {
@@ -437,6 +448,14 @@ def test_a_file_that_is_not_as_its_tool_writes_it_is_named(scenes, tmp_path, too
         file.write_text(json.dumps(whole | change))
         with pytest.raises(UserError, match=re.escape(file.name)):
             prepare(tmp_path / "data")
+
+
+def test_a_folder_without_any_images_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    (line,) = check_data(tmp_path / "data")
+    assert "no images and no annotation file" in line
+    with pytest.raises(UserError, match="no images and no annotation file"):
+        prepare(tmp_path / "data")
 
 
 UNKNOWN = {
