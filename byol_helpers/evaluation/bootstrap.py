@@ -10,8 +10,9 @@ The intervals cover which test images were drawn. They do not cover the variance
 needs several seeds.
 
 A class whose few instances all lie in images that were not drawn drops out of a replicate's mean,
-as it does in pycocotools. With very few test images and rare, hard classes this lifts the intervals
-of a model's AP above its value; differences between models keep their sign.
+as it does in pycocotools. The draws of a model's AP lie too high, most of all with few images and
+rare classes; ``core.intervals.corrected_interval`` makes up for it. In differences between models
+this cancels.
 """
 
 from collections.abc import Iterator

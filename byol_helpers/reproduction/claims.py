@@ -33,6 +33,7 @@ from byol_helpers.reproduction.measures import (
     compare_ap,
     compare_ap_gain,
     convert_to_points,
+    is_frozen,
     measure_points,
     note_images,
     note_pretraining,
@@ -88,10 +89,22 @@ def measure_c3(run: RunResults, thesis: Thesis) -> Evidence:
             values.append(Measure(f"{part} {label_arm(arm)}", said, mean))
     tests = []
     for other, said in _pair_with_others(run, thesis, "C3"):
-        name = f"total BYOL - {label_arm(other)}"
-        differences = subtract_paired(totals["byol"], totals[other])
-        tests.append(test_over_seeds(run, name, said, differences, BELOW))
+        tests.append(_compare_totals(run, totals, other, said))
+        if is_frozen(run):
+            control = find_control(other)
+            of_seed = run.curves.get(control, {})
+            totals[control] = {k: read_last_losses(path)["total"] for k, path in of_seed.items()}
+            tests.append(_compare_totals(run, totals, control, None))
     return Evidence(tests, values, [LAST_ROWS, *note_seeds(run)])
+
+
+def _compare_totals(
+    run: RunResults, totals: dict[str, dict[int, float]], other: str, said: float | None
+) -> Measure:
+    """Total loss of BYOL minus that of another arm, over the seeds that both have."""
+    differences = subtract_paired(totals["byol"], totals[other])
+    name = f"total BYOL - {label_arm(other)}"
+    return test_over_seeds(run, name, said, differences, BELOW)
 
 
 def measure_c4(run: RunResults, thesis: Thesis) -> Evidence:
@@ -198,7 +211,7 @@ def measure_c8(run: RunResults, thesis: Thesis) -> Evidence:
     tests = []
     for other, said in _pair_with_others(run, thesis, "C8"):
         tests.append(_compare_cosine(run, cosine, other, said))
-        if run.profile["finetune"]["norm_policy"] == "frozen":
+        if is_frozen(run):
             control = find_control(other)
             if control in run.background:
                 cosine[control] = _average_cosine(list(run.background[control].values()))

@@ -61,6 +61,11 @@ def require_arms(found: dict, *arms: str) -> None:
         raise NotTested(f"no result for {', '.join(missing)}")
 
 
+def is_frozen(run: RunResults) -> bool:
+    """Whether batch norm kept the statistics that the weights came with."""
+    return run.profile["finetune"]["norm_policy"] == "frozen"
+
+
 def profile_confidence(run: RunResults) -> float:
     """Share of draws inside an interval, by the profile."""
     return run.profile["evaluate"]["confidence"]
@@ -87,7 +92,7 @@ def compare_ap_gain(run: RunResults, other: str, said: float) -> list[Measure]:
     on the right images; a lead that measuring them gives the other arm too is none of its weights.
     """
     tests = [compare_ap(run, "AP", other, said, ABOVE)]
-    if run.profile["finetune"]["norm_policy"] == "frozen":
+    if is_frozen(run):
         tests.append(compare_ap(run, "AP", find_control(other), None, ABOVE))
     return tests
 

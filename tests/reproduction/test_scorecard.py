@@ -250,6 +250,8 @@ def test_a_lead_under_frozen_norm_must_hold_against_measured_statistics(tmp_path
     assert [test["verdict"] for test in rows["C1b"]["tests"]] == ["reproduced", "undecided"]
     assert rows["C1b"]["verdict"] == rows["C8"]["verdict"] == "undecided"
     assert "random, statistics measured" in rows["C1b"]["reason"]
+    names = [test["name"] for test in rows["C3"]["tests"]]
+    assert names[1] == "total BYOL - supervised, statistics measured" and len(names) == 4
     controls = ("random-measured", "supervised-measured")
     card = build_scorecard(make_run(tmp_path / "with", (0,), arms + controls, "frozen"), THESIS)
     rows = {row["claim"]: row for row in card["claims"]}
