@@ -20,6 +20,7 @@ import argparse
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy.special import expit
@@ -57,7 +58,12 @@ GENERATED = (0.28,) * 10
 def count_coco_instances() -> tuple[float, ...]:
     """Instances of each of COCO's 80 classes in an image, by table 4.1 of the thesis."""
     rows = load_thesis().tables["4.1"].rows.values()
-    return tuple(float(row[0]) / 5000 for row in rows)
+    return tuple(float(cast(float, row[0])) / 5000 for row in rows)
+
+
+def _interval_of_seeds(values: np.ndarray) -> tuple[float, float]:
+    """Student's interval of at least two seeds."""
+    return cast(tuple[float, float], t_interval(values.tolist()))
 
 
 @dataclass(frozen=True)
@@ -258,12 +264,12 @@ def run_experiment(shape: Shape, truth: Truth, seed: int) -> dict[str, list]:
     arms = [truth.of_arm(skill) for skill in SKILLS]
     mean = values[0].mean()
     over_images = corrected_interval(mean, draws[0].mean(axis=0), held, shape.images)
-    both = combine_intervals(mean, over_images, t_interval(values[0]))
+    both = combine_intervals(mean, over_images, _interval_of_seeds(values[0]))
     found["AP, seeds"].append((arms[0], *both))
     differences = values[0] - values[1]
     of_seeds = draws[0] - draws[1]  # [S, B]
     over_images = percentile_interval(of_seeds.mean(axis=0))
-    over_seeds = t_interval(differences)
+    over_seeds = _interval_of_seeds(differences)
     shared = measure_shared_spread(of_seeds)
     both = combine_intervals(differences.mean(), over_images, over_seeds, shared)
     found["difference, seeds"].append((arms[0] - arms[1], *both))
