@@ -28,9 +28,9 @@ def get_name(path: Path) -> str:
 
 @cache
 def known_words() -> frozenset[str]:
-    """Every word in the package's files: its names, settings, keys and the values of them."""
+    """Every word in the files of package and benchmarks: names, settings, keys, their values."""
     words = set()
-    for path in PACKAGE.rglob("*"):
+    for path in [*PACKAGE.rglob("*"), *(ROOT / "benchmarks").glob("*.py")]:
         if path.suffix in (".py", ".pyi", ".yaml"):
             words |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
             words.add(path.stem)
