@@ -107,16 +107,18 @@ def _name_path(path: Path) -> str:
 
 
 def _collect_inputs(run: Run, stem: str) -> dict:
-    """What a notebook's page depends on: source, package, profile, and the stages done so far."""
+    """What a notebook's page depends on: source, package, profile, stages and studies so far."""
     files = sorted((ROOT / "byol_helpers").rglob("*"))
     package = [path for path in files if path.suffix in (".py", ".yaml", ".html")]
     stages = sorted(run.path.glob("**/stage.json"))
+    studies = sorted(run.path.glob("studies/*.csv"))
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     return {
         "source": ["".join(cell["source"]) for cell in cells],
         "profile": sha256(run.path / "profile.yaml"),
         "package": [sha256(path) for path in package],
         "stages": {path.relative_to(run.path).as_posix(): sha256(path) for path in stages},
+        "studies": {path.name: sha256(path) for path in studies},
     }
 
 
@@ -128,7 +130,8 @@ def _is_fresh(run: Run, stem: str) -> bool:
     then = read_json(folder / f"{stem}.json")
     now = _collect_inputs(run, stem)
     same_stages = all(now["stages"].get(path) == digest for path, digest in then["stages"].items())
-    return same_stages and all(then[key] == now[key] for key in ("source", "profile", "package"))
+    same = ("source", "profile", "package", "studies")
+    return same_stages and all(then.get(key) == now[key] for key in same)
 
 
 def _execute_notebook(stem: str, folder: Path, values: dict) -> None:

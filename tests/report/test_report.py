@@ -11,7 +11,13 @@ from byol_helpers.cli import main
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.stage import Run
 from byol_helpers.report import html
-from byol_helpers.report.notebooks import NOTEBOOKS, ROOT, SHARES, list_parameters
+from byol_helpers.report.notebooks import (
+    NOTEBOOKS,
+    ROOT,
+    SHARES,
+    _collect_inputs,
+    list_parameters,
+)
 
 CODE = re.compile(r"<(script|style|pre|code)\b.*?</\1>", re.S)
 
@@ -50,6 +56,16 @@ def test_notebooks_are_told_what_differs_from_their_own_parameters(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     told = {name: str(tmp_path / path) for name, path in told.items()}
     assert list_parameters(mine, "mine.yaml", ["seed=1"]) == told | {"OVERRIDES": ["seed=1"]}
+
+
+def test_a_page_depends_on_the_studies_that_are_there(tmp_path):
+    run = Run(tmp_path, load_profile("smoke"))
+    (tmp_path / "profile.yaml").write_text("seed: 0")
+    before = _collect_inputs(run, "09-scorecard")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "pretraining.csv").write_text("variant,seed,step,loss")
+    after = _collect_inputs(run, "09-scorecard")
+    assert {key for key in after if after[key] != before[key]} == {"studies"}
 
 
 def test_every_notebook_of_the_repository_is_part_of_the_report():
