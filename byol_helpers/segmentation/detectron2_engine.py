@@ -5,6 +5,9 @@ Images, masks, their order and the weights are ours, the same as for torchvision
 installed by hand (see the README).
 """
 
+# pyright: reportMissingImports=false
+# detectron2 is not on every machine that checks the types.
+
 import logging
 from pathlib import Path
 from typing import Any, cast
