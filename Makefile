@@ -57,10 +57,11 @@ test: $(VENV)/.installed-dev
 	@$(PY) -m pytest --nbval-lax --nbval-current-env $(COPIES)/*.ipynb
 
 test-fast: export TQDM_DISABLE = 1
+test-fast: export OMP_NUM_THREADS = 1
 test-fast: STEP = [1/2]
 test-fast: $(VENV)/.installed-dev
 	@echo "[2/2] Unit tests that take no training"
-	@$(PY) -m pytest -m "not slow and not detectron2"
+	@$(PY) -m pytest -n auto -m "not slow and not detectron2"
 
 lint: STEP = [1/2]
 lint: $(VENV)/.installed-dev

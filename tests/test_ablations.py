@@ -123,6 +123,7 @@ def test_the_study_of_pretraining_reaches_figure_and_scorecard(done):
     )
 
 
+@pytest.mark.slow
 def test_a_variant_has_the_files_of_the_run_without_symbolic_links(done, capsys):
     folder = done / "studies/norm-policy-frozen"
     assert not any(path.is_symlink() for path in folder.rglob("*"))
