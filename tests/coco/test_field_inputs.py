@@ -165,9 +165,9 @@ def add_stray_parts(content):
 
 
 def draw_over_the_edge(content):
-    x0, y0, x1, y1 = 40.0, 30.0, WIDTH + 3.0, 40.0
-    mask = [outline(x0, y0, x1, y1)]
-    changes = {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": 270.0, "segmentation": mask}
+    across = WIDTH + 3.0 - 40.0  # it begins at 40 and ends 3 pixels beyond the edge
+    mask = [outline(40.0, 30.0, WIDTH + 3.0, 40.0)]
+    changes = {"bbox": [40.0, 30.0, across, 10.0], "area": 270.0, "segmentation": mask}
     content["annotations"][3] |= changes
 
 
