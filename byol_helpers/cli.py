@@ -1,6 +1,6 @@
 """The command line: ``python -m byol_helpers report|<stage>|study|cutout|doctor``.
 
-Exit status 0 when all is done, 1 when some files of a folder failed, 2 with one line for what the
+Exit status 0 when all is done or the given minutes are over, 1 when some files of a folder failed, 2 with one line for what the
 user can put right. Nothing heavy is imported before a command needs it.
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from byol_helpers.core.config import PROFILES
+from byol_helpers.core.deadline import StopRequested
 from byol_helpers.core.engines import list_installed_engines
 from byol_helpers.core.environment import device_name, installed_versions
 from byol_helpers.core.errors import UserError
@@ -326,6 +327,9 @@ def main(arguments: list[str] | None = None) -> int:
             "command again: finished stages are kept",
             file=sys.stderr,
         )
+    except StopRequested as stopped:
+        print(f"{stopped}; the same command goes on from here")
+        return 0
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

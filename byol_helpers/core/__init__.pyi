@@ -3,6 +3,8 @@ from .arms import BASELINE_LABELS as BASELINE_LABELS
 from .arms import label_arm as label_arm
 from .config import PROFILES as PROFILES
 from .config import load_profile as load_profile
+from .deadline import StopRequested as StopRequested
+from .deadline import set_deadline as set_deadline
 from .environment import device_name as device_name
 from .errors import UserError as UserError
 from .files import read_json as read_json

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byol_helpers.core.config import Profile, update_words
+from byol_helpers.core.deadline import check_deadline
 from byol_helpers.core.environment import device_name, installed_versions, peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
@@ -59,25 +60,28 @@ def run_stage(
         inputs: files read by the stage; their SHA-256 decide whether it runs again.
         work: called with the folder; picks up its own checkpoint there, if it left one.
         outputs: files outside the folder that the stage must have left for it to be up to date.
+
+    Raises:
+        StopRequested: the time of ``core.deadline`` is over; nothing was changed.
     """
     folder = run.path / name
     wanted = _describe_stage(run, name, parameters, inputs)
-    if folder.is_dir():
-        done = _read_description(folder / "stage.json", wanted)
-        started = _read_description(folder / "started.json", wanted)
-        lost = [str(path) for path in outputs if not Path(path).exists()]
-        if done == wanted and not lost:
-            announce(f"{name}: up to date")
-            return folder
-        if started != wanted:
-            if done == wanted:
-                reason = f"{lost[0]} is gone"
-            else:
-                reason = _describe_difference(done or started, wanted)
-            announce(f"{name}: runs afresh, because {reason}")
-            shutil.rmtree(folder)
-        elif started:
-            announce(f"{name}: was interrupted, goes on")
+    done = _read_description(folder / "stage.json", wanted)
+    started = _read_description(folder / "started.json", wanted)
+    lost = [str(path) for path in outputs if not Path(path).exists()]
+    if done == wanted and not lost:
+        announce(f"{name}: up to date")
+        return folder
+    check_deadline(name)
+    if folder.is_dir() and started != wanted:
+        if done == wanted:
+            reason = f"{lost[0]} is gone"
+        else:
+            reason = _describe_difference(done or started, wanted)
+        announce(f"{name}: runs afresh, because {reason}")
+        shutil.rmtree(folder)
+    elif started:
+        announce(f"{name}: was interrupted, goes on")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "stage.json").unlink(missing_ok=True)
     write_json(folder / "started.json", wanted)

@@ -29,6 +29,7 @@ from torchvision.transforms.v2 import functional
 from byol_helpers.coco.dataset import Split, load_split
 from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import Finetune, Profile
+from byol_helpers.core.deadline import get_deadline, is_over
 from byol_helpers.core.files import replacing, write_text
 from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import Run
@@ -48,6 +49,7 @@ from byol_helpers.training.loop import (
     loss_is_not_finite,
     measure_time,
     step_seed,
+    stopped_early,
 )
 from byol_helpers.training.metrics import Medians, write_csv
 from byol_helpers.training.sampler import Item, StepBatches
@@ -219,11 +221,14 @@ class Recorder(HookBase):
                 values[name] = float(latest[name][0])
         self.medians.add(step, values | {"seconds": measure_time() - self.started})
         self.progress.update()
-        if step % self.plan.checkpoint_every == 0 or step == self.plan.steps:
+        over = is_over(get_deadline())
+        if step % self.plan.checkpoint_every == 0 or step == self.plan.steps or over:
             write_csv(self.plan.folder / "metrics.csv", self.medians.rows)
             kept = {"model": self.trainer.model.state_dict(), "trainer": self.trainer.state_dict()}
             with replacing(self.plan.folder / CHECKPOINT) as part:
                 torch.save(kept, part)
+        if over and step < self.plan.steps:
+            raise stopped_early(self.plan, step)
 
     def after_train(self) -> None:
         if self.trainer.iter == self.plan.steps:

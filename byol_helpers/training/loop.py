@@ -23,6 +23,7 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from byol_helpers.core.deadline import StopRequested, get_deadline, is_over
 from byol_helpers.core.environment import peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
@@ -92,21 +93,28 @@ def fit(task: Task, plan: Plan) -> None:
 
     Raises:
         UserError: the loss is no finite number any more, or fewer devices are there than asked for.
+        StopRequested: the time of ``core.deadline`` is over; a checkpoint holds the last step.
     """
     fabric = Fabric(accelerator="auto", precision=plan.precision, **_devices(plan))  # pyright: ignore[reportArgumentType]
+    work = partial(run_steps, task=task, plan=plan, deadline=get_deadline())
     try:
-        fabric.launch(partial(run_steps, task=task, plan=plan))
+        done = fabric.launch(work)
     except ProcessRaisedException as error:  # another process's, as text
         kind, _, said = str(error).strip().splitlines()[-1].partition(": ")
         if not kind.endswith("UserError"):
             raise
         raise UserError(said) from None
+    if done < plan.steps:
+        raise stopped_early(plan, done)
     if plan.devices > 1:  # the network was trained in other processes
         task.network.load_state_dict(load_checkpoint(plan)["network"])
 
 
-def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
-    """The training loop, in each process that shares the batches."""
+def run_steps(fabric: Fabric, task: Task, plan: Plan, deadline: float | None = None) -> int:
+    """The training loop, in each process that shares the batches; how many steps are done.
+
+    After the deadline (``core.deadline``) it ends early, with a checkpoint of its last step.
+    """
     keep_types(fabric)
     if fabric.world_size > 1:
         use_own_memory(task.network)
@@ -125,6 +133,7 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
 
     batches = load_batches(fabric, task, plan, first)
     watch = Stopwatch(plan, first, fabric.is_global_zero)
+    done = first
     for step in range(first, plan.steps):
         lr = task.lr_at(step)
         for group in optimizer.param_groups:
@@ -149,12 +158,22 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan) -> None:
         task.after_step(step)
 
         medians.add(step + 1, values | {"seconds": watch.end_step()})
-        if (step + 1) % plan.checkpoint_every == 0 or step + 1 == plan.steps:
+        done = step + 1
+        over = deadline is not None and fabric.broadcast(is_over(deadline))
+        if done % plan.checkpoint_every == 0 or done == plan.steps or over:
             if fabric.is_global_zero:
                 write_csv(plan.folder / "metrics.csv", medians.rows)
-                save_checkpoint(fabric, task, plan, optimizer, medians, step + 1)
+                save_checkpoint(fabric, task, plan, optimizer, medians, done)
             fabric.barrier()
+        if over:
+            return done
     watch.close()
+    return done
+
+
+def stopped_early(plan: Plan, done: int) -> StopRequested:
+    """What to say when the time is over before a training."""
+    return StopRequested(f"{plan.title}: stopped after {done:,} of {plan.steps:,} steps")
 
 
 def use_own_memory(network: nn.Module) -> None:
