@@ -1,7 +1,8 @@
 """The command line: ``python -m byol_helpers report|<stage>|study|cutout|doctor``.
 
-Exit status 0 when all is done or the given minutes are over, 1 when some files of a folder failed, 2 with one line for what the
-user can put right. Nothing heavy is imported before a command needs it.
+Exit status 0 when all is done, or what fits into the minutes given; 1 when some files of a folder
+failed; 2 with one line for what the user can put right. Nothing heavy is imported before a command
+needs it.
 """
 
 import argparse
