@@ -23,8 +23,11 @@ OPTIONS = --profile "$(PROFILE)" \
 # Notebooks under test: the committed ones, with their profile turned to smoke.
 COPIES := .nbval
 
+# The book has an environment of its own: it reads what is committed and runs nothing of the package.
+SITE := .venv-site
+
 .DELETE_ON_ERROR:
-.PHONY: help setup report test test-fast lint figures studies clean
+.PHONY: help setup report test test-fast lint figures studies site check-site pdf clean
 
 help:
 	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
@@ -34,8 +37,11 @@ help:
 	@echo "make test-fast the unit tests that take no training, in less than two minutes"
 	@echo "make setup     only create .venv and install (PYTHON=python3.12 chooses the interpreter of a new one)"
 	@echo "make lint      ruff over code and notebooks, pyright over package and benchmarks"
-	@echo "make figures   bring what runs/quick shows to figures/, README.md and notebooks/"
+	@echo "make figures   bring what runs/quick shows to figures/, README.md, docs/ and notebooks/"
 	@echo "make studies   again with one setting changed: hidden layer and start of BYOL, frozen batch norm, detectron2"
+	@echo "make site      the book as web pages, from the committed outputs: build/site/index.html"
+	@echo "make check-site links, alt texts, widths, contrast and formulas of these pages, in a Chromium or Chrome"
+	@echo "make pdf       the book as one file: build/book.pdf"
 	@echo "make clean     remove .venv and caches; runs/ is kept"
 
 setup: STEP = [1/1]
@@ -72,7 +78,7 @@ lint: $(VENV)/.installed-dev
 
 figures: STEP = [1/2]
 figures: $(VENV)/.installed
-	@echo "[2/2] Bringing figures, tables and outputs of runs/quick to figures/, README.md and notebooks/"
+	@echo "[2/2] Bringing figures, tables and outputs of runs/quick to figures/, README.md, docs/ and notebooks/"
 	@$(PY) -m byol_helpers publish-outputs --run runs/quick
 
 studies: STEP = [1/2]
@@ -82,11 +88,26 @@ studies: $(VENV)/.installed
 	@$(PY) -m byol_helpers study norm-policy $(OPTIONS) --out notebooks/05-norm-policy.csv
 	@if $(PY) -c "import detectron2" 2>/dev/null; \
 	then $(PY) -m byol_helpers study engines $(OPTIONS) --out notebooks/05-engines.csv; \
-	else echo "study engines: left out, detectron2 is not installed (README, section Two engines)"; fi
+	else echo "study engines: left out, detectron2 is not installed (see docs/engines.md)"; fi
+
+site: $(SITE)/.installed
+	@$(SITE)/bin/python -m docs.book site
+
+check-site: site
+	@$(SITE)/bin/python -m docs.book check
+
+pdf: $(SITE)/.installed
+	@$(SITE)/bin/python -m docs.book pdf
+
+$(SITE)/.installed: docs/requirements.txt
+	@echo "Installing what the book is made with into $(SITE), about 700 MB"
+	@$(or $(PYTHON),python3) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
 
 clean:
-	@echo "Removing $(VENV), $(COPIES) and caches. Results in runs/ are kept; delete that folder yourself if you mean it."
-	@rm -rf $(VENV) $(COPIES) build dist .pytest_cache .ruff_cache
+	@echo "Removing $(VENV), $(SITE), $(COPIES) and caches. Results in runs/ are kept; delete that folder yourself if you mean it."
+	@rm -rf $(VENV) $(SITE) $(COPIES) build dist .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
 
 # The stamps are written last, so an interrupted installation is taken up again. pip writes RECORD last: a package

@@ -263,7 +263,7 @@ def _evaluate_files(options: argparse.Namespace) -> int:
 
 
 def _publish_outputs(run: Path) -> int:
-    """The command ``publish-outputs``: figures, README and notebooks of this repository."""
+    """The command ``publish-outputs``: figures, pages and notebooks of this repository."""
     from byol_helpers.report.publish import publish_outputs
 
     for path in publish_outputs(run):

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what carries the marker ``detectron2`` where that engine is not installed."""
     if importlib.util.find_spec("detectron2") is not None:
         return
-    skip = pytest.mark.skip(reason="detectron2 is not installed; see the README, Two engines")
+    skip = pytest.mark.skip(reason="detectron2 is not installed; see docs/engines.md")
     for item in items:
         if item.get_closest_marker("detectron2"):
             item.add_marker(skip)

@@ -36,7 +36,7 @@ ENGINES = {
     "detectron2": EngineEntry(
         "byol_helpers.segmentation.detectron2_engine",
         "detectron2",
-        "install it from its repository (see the README)",
+        "install it from its repository (see docs/engines.md)",
         scales=False,
     ),
 }

@@ -1,19 +1,23 @@
-"""What the repository shows of a run: figures, tables of the README, outputs of the notebooks.
+"""What the repository shows of a run: figures, tables of README and results, the numbers of the
+scorecard page, outputs of the notebooks.
 
-Nothing else writes into ``figures``, ``README.md`` and ``notebooks`` of the repository.
+Nothing else writes into ``figures`` and ``notebooks`` of the repository, into
+``docs/scorecard.json`` and between the marks of ``README.md`` and ``docs/results.md``.
 """
 
+import csv
 import json
 from pathlib import Path
 
 from byol_helpers.core.arms import ARMS
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import read_json, write_bytes, write_text
+from byol_helpers.core.files import read_json, write_bytes, write_json, write_text
 from byol_helpers.evaluation.comparison import compare_arms, load_results
 from byol_helpers.figures.diagrams import DRAWN_ARMS, draw_byol, draw_pipeline
 from byol_helpers.figures.style import encode_png
 from byol_helpers.report.intervals import format_interval
 from byol_helpers.report.notebooks import ROOT, SHARES
+from byol_helpers.reproduction.sensitivity import collect_evidence
 
 # Figures that the notebooks keep with a run (names given to ``show``) and the README may show.
 COURSE_FIGURES = (
@@ -35,7 +39,9 @@ BYOL_ALT = (
     "the target network's projection of the other view; the target is a moving average of the "
     "online network and gets no gradient."
 )
-README_METRICS = ("AP", "AP50", "AP75")
+TABLE_METRICS = ("AP", "AP50", "AP75")
+NORM_POLICY = Path("notebooks") / "05-norm-policy.csv"  # of ``make studies``
+END = "<!-- end -->"
 
 
 def publish_outputs(run: Path, repository: Path = ROOT) -> list[Path]:
@@ -43,20 +49,31 @@ def publish_outputs(run: Path, repository: Path = ROOT) -> list[Path]:
 
     Args:
         run: folder of a run whose report is finished.
-        repository: where ``figures``, ``README.md`` and ``notebooks`` lie.
+        repository: where ``figures``, ``README.md``, ``docs`` and ``notebooks`` lie.
 
     Returns:
         The files that were written.
 
     Raises:
-        UserError: the run lacks figures or notebooks, or the README its marks; nothing is written.
+        UserError: the run lacks figures or notebooks, a page its marks, or the study of norm
+            policies is missing; nothing is written.
     """
     readme = repository / "README.md"
+    results = repository / "docs" / "results.md"
     _check_is_finished(run)
-    filled = fill_readme(run, readme.read_text(encoding="utf-8"))
+    filled = {
+        readme: fill_readme(repository / NORM_POLICY, readme.read_text(encoding="utf-8")),
+        results: fill_results(run, results.read_text(encoding="utf-8")),
+    }
     figures = publish_figures(run, repository / "figures")
-    write_text(readme, filled)
-    return [*figures, readme, *publish_notebooks(run, repository / "notebooks")]
+    for page, text in filled.items():
+        write_text(page, text)
+    card = read_json(run / "scorecard.json")
+    confidence = read_json(run / "evaluate" / "comparison.json")["bootstrap"]["confidence"]
+    evidence = repository / "docs" / "scorecard.json"
+    write_json(evidence, collect_evidence(card, confidence))
+    notebooks = publish_notebooks(run, repository / "notebooks")
+    return [*figures, *filled, evidence, *notebooks]
 
 
 def publish_figures(run: Path, out: Path) -> list[Path]:
@@ -100,17 +117,55 @@ def publish_notebooks(run: Path, out: Path) -> list[Path]:
     return written
 
 
-def fill_readme(run: Path, text: str) -> str:
-    """The README with the tables of a run between ``<!-- scorecard -->`` and ``<!-- end -->``."""
-    before, mark, rest = text.partition("<!-- scorecard -->\n")
-    _, end, after = rest.partition("<!-- end -->")
-    if not mark or not end:
-        raise UserError(
-            "the README has lost its marks <!-- scorecard --> and <!-- end -->; put them back"
-        )
+def fill_results(run: Path, text: str) -> str:
+    """The page of results with the tables of a run between ``<!-- scorecard -->`` and
+    ``<!-- end -->``."""
     card = read_json(run / "scorecard.json")
     compared = read_json(run / "evaluate" / "comparison.json")
     lines = [*_list_precision(card["scale"], compared), "", *_list_claims(card["claims"])]
+    return _fill_marks("docs/results.md", text, "scorecard", lines)
+
+
+def fill_readme(study: Path, text: str) -> str:
+    """The README with the AP of a study of norm policies between ``<!-- norm-policy -->`` and
+    ``<!-- end -->``.
+
+    Args:
+        study: a table of ``python -m byol_helpers study norm-policy``.
+        text: of the README.
+    """
+    if not study.is_file():
+        raise UserError(f"{study}: no such study; make it first with: make studies")
+    with study.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    cells = {(row["value"], row["what"]): _format_points(row) for row in rows}
+    lines = ["| mask AP | trainable norm | frozen norm |", "|---|---|---|"]
+    for what in ("BYOL", "random", "BYOL - random"):
+        lines.append(f"| {what} | {cells['trainable', what]} | {cells['frozen', what]} |")
+    first = rows[0]
+    lines += [
+        "",
+        f"Profile {first['profile']}, engine {first['engine']}, seed {first['seeds']}, "
+        f"{first['iterations']} iterations; {float(first['confidence']):.0%} intervals over "
+        f"{first['test_images']} {first['data']} test images.",
+    ]
+    return _fill_marks("README.md", text, "norm-policy", lines)
+
+
+def _format_points(row: dict[str, str]) -> str:
+    """AP points of a row of a study; a difference with its sign and its interval."""
+    value, low, high = (float(row[key]) for key in ("AP", "AP_low", "AP_high"))
+    if " - " not in row["what"]:
+        return f"{value:.1f}"
+    return f"**{value:+.1f}** ({low:+.1f} to {high:+.1f})"
+
+
+def _fill_marks(page: str, text: str, name: str, lines: list[str]) -> str:
+    """A page with lines between ``<!-- name -->`` and ``<!-- end -->``."""
+    before, mark, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        raise UserError(f"{page} has lost its marks <!-- {name} --> and {END}; put them back")
     return before + mark + "\n".join(lines) + "\n" + end + after
 
 
@@ -122,13 +177,13 @@ def _list_precision(scale: dict, compared: dict) -> list[str]:
         f"{scale['iterations']} iterations; mask AP in percent on {scale['test_images']} generated "
         f"test images, with {compared['bootstrap']['confidence']:.0%} intervals over those images:",
         "",
-        "| initial weights | " + " | ".join(README_METRICS) + " |",
-        "|---" * (1 + len(README_METRICS)) + "|",
+        "| initial weights | " + " | ".join(TABLE_METRICS) + " |",
+        "|---" * (1 + len(TABLE_METRICS)) + "|",
     ]
     for name in ARMS:
         if name in compared["arms"]:
             arm = compared["arms"][name]
-            cells = [format_interval(arm["mask"][metric]) for metric in README_METRICS]
+            cells = [format_interval(arm["mask"][metric]) for metric in TABLE_METRICS]
             lines.append(f"| {arm['label']} | " + " | ".join(cells) + " |")
     return lines
 

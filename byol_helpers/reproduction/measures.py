@@ -32,6 +32,8 @@ class Measure:
         unit: where it is not the claim's.
         margin: of a difference: the smallest that matters.
         close: the claim says that two things are close, and ``claimed`` how close.
+        seeds: how many trainings the interval covers, where it covers the luck of training.
+        over_images: what the interval is over the images alone, where it covers both.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Measure:
     unit: str | None = None
     margin: float | None = None
     close: bool = False
+    seeds: int | None = None
+    over_images: tuple[float, float] | None = None
 
 
 @dataclass
@@ -80,8 +84,12 @@ def compare_ap(
     if other not in run.comparison["arms"]:
         return Measure(name, said, None, None, claimed)
     difference = run.difference("byol", other)
-    entries = difference["images_and_seeds"] or difference
-    return measure_points(name, said, entries["mask"][metric], claimed)
+    both = difference["images_and_seeds"]
+    if not both:
+        return measure_points(name, said, difference["mask"][metric], claimed)
+    measure = measure_points(name, said, both["mask"][metric], claimed)
+    over_images = convert_to_points(difference["mask"][metric])[1]
+    return replace(measure, seeds=len(both["seeds"]), over_images=over_images)
 
 
 def compare_ap_gain(run: RunResults, other: str, said: float) -> list[Measure]:
@@ -116,7 +124,8 @@ def test_over_seeds(
     """The mean of one value for each seed, with Student's interval where there are enough of
     them."""
     mean = statistics.fmean(values) if values else None
-    return Measure(name, said, mean, t_interval(values, profile_confidence(run)), claimed)
+    bounds = t_interval(values, profile_confidence(run))
+    return Measure(name, said, mean, bounds, claimed, seeds=len(values) if bounds else None)
 
 
 def subtract_paired(a: dict, b: dict) -> list[float]:

@@ -49,9 +49,10 @@ def build_scorecard(run_path: Path | str, thesis: Thesis) -> dict:
         "interval": [low, high] or None, "verdict", "reason", "tests": [...], "values": [...],
         "scale", "link", "margin", "primary", "holm", "published"}``; the numbers of the row are
         those of its first test. A test or value is ``{"name", "unit", "thesis", "measured",
-        "interval"}``, a test with ``"verdict"`` and ``"claimed": [low, high]`` (None: no limit)
-        besides. ``holm`` is ``{"p", "adjusted", "claims", "verdict"}`` or None; ``published`` is
-        that of ``literature.compare_with_published``.
+        "interval"}``, a test with ``"verdict"``, ``"claimed": [low, high]`` (None: no limit),
+        ``"margin"``, ``"close"``, ``"seeds"`` and ``"over_images"`` (as in ``Measure``) besides.
+        ``holm`` is ``{"p", "adjusted", "claims", "verdict"}`` or None; ``published`` is that of
+        ``literature.compare_with_published``.
 
     Raises:
         UserError: no run folder, or a damaged file in it.
@@ -149,7 +150,8 @@ def _score_claim(run: RunResults, thesis: Thesis, claim: Claim) -> dict:
         for i, test in enumerate(evidence.tests):
             if test.unit in (None, claim.unit):
                 evidence.tests[i] = replace(test, margin=margin)
-        verdict, reason = _judge(evidence)
+        verdict, said = combine_verdicts(evidence.tests)
+        reason = "; ".join([said, *evidence.notes, *_name_stand_in(evidence)])
     except NotTested as why:
         evidence = Evidence([])
         verdict = NOT_TESTED
@@ -217,31 +219,30 @@ def _read_claim_p(row: dict, confidence: float) -> float:
     return max(max(found) for found in by_verdict.values())
 
 
-def _judge(evidence: Evidence) -> tuple[str, str]:
-    """The verdict over all tests and the reason in one line."""
+def combine_verdicts(tests: list[Measure]) -> tuple[str, str]:
+    """The verdict over all tests of a claim, at least one, and the reason in one line."""
     by_verdict = {verdict: [] for verdict in VERDICTS}
-    for test in evidence.tests:
+    for test in tests:
         by_verdict[decide_verdict(test)].append(test)
     different = [test for test in by_verdict[EQUAL] if not test.close]
     if by_verdict[NOT_REPRODUCED]:
-        verdict = NOT_REPRODUCED
-        said = f"wholly outside what is claimed: {_join_names(by_verdict[NOT_REPRODUCED])}"
-    elif by_verdict[UNDECIDED]:
-        verdict = UNDECIDED
+        outside = _join_names(by_verdict[NOT_REPRODUCED])
+        return NOT_REPRODUCED, f"wholly outside what is claimed: {outside}"
+    if by_verdict[UNDECIDED]:
         without = [test for test in by_verdict[UNDECIDED] if test.bounds is None]
         straddling = [test for test in by_verdict[UNDECIDED] if test.bounds is not None]
         parts = [f"the interval straddles: {_join_names(straddling)}"] if straddling else []
         parts += [f"no interval: {_join_names(without)}"] if without else []
-        said = "; ".join(parts)
-    elif different:
-        verdict = EQUAL
-        said = f"no difference that matters: {_join_names(different)}"
-    else:
-        verdict = REPRODUCED if by_verdict[REPRODUCED] else EQUAL
-        said = f"wholly within what is claimed: {_join_names(evidence.tests)}"
+        return UNDECIDED, "; ".join(parts)
+    if different:
+        return EQUAL, f"no difference that matters: {_join_names(different)}"
+    verdict = REPRODUCED if by_verdict[REPRODUCED] else EQUAL
+    return verdict, f"wholly within what is claimed: {_join_names(tests)}"
+
+
+def _name_stand_in(evidence: Evidence) -> list[str]:
     names = _join_names([*evidence.tests, *evidence.values])
-    stand_in = [STAND_IN] if label_arm("supervised") in names else []
-    return verdict, "; ".join([said, *evidence.notes, *stand_in])
+    return [STAND_IN] if label_arm("supervised") in names else []
 
 
 def _join_names(tests: list[Measure]) -> str:
@@ -280,6 +281,10 @@ def _describe_test(test: Measure, unit: str | None) -> dict:
     return _describe_measure(test, unit) | {
         "verdict": decide_verdict(test),
         "claimed": [None if math.isinf(end) else end for end in claimed],
+        "margin": test.margin,
+        "close": test.close,
+        "seeds": test.seeds,
+        "over_images": list(test.over_images) if test.over_images else None,
     }
 
 

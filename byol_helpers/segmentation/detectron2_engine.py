@@ -2,7 +2,7 @@
 
 Network, losses, optimiser, schedule and training loop are detectron2's, driven by its config.
 Images, masks, their order and the weights are ours, the same as for torchvision. detectron2 is
-installed by hand (see the README).
+installed by hand (see docs/engines.md).
 """
 
 # pyright: reportMissingImports=false

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "byol_helpers"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
-FOLDERS = ("byol_helpers", "tests", "benchmarks", "notebooks", "figures")
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+FOLDERS = ("byol_helpers", "tests", "benchmarks", "notebooks", "figures", "docs")
 # Names of other libraries, and of files that a run or a user makes.
 FOREIGN = {
     "RegionProposalNetwork.compute_loss", "paste_masks_in_image", "grid_sample", "pkg_resources",

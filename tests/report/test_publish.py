@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +14,16 @@ from byol_helpers.report.notebooks import SHARES
 from byol_helpers.report.publish import (
     COURSE_FIGURES,
     fill_readme,
+    fill_results,
     publish_figures,
     publish_notebooks,
     publish_outputs,
 )
 
-README = "before\n<!-- scorecard -->\nold\n<!-- end -->\nafter\n"
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = ROOT / "notebooks" / "05-norm-policy.csv"
+RESULTS = "before\n<!-- scorecard -->\nold\n<!-- end -->\nafter\n"
+README = RESULTS.replace("scorecard", "norm-policy")
 
 
 def entry(value, low, high):
@@ -54,7 +60,8 @@ def run(tmp_path):
         "iterations": 3,
         "test_images": 4,
     }
-    claim = {"claim": "C1", "text": "a", "where": "b", "verdict": "c"}
+    claim = {"claim": "C1", "text": "a", "where": "b", "verdict": "c", "link": "d", "unit": None}
+    claim |= {"margin": None, "reason": "e", "tests": []}
     (run / "scorecard.json").write_text(json.dumps({"scale": scale, "claims": [claim]}))
     return run
 
@@ -86,35 +93,56 @@ def test_the_course_figures_are_copied_or_asked_for(tmp_path, run):
     assert (out / "training-pictures.png").read_bytes() == b"training-pictures"
 
 
-def test_the_tables_of_the_readme_are_those_of_the_run(run):
-    text = fill_readme(run, README)
+@pytest.fixture
+def copy(tmp_path):
+    """A copy of the repository with as much in it as is written to."""
+    copy = tmp_path / "repository"
+    (copy / "docs").mkdir(parents=True)
+    (copy / "README.md").write_text(README)
+    (copy / "docs/results.md").write_text(RESULTS)
+    (copy / "notebooks").mkdir()
+    shutil.copy(STUDY, copy / "notebooks")
+    return copy
+
+
+def test_the_tables_of_the_results_are_those_of_the_run(run):
+    text = fill_results(run, RESULTS)
     assert text.startswith("before\n<!-- scorecard -->\nProfile quick, engine torchvision, seed 0")
     assert "| initial weights | AP | AP50 | AP75 |\n|---|---|---|---|\n" in text
     assert "| BYOL | 12.3 (10.0 to 15.0) | 50.0 | 25.0 |" in text
     assert "| C1: a | b | c |\n<!-- end -->\nafter\n" in text and "old" not in text
-    with pytest.raises(UserError, match="lost its marks"):
-        fill_readme(run, "no marks")
+    with pytest.raises(UserError, match="docs/results.md has lost its marks"):
+        fill_results(run, "no marks")
 
 
-def test_everything_is_published_without_papermills_clock(tmp_path, run):
-    copy = tmp_path / "repository"
-    copy.mkdir()
-    (copy / "README.md").write_text(README)
+def test_the_readme_says_what_the_study_measured(tmp_path):
+    text = fill_readme(STUDY, README)
+    assert "| BYOL - random | **-1.2** (-3.2 to +0.4) | **+6.0** (+4.6 to +8.0) |\n" in text
+    assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n")
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert fill_readme(STUDY, page) == page, "python -m byol_helpers publish-outputs writes it"
+    with pytest.raises(UserError, match="README.md has lost its marks"):
+        fill_readme(STUDY, "no marks")
+    with pytest.raises(UserError, match="make studies"):
+        fill_readme(tmp_path / "nothing.csv", README)
+
+
+def test_everything_is_published_without_papermills_clock(tmp_path, run, copy):
     written = publish_outputs(run, copy)
-    assert {path.suffix for path in written} == {".png", ".md", ".ipynb"}
+    assert {path.suffix for path in written} == {".png", ".md", ".json", ".ipynb"}
+    evidence = json.loads((copy / "docs/scorecard.json").read_text())
+    assert [row["claim"] for row in evidence["claims"]] == ["C1"]
     notebook = json.loads((copy / "notebooks/03-byol.ipynb").read_text())
     assert notebook["metadata"] == {} and notebook["cells"][0]["metadata"] == {"tags": []}
     assert publish_notebooks(run, tmp_path / "again")[0].read_text().endswith("}\n")
 
 
-def test_nothing_is_published_of_an_unfinished_run(tmp_path, run):
-    copy = tmp_path / "repository"
-    copy.mkdir()
-    (copy / "README.md").write_text(README)
+def test_nothing_is_published_of_an_unfinished_run(run, copy):
+    before = sorted(copy.rglob("*"))
     (run / "notebooks/09-scorecard.ipynb").unlink()
     with pytest.raises(UserError, match="make report"):
         publish_outputs(run, copy)
-    assert [path.name for path in copy.iterdir()] == ["README.md"]
+    assert sorted(copy.rglob("*")) == before
     assert (copy / "README.md").read_text() == README
 
 
