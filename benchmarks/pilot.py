@@ -16,15 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torchvision.models.resnet import BasicBlock, resnet18
 
-from byol_helpers.pretraining.augmentations import MEAN, STD, two_views
-from byol_helpers.pretraining.byol import BYOL, head, tau_at
+from byol_helpers.pretraining.augmentations import View, two_views
+from byol_helpers.pretraining.batch_augmentations import render_batch
+from byol_helpers.pretraining.byol import BYOL, choose_tau, tau_at
 from byol_helpers.pretraining.probes import (
     LabelledImages,
     ask_encoders,
@@ -32,6 +31,7 @@ from byol_helpers.pretraining.probes import (
     normalise_pixels,
     score_repeats,
 )
+from byol_helpers.pretraining.simclr import SimCLR, nt_xent_loss
 from byol_helpers.synthetic.scenes import CATEGORIES, make_crop
 from byol_helpers.training.loop import cosine_with_warmup
 from byol_helpers.training.sampler import rng
@@ -49,20 +49,6 @@ OUTPUT = 128
 LEARNING_RATE = 0.002
 WEIGHT_DECAY = 1e-4
 TEMPERATURE_OF_SIMCLR = 0.2
-SHIFT = torch.from_numpy(MEAN)[:, None, None]
-SCALE = torch.from_numpy(STD)[:, None, None]
-
-
-def choose_tau(steps: int) -> float:
-    """The target's tau at the start of a training of that many steps.
-
-    BYOL's presets have 1 - tau = 0.03 for 40 epochs of ImageNet in batches of 4096 (12,500 steps)
-    and 0.004 for 1000 epochs. A power of the steps goes through both (and passes 0.0084 to 0.017 at
-    the 300 and 100 epochs that have 0.01); it goes on to shorter trainings until tau is 0.9, the
-    smallest that the paper found to work (table 5a).
-    """
-    exponent = np.log(0.03 / 0.004) / np.log(1000 / 40)
-    return float(1 - min(0.1, 0.03 * (12_500 / steps) ** exponent))
 
 
 def build_narrow_encoder(seed: int) -> nn.Module:
@@ -85,76 +71,16 @@ def build_narrow_encoder(seed: int) -> nn.Module:
     return network
 
 
-class SimCLR(nn.Module):
-    """Chen et al. 2020: each view finds its partner among all views of the batch."""
-
-    def __init__(self, encoder: nn.Module, hidden: int, output: int):
-        super().__init__()
-        self.encoder = encoder
-        self.projector = head(cast(int, encoder.width), hidden, output)
-
-    def forward(self, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """The loss, a mean over the views."""
-        views = [self.projector(self.encoder(view)) for view in (first, second)]
-        rows = F.normalize(torch.cat(views), dim=1)
-        similarity = rows @ rows.T / TEMPERATURE_OF_SIMCLR
-        similarity = similarity.masked_fill(torch.eye(len(rows), dtype=torch.bool), -torch.inf)
-        partners = torch.arange(len(rows)).roll(len(first))
-        return F.cross_entropy(similarity, partners), None
-
-    def update_target(self, tau: float) -> None:
-        """There is none."""
-
-
-def render_views(pixels: np.ndarray, view, draw: np.random.Generator) -> torch.Tensor:
-    """One view of each image, uint8 [N, S, S, 3], by the draws of ``View``, rendered in a batch.
-
-    Bilinear instead of bicubic, else as ``torch_augmentations``; float32 [N, 3, VIEW, VIEW].
-    """
+def render_views(
+    pixels: np.ndarray, views: Sequence[View], draw: np.random.Generator
+) -> list[torch.Tensor]:
+    """The two views of each image, uint8 [N, S, S, 3]: float32 [N, 3, VIEW, VIEW] each."""
     size = pixels.shape[1]
-    drawn = [view.draw(size, size, draw) for _ in pixels]
-    parts = np.empty((len(pixels), VIEW, VIEW, 3), np.uint8)
-    for image, one, part in zip(pixels, drawn, parts, strict=True):
-        left, top, right, bottom = one.box
-        cut = image[top:bottom, left:right]
-        cv2.resize(cut, (VIEW, VIEW), dst=part, interpolation=cv2.INTER_LINEAR)
-        if one.flip:
-            part[:] = part[:, ::-1].copy()
-        if one.sigma:
-            side = 2 * max(1, round(3 * one.sigma)) + 1
-            cv2.GaussianBlur(part, (side, side), one.sigma, dst=part)
-    x = torch.from_numpy(parts).permute(0, 3, 1, 2).float() / 255
-    x = change_colours(x, [dict(one.colours) for one in drawn])
-    grey = torch.tensor([one.grey for one in drawn])[:, None, None, None]
-    x = torch.where(grey, take_luma(x), x)
-    solarized = torch.tensor([one.solarize for one in drawn])[:, None, None, None]
-    x = torch.where(solarized & (x > 0.5), 1 - x, x)
-    return ((x - SHIFT) / SCALE).contiguous(memory_format=torch.channels_last)
-
-
-def take_luma(x: torch.Tensor) -> torch.Tensor:
-    """Grey of RGB images [N, 3, H, W] as [N, 1, H, W]."""
-    return 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
-
-
-def change_colours(x: torch.Tensor, strengths: list[dict[str, float]]) -> torch.Tensor:
-    """Brightness, contrast, saturation and hue of each image, in this order."""
-
-    def column(name: str, default: float) -> torch.Tensor:
-        return torch.tensor([one.get(name, default) for one in strengths])[:, None, None, None]
-
-    x = (x * column("brightness", 1.0)).clamp(0, 1)
-    mean = take_luma(x).mean(dim=(1, 2, 3), keepdim=True)
-    x = torch.lerp(mean, x, column("contrast", 1.0)).clamp(0, 1)
-    x = torch.lerp(take_luma(x), x, column("saturation", 1.0)).clamp(0, 1)
-    # Hue as a rotation about the grey axis, which leaves the luma of YIQ alone.
-    angle = 2 * np.pi * column("hue", 0.0)
-    to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-    luma, first, second = torch.einsum("kc,nchw->nkhw", to_yiq, x).split(1, dim=1)
-    turned = [luma, first * angle.cos() - second * angle.sin()]
-    turned.append(first * angle.sin() + second * angle.cos())
-    back = torch.linalg.inv(to_yiq)
-    return torch.einsum("kc,nchw->nkhw", back, torch.cat(turned, dim=1)).clamp(0, 1)
+    rendered = []
+    for view in views:
+        drawn = [view.draw(size, size, draw) for _ in pixels]
+        rendered.append(render_batch(list(pixels), drawn, VIEW))
+    return rendered
 
 
 def make_crops(first: int, count: int, seed: int, world: str) -> tuple[np.ndarray, torch.Tensor]:
@@ -179,17 +105,26 @@ def pretrain_encoder(
     for step in range(steps):
         draw = rng(seed, step)
         chosen = pixels[draw.integers(len(pixels), size=BATCH)]
-        loss, _ = network(*(render_views(chosen, view, draw) for view in views))
+        loss = compute_loss(network, render_views(chosen, views, draw))
         optimizer.zero_grad()
         loss.backward()
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * cosine_with_warmup(step, steps, max(1, steps // 20))
         optimizer.step()
-        network.update_target(tau_at(step, steps, tau))
+        if isinstance(network, BYOL):
+            network.update_target(tau_at(step, steps, tau))
         if step % 100 == 0:
             spent = time.process_time() - start
             print(f"{method} step {step}: loss {loss.item():.3f}, {spent:.0f} s", flush=True)
     return encoder, time.process_time() - start
+
+
+def compute_loss(network: nn.Module, views: list[torch.Tensor]) -> torch.Tensor:
+    """The loss of both views of a batch."""
+    if isinstance(network, BYOL):
+        return network(*views)[0]
+    _, projections = network(*views)
+    return nt_xent_loss(projections[0], projections[1], TEMPERATURE_OF_SIMCLR)
 
 
 def find_commit() -> str:

@@ -90,7 +90,8 @@ def pretrain(run: Run, arm: str = "byol") -> Path:
     def work(folder: Path) -> None:
         weights = load_backbone(start) if start else None
         images = _usable_images(run)
-        train_method(run.profile, method, images, folder, f"pretrain {arm}", weights)
+        cache = _cache(run, f"decoded-{run.profile.pretrain.cache_side or 'whole'}")
+        train_method(run.profile, method, images, folder, f"pretrain {arm}", weights, cache)
 
     inputs = [run.path / "splits.json"]
     if start:
@@ -400,9 +401,14 @@ def _usable_images(run: Run) -> list[Path]:
     files = list_pretraining_images(run)
     if side is None:
         return resized_cache.keep_readable(files, "check images")
-    listed = sha256(run.path / "splits.json")[:8]  # another list of images is another cache
-    folder = run.path / "cache" / f"{side}-{listed}"
+    folder = _cache(run, str(side))
     return resized_cache.resize_images(files, folder, side, f"shrink images to {side} pixels")
+
+
+def _cache(run: Run, kind: str) -> Path:
+    """A folder for what is made once of the pretraining images; another list has another one."""
+    listed = sha256(run.path / "splits.json")[:8]
+    return run.path / "cache" / f"{kind}-{listed}"
 
 
 def _base(run: Run) -> dict:

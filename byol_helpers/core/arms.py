@@ -43,6 +43,14 @@ ARMS = {  # in the order of tables and figures
         "byol",
         "random",
     ),
+    "simclr-random": Arm(
+        "SimCLR from random",
+        "#882255",
+        {"linestyle": (0, (8, 1.4)), "marker": "*"},
+        "pretrain",
+        "simclr",
+        "random",
+    ),
     "file": Arm(
         "weights file", "#332288", {"linestyle": (0, (3, 1.2, 1, 1.2)), "marker": "P"}, "file"
     ),

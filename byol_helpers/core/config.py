@@ -156,19 +156,22 @@ class Pretrain(Section):
     weight_decay: NotNegative
     # Norm; 0 switches clipping off.
     gradient_clip: NotNegative
-    tau_start: Fraction
+    # The target's tau at the first step; null: by the number of steps (``choose_tau``).
+    tau_start: Fraction | None
     checkpoint_every: Count
     workers: Index
     # Batch norm in projector and predictor.
     head_norm: bool = True
-    # lars: the paper's, with learning_rate 0.2 x batch / 256 or so.
-    optimizer: Literal["sgd", "lars"] = "sgd"
+    # lars: the paper's, with learning_rate 0.2 x batch / 256 or so; adamw: learning_rate 0.002 or
+    # so, and ``momentum`` is that of its mean gradient.
+    optimizer: Literal["sgd", "lars", "adamw"] = "sgd"
     # Batches whose gradients make one step; batch norm still sees one batch.
     accumulate: Count = 1
     # Short side in pixels of copies that are decoded faster; null: the originals.
     cache_side: Count | None = None
-    # Who renders the views; torch is faster, the draws are the same.
-    views: Literal["pillow", "torch"] = "pillow"
+    # Who renders the views; the draws are the same. torch is faster; batch is the fastest for small
+    # images: all decoded once into one file, and the views of a batch rendered together.
+    views: Literal["pillow", "torch", "batch"] = "pillow"
     # Memory format of images and weights: faster convolutions.
     channels_last: bool = False
     # torch.compile: minutes at the start, for faster steps in a long training.
@@ -176,6 +179,10 @@ class Pretrain(Section):
     # GPUs that share each batch.
     devices: Count = 1
     precision: Precision = "32-true"
+    # Smallest share of an image's area that a view shows; BYOL's is 0.08.
+    crop_scale: Annotated[float, Field(gt=0, le=1)] = 0.08
+    # Of SimCLR's loss: 0.1 in the paper's trainings on ImageNet, 0.5 on CIFAR-10.
+    temperature: Positive = 0.2
 
 
 class Finetune(Section):

@@ -3,7 +3,7 @@ as defaults.
 
 Every random number comes from the generator that is passed in, so a view is a function of its key,
 and each image of a batch draws its own crop and colours. ``View`` renders with Pillow;
-``fast_views`` renders the same draws with torch.
+``torch_augmentations`` renders the same draws with torch, ``batch_augmentations`` a batch at once.
 """
 
 from collections.abc import Callable
@@ -109,12 +109,14 @@ class Drawn:
 _CHANGES = (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.0))
 
 
-def two_views(size: int) -> tuple[View, View]:
+def two_views(size: int, smallest: float = 0.08) -> tuple[View, View]:
     """The published pair: the first always blurred, never solarized.
 
-    The second blurred in 10 %, solarized in 20 %.
+    The second blurred in 10 %, solarized in 20 %. ``smallest`` is the least share of the image's
+    area that a view shows.
     """
-    return View(size), View(size, blur=0.1, solarize=0.2)
+    area = (smallest, 1.0)
+    return View(size, area), View(size, area, blur=0.1, solarize=0.2)
 
 
 def _enhance(kind: type) -> Callable[[Image.Image, float], Image.Image]:

@@ -11,6 +11,8 @@ from torchvision.io import decode_image
 
 from byol_helpers.coco.images import read_image
 from byol_helpers.pretraining.augmentations import View, two_views
+from byol_helpers.pretraining.batch_augmentations import render_batch
+from byol_helpers.pretraining.pixel_cache import DecodedImages
 from byol_helpers.pretraining.torch_augmentations import render_view
 from byol_helpers.training.sampler import Item, rng
 
@@ -22,15 +24,22 @@ class ViewsDataset(Dataset):
     """
 
     def __init__(
-        self, files: list[Path], size: int, seed: int, fast: bool = False, copies: bool = False
+        self,
+        files: list[Path],
+        size: int,
+        seed: int,
+        fast: bool = False,
+        copies: bool = False,
+        smallest: float = 0.08,
     ):
         """``fast``: rendered by ``torch_augmentations``.
 
-        ``copies``: the files are those of ``coco.resized_cache``, plain RGB JPEG.
+        ``copies``: the files are those of ``coco.resized_cache``, plain RGB JPEG. ``smallest``: the
+        least share of an image's area that a view shows.
         """
         self.files = files
         self.seed = seed
-        self.views = two_views(size)
+        self.views = two_views(size, smallest)
         self.fast = fast
         self.read = read_copy if copies else read_image
 
@@ -45,6 +54,33 @@ class ViewsDataset(Dataset):
             return render_view(pixels, first, draw), render_view(pixels, second, draw)
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return first(image, draw), second(image, draw)
+
+
+class BatchViewsDataset(Dataset):
+    """The same two views from decoded images, those of a batch rendered together."""
+
+    def __init__(self, images: DecodedImages, size: int, seed: int, smallest: float = 0.08):
+        self.images = images
+        self.seed = seed
+        self.views = two_views(size, smallest)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, items: list[Item]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Both views of each item; the loader asks for a batch at once."""
+        images = self.images.read([item.index for item in items])
+        draws = [rng(self.seed, item.position) for item in items]
+        rendered = []
+        for view in self.views:
+            drawn = []
+            for image, draw in zip(images, draws, strict=True):
+                drawn.append(view.draw(image.shape[1], image.shape[0], draw))
+            rendered.append(render_batch(images, drawn, view.size))
+        return list(zip(*rendered, strict=True))
+
+    def __getitem__(self, item: Item) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.__getitems__([item])[0]
 
 
 def read_copy(path: Path) -> np.ndarray:

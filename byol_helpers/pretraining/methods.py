@@ -12,15 +12,21 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from byol_helpers.core.config import Pretrain, Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.byol import BYOLTask
-from byol_helpers.pretraining.dataset import ViewsDataset
+from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
 from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
+from byol_helpers.pretraining.pixel_cache import decode_images
+from byol_helpers.pretraining.simclr import SimCLRTask
 from byol_helpers.training.loop import Plan, Task, fit
 
-METHODS: dict[str, Callable[[nn.Module, ViewsDataset, Pretrain], Task]] = {"byol": BYOLTask}
+METHODS: dict[str, Callable[[nn.Module, Dataset, Pretrain], Task]] = {
+    "byol": BYOLTask,
+    "simclr": SimCLRTask,
+}
 METRICS_EVERY = 5  # steps
 THESIS = ("the thesis's 350,000 iterations of 64 images", 350_000 * 64)  # section 4.4
 
@@ -32,6 +38,7 @@ def train_method(
     folder: Path,
     title: str,
     weights: dict[str, torch.Tensor] | None,
+    cache: Path | None = None,
 ) -> dict[str, torch.Tensor]:
     """Pretrain and return the encoder's tensors.
 
@@ -43,6 +50,8 @@ def train_method(
         title: of the progress lines.
         weights: torchvision-named tensors to begin with; None for random ones (residual branches
             at 0).
+        cache: folder for the decoded images of ``pretrain.views=batch``, shared by the trainings on
+            the same images; None: one in ``folder``.
     """
     settings = profile.pretrain
     if len(files) < settings.batch_size:
@@ -69,13 +78,7 @@ def train_method(
         settings.accumulate,
         THESIS,
     )
-    dataset = ViewsDataset(
-        files,
-        settings.view_size,
-        profile.seed,
-        settings.views == "torch",
-        settings.cache_side is not None,
-    )
+    dataset = make_dataset(profile, files, cache or folder / "cache")
     task = METHODS[method](encoder, dataset, settings)
     if settings.channels_last:
         task.network.to(memory_format=torch.channels_last)
@@ -84,3 +87,19 @@ def train_method(
             part.compile()  # in place: names in checkpoints stay as they are
     fit(task, plan)
     return copy_tensors(task.network.get_submodule("encoder"))
+
+
+def make_dataset(profile: Profile, files: list[Path], cache: Path) -> Dataset:
+    """Two views of each image, rendered as ``pretrain.views`` says."""
+    settings = profile.pretrain
+    if settings.views == "batch":
+        images = decode_images(files, cache, f"decode images into {cache}")
+        return BatchViewsDataset(images, settings.view_size, profile.seed, settings.crop_scale)
+    return ViewsDataset(
+        files,
+        settings.view_size,
+        profile.seed,
+        settings.views == "torch",
+        settings.cache_side is not None,
+        settings.crop_scale,
+    )

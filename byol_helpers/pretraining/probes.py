@@ -324,8 +324,9 @@ def describe_views(
 
 def draw_statistics_batches(profile: Profile, files: list[Path]) -> list[torch.Tensor]:
     """Views of the unlabelled images, first and second in turn, to measure statistics on."""
-    dataset = ViewsDataset(files, profile.pretrain.view_size, profile.seed)
-    size = profile.pretrain.batch_size
+    settings = profile.pretrain
+    dataset = ViewsDataset(files, settings.view_size, profile.seed, smallest=settings.crop_scale)
+    size = settings.batch_size
     batches = []
     for first in range(0, STATISTICS_BATCHES * size, size):
         items = [Item(k % len(files), k) for k in range(first, first + size)]

@@ -12,10 +12,20 @@ import torch.nn.functional as F
 from lightly.utils.scheduler import cosine_schedule
 from PIL import Image
 
+from byol_helpers.core.config import load_profile
 from byol_helpers.pretraining.augmentations import View, shift_hue, two_views
-from byol_helpers.pretraining.byol import BYOL, head, regression_loss, squared_distance, tau_at
+from byol_helpers.pretraining.byol import (
+    BYOL,
+    BYOLTask,
+    choose_tau,
+    head,
+    regression_loss,
+    squared_distance,
+    tau_at,
+)
 from byol_helpers.pretraining.encoder import build_encoder, group_parameters
 from byol_helpers.pretraining.lars import LARS
+from byol_helpers.pretraining.methods import METHODS
 from byol_helpers.training.loop import cosine_with_warmup
 from byol_helpers.training.sampler import StepBatches, rng
 
@@ -140,6 +150,22 @@ def test_tau_follows_the_published_cosine():
     assert tau_at(250, 1000, 0.99) == pytest.approx(theirs, abs=1e-9)
 
 
+def test_tau_by_the_number_of_steps_follows_the_published_presets():
+    assert choose_tau(12_500) == pytest.approx(0.97)
+    assert choose_tau(312_500) == pytest.approx(0.996)
+    assert 0.98 < choose_tau(31_250) < 0.99 < choose_tau(93_750) < 0.992
+    assert choose_tau(80) == choose_tau(1800) == pytest.approx(0.9)
+    assert choose_tau(1850) > 0.9
+
+
+@pytest.mark.parametrize(("setting", "tau"), [("null", 0.9), ("0.0", 0.0), ("0.99", 0.99)])
+def test_a_null_tau_is_chosen_by_the_steps_and_a_number_is_kept(setting, tau):
+    settings = load_profile("smoke", [f"pretrain.tau_start={setting}"]).pretrain
+    task = BYOLTask(build_encoder(18), [], settings)
+    assert task.tau(0) == pytest.approx(tau)
+    assert task.tau(settings.steps) == pytest.approx(1.0)
+
+
 def test_learning_rate_warms_up_and_ends_at_zero():
     assert cosine_with_warmup(0, 100, 10) == pytest.approx(0.1)
     assert cosine_with_warmup(10, 100, 10) == pytest.approx(1.0)
@@ -219,6 +245,19 @@ def test_lars_leaves_biases_and_norms_to_plain_momentum():
     assert [group["weight_decay"] for group in plain] == [0.0]
     assert all(p.ndim == 1 for p in plain[0]["params"])
     assert any(p is network.predictor[0].weight for p in optimizer.param_groups[0]["params"])
+
+
+@pytest.mark.parametrize("method", ["byol", "simclr"])
+def test_adamw_decays_weights_alone_and_takes_its_momentum(method):
+    overrides = ["pretrain.optimizer=adamw", "pretrain.momentum=0.8", "pretrain.hidden=8"]
+    settings = load_profile("smoke", [*overrides, "pretrain.weight_decay=0.1"]).pretrain
+    task = METHODS[method](build_encoder(18), [], settings)
+    optimizer = task.make_optimizer()
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+    assert all(group["betas"] == (0.8, 0.999) for group in optimizer.param_groups)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in task.network.parameters() if p.requires_grad}
 
 
 def picture(seed=0, size=(96, 80)):
