@@ -110,10 +110,13 @@ clean:
 	@rm -rf $(VENV) $(SITE) $(COPIES) build dist .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -not -path './runs/*' -prune -exec rm -rf {} +
 
+# Commas would part the arguments of a call.
+comma := ,
+
 # The stamps are written last, so an interrupted installation is taken up again. pip writes RECORD last: a package
 # without one was cut off half-way, is forgotten here, and so installed again.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(call install,.)
+	@$(call install,.[video$(comma)notebooks])
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt

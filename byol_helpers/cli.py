@@ -7,6 +7,7 @@ needs it.
 
 import argparse
 import errno
+import importlib.util
 import shutil
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from byol_helpers.core.deadline import StopRequested
 from byol_helpers.core.engines import list_installed_engines
 from byol_helpers.core.environment import device_name, installed_versions
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.extras import find_extra, how_to_install
 from byol_helpers.core.files import expand_path
 from byol_helpers.cutout import options as cutout_options
 
@@ -295,7 +297,8 @@ def _cut_out(options: argparse.Namespace) -> int:
 
 def print_machine() -> int:
     """What this machine has, and what a run needs."""
-    import torch  # noqa: F401  loaded so that device_name() can ask it
+    if importlib.util.find_spec("torch"):
+        import torch  # noqa: F401  loaded so that device_name() can ask it
 
     disk = shutil.disk_usage(Path.cwd())
     free = psutil.virtual_memory().available
@@ -318,6 +321,15 @@ def main(arguments: list[str] | None = None) -> int:
         return run_command(options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        extra = find_extra(error.name)
+        if extra is None:
+            raise
+        print(
+            f"error: {options.command} needs {error.name}, which is not installed: "
+            f"{how_to_install(extra)}",
+            file=sys.stderr,
+        )
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

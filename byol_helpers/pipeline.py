@@ -13,9 +13,12 @@ from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, 
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
 from byol_helpers.core.config import dump_profile, load_profile
+from byol_helpers.core.deadline import set_deadline
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path, sha256, write_json, write_text
+from byol_helpers.core.kept_copy import copy_folder, restore_run
+from byol_helpers.core.notebook_parameters import check_parameters
 from byol_helpers.core.stage import Run, run_stage
 
 # Raised when the code, not a setting, changes a fine-tuning: 2, the heads' start.
@@ -27,6 +30,8 @@ def open_run(
     run: str | Path | None = None,
     data: str | Path | None = None,
     overrides: Sequence[str] | str | None = (),
+    keep_in: str | Path | None = None,
+    minutes: float | None = None,
 ) -> Run:
     """Make or reopen a run folder.
 
@@ -37,7 +42,15 @@ def open_run(
         data: a folder in COCO layout, instead of the profile's own source.
         overrides: ``["finetune.learning_rate=0.01", ...]``, or the same as one text with spaces
             between them.
+        keep_in: a folder that outlives the session, for a copy of the run that is restored from
+            there and kept up to date (``core.kept_copy``); empty: none; None: as it was.
+        minutes: trainings and stages stop after so many from now (``core.deadline``); 0: never;
+            None: as it was.
+
+    Raises:
+        UserError: the profile, a folder or a parameter of papermill is not what it can be.
     """
+    check_parameters(minutes)
     settings = load_profile(profile, overrides)
     require_engine(settings.finetune.engine)
     folder = expand_path(data) if data else None
@@ -47,6 +60,10 @@ def open_run(
     path = expand_path(run or name)
     path = path if path.parent != Path() else Path("runs") / path
     write_text(path / "profile.yaml", dump_profile(settings))
+    if keep_in is not None:
+        restore_run(path, keep_in)
+    if minutes is not None:
+        set_deadline(minutes or None)
     return Run(path, settings, folder, str(profile))
 
 
@@ -224,7 +241,9 @@ def compare(run: Run) -> Path:
     """``evaluate/comparison.json``: paired differences between the arms evaluated so far."""
     from byol_helpers.reproduction.run_results import open_results
 
-    return write_json(run.path / "evaluate" / "comparison.json", open_results(run.path).comparison)
+    path = write_json(run.path / "evaluate" / "comparison.json", open_results(run.path).comparison)
+    copy_folder(run.path)
+    return path
 
 
 def remove_background(run: Run, arm: str, seed: int) -> Path:
@@ -278,7 +297,9 @@ def scorecard(run: Run) -> Path:
 
     built = card.build_scorecard(run.path, load_thesis())
     write_text(run.path / "scorecard.md", card.write_markdown(built))
-    return write_json(run.path / "scorecard.json", built)
+    path = write_json(run.path / "scorecard.json", built)
+    copy_folder(run.path)
+    return path
 
 
 def list_models(run: Run) -> list[tuple[str, int]]:

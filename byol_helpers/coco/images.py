@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.extras import how_to_install
 
 EXTENSIONS = tuple(
     ".bmp .gif .jp2 .jpeg .jpg .pgm .png .pnm .ppm .tif .tiff .webp .avif .heic .heif".split()
@@ -139,7 +140,7 @@ def _add_formats(path: Path) -> list[str]:
             import pillow_heif  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise UserError(
-                f"{path}: HEIC is read once pillow-heif is installed (pip install pillow-heif); "
+                f"{path}: HEIC is read once pillow-heif is installed ({how_to_install('heif')}); "
                 "or convert it to JPEG"
             ) from None
         pillow_heif.register_heif_opener()

@@ -16,6 +16,13 @@ VERSIONS_OF = (
     "opencv-python-headless",
     "scikit-image",
 )
+# The whole run on two cores: smoke and quick measured, the others computed from measured steps.
+CPU_TIMES = {
+    "smoke": "3 minutes",
+    "quick": "15 minutes",
+    "colab": "about 12 days",
+    "thesis": "years",
+}
 
 
 def peak_memory_mb() -> int:
@@ -40,6 +47,22 @@ def device_name() -> str:
     if torch is not None and torch.cuda.is_available():
         return torch.cuda.get_device_name()
     return f"CPU, {os.cpu_count()} cores"
+
+
+def describe_machine() -> str:
+    """The device, loading torch to find it; without a GPU also how long the profiles take."""
+    import torch  # noqa: F401  device_name asks it
+
+    name = device_name()
+    if not name.startswith("CPU"):
+        return f"Device: {name}"
+    times = ", ".join(f"{profile} {said}" for profile, said in CPU_TIMES.items())
+    said = f"Device: {name}\nNo GPU here. The whole run takes on 2 cores: {times}."
+    if "google.colab" in sys.modules:
+        said += " A GPU: menu Runtime, Change runtime type, T4 GPU; then run this cell again."
+    elif "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        said += " A GPU: Settings, Accelerator, GPU T4; then run this cell again."
+    return said
 
 
 def installed_versions() -> dict[str, str]:

@@ -24,6 +24,7 @@ from byol_helpers.core.deadline import check_deadline
 from byol_helpers.core.environment import device_name, installed_versions, peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
+from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import announce
 
 # Settings that earlier profiles had to make up where no stage reads them: {section: settings}.
@@ -89,6 +90,7 @@ def run_stage(
     work(folder)
     write_json(folder / "stage.json", wanted | _measure_cost(start))
     (folder / "started.json").unlink()
+    copy_folder(run.path)
     return folder
 
 

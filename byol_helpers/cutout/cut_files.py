@@ -1,6 +1,7 @@
 """Cutting objects out of one's own images and videos: files in, cut-outs of the same size out."""
 
 import errno
+import importlib.util
 import os
 import sys
 import warnings
@@ -14,12 +15,12 @@ import numpy as np
 
 from byol_helpers.coco.images import read_image_in_thread
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.extras import how_to_install
 from byol_helpers.core.files import write_bytes
 from byol_helpers.core.progress import Progress
-from byol_helpers.cutout.cutter import Cutter, WrittenCutout
+from byol_helpers.cutout.cutter import Cutter, WrittenCutout, get_video_suffix
 from byol_helpers.cutout.files import find_targets, is_video
 from byol_helpers.cutout.ordered_threads import map_in_threads
-from byol_helpers.cutout.video import cut_video, get_video_suffix
 
 Predict = Callable[[np.ndarray], list[dict]]
 
@@ -86,7 +87,7 @@ def cut_out(
 
     Raises:
         UserError: no such input, a folder without images and videos, ``out`` is a file or would mix
-            cut-outs with the images, or the disk is full.
+            cut-outs with the images, a video without PyAV, or the disk is full.
     """
     cutter = Cutter(rule, score_threshold, **options)
     summary = Summary()
@@ -99,6 +100,8 @@ def cut_out(
     targets = find_targets(paths, Path(out), get_video_suffix(cutter), note_unreadable)
     todo = [pair for pair in targets if overwrite or not os.path.lexists(pair[1])]
     summary.skipped = len(targets) - len(todo)
+    if any(is_video(path) for path, _ in todo) and importlib.util.find_spec("av") is None:
+        raise UserError(f"videos need PyAV: {how_to_install('video')}")
     unit = "files" if any(is_video(path) for path, _ in targets) else "images"
     progress = Progress("cutout", len(targets), unit, done=summary.skipped)
     with warnings.catch_warnings():
@@ -136,8 +139,11 @@ def _start_cutting(
             yield path, target, made
     finally:
         cv2.setNumThreads(threads)
-    for path, target in todo:
-        if is_video(path):
+    videos = [pair for pair in todo if is_video(pair[0])]
+    if videos:
+        from byol_helpers.cutout.video import cut_video  # PyAV, which images do not need
+
+        for path, target in videos:
             yield path, target, partial(cut_video, path, target, predict, cutter)
 
 

@@ -60,3 +60,9 @@ class Cutter:
         narrowed = any(asked is not None for asked in (self.category, self.point, self.number))
         which = " of those asked for" if narrowed else ""
         return f"no object{which} scores {self.score_threshold:g} or more"
+
+
+def get_video_suffix(cutter: Cutter) -> str:
+    """Extension of a video's cut-out: ``.mov`` where it is transparent, else ``.mp4``."""
+    transparent = isinstance(cutter.background, str) and cutter.background == "transparent"
+    return ".mov" if transparent else ".mp4"

@@ -24,7 +24,7 @@ from byol_helpers.background.compositing import cover_size
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
 from byol_helpers.core.progress import Progress
-from byol_helpers.cutout.cutter import Cutter, WrittenCutout
+from byol_helpers.cutout.cutter import Cutter, WrittenCutout, get_video_suffix
 
 # ffmpeg opens many more, among them lists that name other files or addresses.
 READING = {
@@ -47,11 +47,6 @@ BT709 = 1
 BT601 = 5
 NEARLY = 0.95  # a video that ends before this share of its length is cut off
 MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9}
-
-
-def get_video_suffix(cutter: Cutter) -> str:
-    """Extension of a video's cut-out: ``.mov`` where it is transparent, else ``.mp4``."""
-    return f".{_choose_output(cutter)[0]}"
 
 
 def cut_video(
@@ -127,8 +122,7 @@ def cut_video(
 
 
 def _choose_output(cutter: Cutter) -> tuple[str, str, dict[str, str], str, str]:
-    transparent = isinstance(cutter.background, str) and cutter.background == "transparent"
-    return TRANSPARENT if transparent else OPAQUE
+    return TRANSPARENT if get_video_suffix(cutter) == ".mov" else OPAQUE
 
 
 @contextmanager

@@ -7,14 +7,16 @@ DIR/val2017/000000000139.jpg
 DIR/train2014/COCO_train2014_000000000009.jpg
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 from byol_helpers.coco import layouts, pretraining_images
 from byol_helpers.coco.annotations import Labels
 from byol_helpers.coco.splits import count_part
-from byol_helpers.core.config import Profile
+from byol_helpers.core.config import Profile, load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import expand_path
 from byol_helpers.download.archives import ask_archive_size, download_archive, unpack_members
 from byol_helpers.download.disk import (
     can_link,
@@ -25,6 +27,7 @@ from byol_helpers.download.disk import (
 )
 from byol_helpers.download.http import Patience, get_local_path
 from byol_helpers.download.images import CONNECTIONS, WantedImage, download_images
+from byol_helpers.download.manifest import NAME as MANIFEST_NAME
 
 IMAGES_URL = "http://images.cocodataset.org"
 ANNOTATIONS_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
@@ -67,6 +70,26 @@ def download_coco(
     wanted = list_wanted_images(choose_records(folder, profile), images_url)
     download_images(wanted, folder, connections, patience, dry_run)
     return folder
+
+
+def fetch_coco(
+    profile: str | Path, data: str | Path, overrides: Sequence[str] | str | None = ()
+) -> None:
+    """For notebooks: bring COCO into the data folder, where the profile reads COCO.
+
+    Nothing happens with another profile, without a data folder, or where one is that did not come
+    from here: a copy of COCO of one's own is used as it is.
+
+    Args:
+        profile: as for ``open_run``.
+        data: the folder, new or begun.
+        overrides: as for ``open_run``.
+    """
+    settings = load_profile(profile, overrides)
+    folder = expand_path(data)
+    is_own = (folder / "train2017").is_dir() and not (folder / MANIFEST_NAME).is_file()
+    if data and settings.data.source == "coco" and not is_own:
+        download_coco(folder, settings)
 
 
 def list_needed_splits(profile: Profile) -> list[str]:

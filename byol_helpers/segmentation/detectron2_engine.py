@@ -31,6 +31,7 @@ from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import Finetune, Profile
 from byol_helpers.core.deadline import get_deadline, is_over
 from byol_helpers.core.files import replacing, write_text
+from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import Run
 from byol_helpers.core.weights import load_exactly
@@ -227,6 +228,7 @@ class Recorder(HookBase):
             kept = {"model": self.trainer.model.state_dict(), "trainer": self.trainer.state_dict()}
             with replacing(self.plan.folder / CHECKPOINT) as part:
                 torch.save(kept, part)
+            copy_folder(self.plan.folder)
         if over and step < self.plan.steps:
             raise stopped_early(self.plan, step)
 

@@ -27,6 +27,7 @@ from byol_helpers.core.deadline import StopRequested, get_deadline, is_over
 from byol_helpers.core.environment import peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
+from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import Progress, announce, duration
 from byol_helpers.training.metrics import Medians, write_csv
 from byol_helpers.training.sampler import StepBatches, rng
@@ -164,6 +165,7 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan, deadline: float | None = N
             if fabric.is_global_zero:
                 write_csv(plan.folder / "metrics.csv", medians.rows)
                 save_checkpoint(fabric, task, plan, optimizer, medians, done)
+                copy_folder(plan.folder)
             fabric.barrier()
         if over:
             return done
