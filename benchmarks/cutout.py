@@ -69,7 +69,7 @@ def load_quick_model(photographs: Photographs) -> Callable[[np.ndarray], list[di
 
     profile = load_profile("quick")
     answers = read_answers(photographs)
-    network = build(profile.depth, 10, profile.finetune, seed=0).eval()
+    network = build(profile.depth, 10, profile.finetune, seed=0, width=profile.width).eval()
     heads = cast(RoIHeads, network.roi_heads)
     heads.detections_per_img = OBJECTS
 

@@ -14,16 +14,15 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models.resnet import BasicBlock, resnet18
 
 from byol_helpers.pretraining.augmentations import View, two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch
 from byol_helpers.pretraining.byol import BYOL, choose_tau, tau_at
+from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.pretraining.probes import (
     LabelledImages,
     ask_encoders,
@@ -54,21 +53,7 @@ TEMPERATURE_OF_SIMCLR = 0.2
 def build_narrow_encoder(seed: int) -> nn.Module:
     """A ResNet-18 whose stages have ``WIDTH``, 2, 4 and 8 times ``WIDTH`` channels."""
     torch.manual_seed(seed)
-    network: Any = resnet18(weights=None)
-    network.conv1 = nn.Conv2d(3, WIDTH, 7, 2, 3, bias=False)
-    network.bn1 = nn.BatchNorm2d(WIDTH)
-    network.inplanes = WIDTH
-    for stage in range(4):
-        layer = network._make_layer(BasicBlock, WIDTH * 2**stage, 2, stride=1 + (stage > 0))
-        setattr(network, f"layer{stage + 1}", layer)
-    network.fc = nn.Identity()
-    network.width = 8 * WIDTH
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if isinstance(module, BasicBlock):
-            nn.init.zeros_(cast(nn.BatchNorm2d, module.bn2).weight)
-    return network
+    return build_encoder(18, WIDTH, zero_init_residual=True)
 
 
 def render_views(

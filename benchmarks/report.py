@@ -76,7 +76,8 @@ def bare_loop(path: Path) -> float:
     settings = profile.finetune
     split = load_split(Run(path, profile), "train")
     start = time.perf_counter()
-    network = build(profile.depth, len(split.categories), settings, seed=0).train()
+    classes = len(split.categories)
+    network = build(profile.depth, classes, settings, seed=0, width=profile.width).train()
     dataset = InstanceDataset(split, settings, seed=0)
     optimizer = torch.optim.SGD(network.parameters(), settings.learning_rate, settings.momentum)
     for batch in StepBatches(len(dataset), settings.batch_size, 0, 0, settings.steps):

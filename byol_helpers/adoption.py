@@ -5,12 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from torchvision.models import resnet
 
 from byol_helpers.core.channels import RGB
+from byol_helpers.core.config import FULL_WIDTH
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256
 from byol_helpers.core.progress import announce
+from byol_helpers.core.resnet import build_resnet
 from byol_helpers.core.weights import SAVE_STATE, drop_counters, fit_exactly, read_tensors
 from byol_helpers.segmentation.detectron2_names import rename_from_detectron2
 
@@ -33,7 +34,7 @@ MSRA = (
 )
 
 
-def adopt_checkpoint(path: Path, depth: int) -> tuple[Tensors, dict]:
+def adopt_checkpoint(path: Path, depth: int, width: int = FULL_WIDTH) -> tuple[Tensors, dict]:
     """The ResNet inside somebody else's checkpoint, and where it was found.
 
     Known by what they call the first convolution: torchvision and timm (``conv1``), lightly
@@ -47,6 +48,7 @@ def adopt_checkpoint(path: Path, depth: int) -> tuple[Tensors, dict]:
     Args:
         path: what ``torch.save`` or ``pickle.dump`` wrote, or a ``.safetensors`` file.
         depth: of the ResNet that is wanted, 18 or 50.
+        width: channels of its first stage.
 
     Returns:
         Tensors under torchvision's names, and what is said about their origin.
@@ -67,7 +69,7 @@ def adopt_checkpoint(path: Path, depth: int) -> tuple[Tensors, dict]:
             "backbone alone with torch.save(backbone.state_dict(), file)"
         )
     ((prefix, tensors),) = networks.items()
-    _check_architecture(path, tensors, depth)
+    _check_architecture(path, tensors, depth, width)
     _check_numbers(path, tensors)
     source = {
         "file": path.name,
@@ -90,13 +92,20 @@ def find_networks(held: Tensors) -> dict[str, Tensors]:
     networks: dict[str, Tensors] = {}
     for name in sorted(held):
         first = re.fullmatch(r"((?:.*\.)?)(conv1|0)\.weight", name)
-        if not first or tuple(held[name].shape) != (64, len(RGB), 7, 7) or _follows(first[1]):
+        if not first or not _is_stem(held[name]) or _follows(first[1]):
             continue
         prefix = first[1]
         tensors = _take_resnet(held, prefix, first[2])
+        if len(held[name]) != FULL_WIDTH and "layer1.0.conv1.weight" not in tensors:
+            continue  # another kind of network
         if not any(_are_equal(tensors, other) for other in networks.values()):
             networks[prefix.removesuffix("stem.")] = tensors
     return networks
+
+
+def _is_stem(value: torch.Tensor) -> bool:
+    """Whether a tensor can be a ResNet's first convolution, of any width."""
+    return tuple(value.shape[1:]) == (len(RGB), 7, 7)
 
 
 def _follows(prefix: str) -> bool:
@@ -131,15 +140,17 @@ def _are_equal(first: Tensors, second: Tensors) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def _check_architecture(path: Path, tensors: Tensors, depth: int) -> None:
-    """Raise a ``UserError`` for any other network than torchvision's ResNet of this depth."""
+def _check_architecture(path: Path, tensors: Tensors, depth: int, width: int) -> None:
+    """Raise a ``UserError`` for any other network than this ResNet of torchvision's."""
     found = recognise_depth(tensors)
     if _is_msra(tensors):
         raise UserError(f"{path}: {MSRA}")
-    if found is not None and tensors["layer1.0.conv1.weight"].shape[0] != 64:
+    channels = len(tensors["conv1.weight"])
+    if found is not None and len(tensors["layer1.0.conv1.weight"]) != channels:
         raise UserError(
-            f"{path}: this is a ResNet of another width (a wide ResNet, a ResNeXt); the profiles "
-            "have a plain ResNet-18 or ResNet-50, so give weights of one of these"
+            f"{path}: this is a ResNet whose blocks are of another width than its stem (a wide "
+            "ResNet, a ResNeXt); the profiles have a plain ResNet-18 or ResNet-50, so give weights "
+            "of one of these"
         )
     if found in DEPTHS and found != depth:
         raise UserError(
@@ -151,8 +162,14 @@ def _check_architecture(path: Path, tensors: Tensors, depth: int) -> None:
             f"{path}: this is a ResNet-{found}; the profiles have a ResNet-18 or a ResNet-50, so "
             "give weights of one of these"
         )
+    if found is not None and channels != width:
+        raise UserError(
+            f"{path}: this is a ResNet-{found} of width {channels} (channels of its first stage), "
+            f"and the profile has width={width}; set width={channels} (--set width={channels}), or "
+            f"give weights of width {width}"
+        )
     with torch.device("meta"):  # names and shapes alone
-        network = getattr(resnet, f"resnet{depth}")(weights=None)
+        network = build_resnet(depth, width)
     del network.fc
     try:
         fit_exactly(network, tensors)
@@ -207,15 +224,15 @@ def explain_nothing(held: Tensors, unread: Counter[str]) -> str:
         first = re.fullmatch(r"((?:.*\.)?)(conv1|0)\.weight", name)
         if first and value.ndim == 4 and _has_blocks(held, first[1], first[2]):
             shape = tuple(value.shape)
-            if shape == (64, len(RGB), 7, 7):  # of a momentum network
+            if _is_stem(value):  # of a momentum network
                 return (
                     f"the only ResNet is that of a network that follows another one ({first[1]}); "
                     "save the trained one with torch.save(backbone.state_dict(), file)"
                 )
             return (
-                f"its first convolution has {shape[0]} filters of {shape[2]}x{shape[3]} over "
-                f"{shape[1]} channels, a ResNet here has 64 of 7x7 over {len(RGB)} (RGB); give "
-                "weights of such a ResNet"
+                f"its first convolution has filters of {shape[2]}x{shape[3]} over {shape[1]} "
+                f"channels, a ResNet here has 7x7 over {len(RGB)} (RGB); give weights of such a "
+                "ResNet"
             )
         if re.fullmatch(r"(.*\.)?conv1\.0\.weight", name):
             return (

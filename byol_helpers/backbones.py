@@ -12,6 +12,7 @@ from torchvision.models import ResNet18_Weights, ResNet50_Weights
 
 from byol_helpers.adoption import adopt_checkpoint as adopt_checkpoint
 from byol_helpers.core.channels import RGB
+from byol_helpers.core.config import FULL_WIDTH
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing, sha256, write_json
 from byol_helpers.core.weights import load_tensors
@@ -80,13 +81,20 @@ def extract_encoder(checkpoint: Path) -> dict[str, torch.Tensor]:
     raise UserError(f"{checkpoint}: holds no encoder; run the stage that writes it again")
 
 
-def read_imagenet(depth: int, file: Path | None = None) -> tuple[dict[str, torch.Tensor], dict]:
+def read_imagenet(
+    depth: int, file: Path | None = None, width: int = FULL_WIDTH
+) -> tuple[dict[str, torch.Tensor], dict]:
     """torchvision's IMAGENET1K_V1 weights, downloaded or from a file.
 
     Nothing else is taken in their place. The file must be torchvision's: its published name ends in
-    the first eight digits of its SHA-256.
+    the first eight digits of its SHA-256. There are none of another width than 64.
     """
     weights = IMAGENET[depth]
+    if width != FULL_WIDTH:
+        raise UserError(
+            f"{weights}: of width {FULL_WIDTH}, and the profile has width={width}; set "
+            f"width={FULL_WIDTH} (--set width={FULL_WIDTH})"
+        )
     published = weights.url.removesuffix(".pth")[-8:]
     if file is not None:
         tensors = load_backbone(file)

@@ -12,7 +12,7 @@ from byol_helpers.coco import resized_cache
 from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
-from byol_helpers.core.config import dump_profile, load_profile
+from byol_helpers.core.config import FULL_WIDTH, dump_profile, load_profile
 from byol_helpers.core.deadline import set_deadline
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
@@ -156,17 +156,19 @@ def transfer(run: Run, arm: str) -> Path | None:
 
     def work(folder: Path) -> None:
         if origin == "imagenet":
-            tensors, source = backbones.read_imagenet(profile.depth, *inputs)
+            file = inputs[0] if inputs else None
+            tensors, source = backbones.read_imagenet(profile.depth, file, profile.width)
         elif origin == "file":
-            tensors, source = adopt_checkpoint(inputs[0], profile.depth)
+            tensors, source = adopt_checkpoint(inputs[0], profile.depth, profile.width)
             source = {"kind": label_arm(arm)} | source
         else:
             tensors = backbones.extract_encoder(inputs[0])
             source = {"kind": label_arm(arm), "profile": profile.name, "seed": profile.seed}
-        backbones.save_backbone(tensors, path, source | {"depth": profile.depth})
+        shape = {"depth": profile.depth, "width": profile.width}
+        backbones.save_backbone(tensors, path, source | shape)
 
     outputs = [path, path.with_suffix(".json")]
-    run_stage(run, f"transfer/{arm}", {"depth": profile.depth}, inputs, work, outputs)
+    run_stage(run, f"transfer/{arm}", _architecture(run), inputs, work, outputs)
     return path
 
 
@@ -396,7 +398,8 @@ def _measure_statistics(run: Run, arm: str) -> Path:
         weights = backbones.load_backbone(start) if start else None
         tensors = measure_backbone(run.profile, weights, _usable_images(run))
         source = {"kind": label_arm(arm), "profile": run.profile.name, "seed": run.profile.seed}
-        backbones.save_backbone(tensors, path, source | {"depth": run.profile.depth})
+        shape = {"depth": run.profile.depth, "width": run.profile.width}
+        backbones.save_backbone(tensors, path, source | shape)
 
     settings = run.profile.pretrain
     parameters = _base(run) | {"view_size": settings.view_size, "batch_size": settings.batch_size}
@@ -432,8 +435,18 @@ def _cache(run: Run, kind: str) -> Path:
     return run.path / "cache" / f"{kind}-{listed}"
 
 
+def _architecture(run: Run) -> dict:
+    """The backbone in a stage's parameters: the width only where it is not 64, since earlier run
+    folders do not say it.
+    """
+    described = {"depth": run.profile.depth, "width": run.profile.width}
+    if run.profile.width == FULL_WIDTH:
+        described.pop("width")
+    return described
+
+
 def _base(run: Run) -> dict:
-    return {"depth": run.profile.depth, "run_seed": run.profile.seed}
+    return _architecture(run) | {"run_seed": run.profile.seed}
 
 
 def _removal(run: Run) -> tuple:
@@ -455,4 +468,4 @@ def _engine_settings(run: Run) -> dict:
     """What decides a fine-tuned model, without what only decides how it is reached."""
     without = {"arms", "seeds", "workers", "checkpoint_every", "weights_file"}
     settings = run.profile.finetune.model_dump(exclude=without, exclude_defaults=True)
-    return {"depth": run.profile.depth, "revision": FINETUNE_REVISION} | settings
+    return _architecture(run) | {"revision": FINETUNE_REVISION} | settings

@@ -31,6 +31,7 @@ from byol_helpers.backbones import load_backbone
 from byol_helpers.cli import main
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
+from byol_helpers.core.resnet import build_resnet
 from byol_helpers.segmentation.detectron2_names import (
     BODY,
     rename_for_detectron2,
@@ -267,8 +268,8 @@ def make_broken() -> dict:
     return BACKBONE | {"layer2.0.conv1.weight": broken}
 
 
-def drop_block(tensors: dict) -> dict:
-    return {name: value for name, value in tensors.items() if "layer3.5" not in name}
+def drop_block(tensors: dict, block: str = "layer3.5") -> dict:
+    return {name: value for name, value in tensors.items() if block not in name}
 
 
 def script() -> bytes:
@@ -284,6 +285,12 @@ REFUSED = {  # content or bytes, depth of the profile, what is said
     "ResNet-101": (lambda: outline(resnet101), 50, "this is a ResNet-101"),
     "wide": (lambda: outline(wide_resnet50_2), 18, "of another width"),
     "ResNeXt": (lambda: outline(resnext50_32x4d), 50, "of another width"),
+    "narrow": (lambda: build_resnet(18, 16).state_dict(), 18, "of width 16 .*set width=16"),
+    "narrow and incomplete": (
+        lambda: drop_block(build_resnet(18, 16).state_dict(), "layer2.1"),
+        18,
+        "missing .layer2.1",
+    ),
     "incomplete": (lambda: drop_block(outline(resnet50)), 50, "missing .layer3.5"),
     "one other shape": (
         lambda: outline(resnet50) | {"layer1.0.bn1.weight": torch.zeros(3)},

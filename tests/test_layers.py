@@ -44,7 +44,7 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 # These read tensors and build networks.
-WITH_TORCH = {"core/weights.py", "core/inert_pickle.py", "core/channels.py"}
+WITH_TORCH = {"core/weights.py", "core/inert_pickle.py", "core/channels.py", "core/resnet.py"}
 NO_TORCH = (
     "core",
     "synthetic",

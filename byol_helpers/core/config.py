@@ -34,6 +34,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 _Value = TypeVar("_Value")
 
 PROFILES = ("smoke", "quick", "colab", "thesis")
+FULL_WIDTH = 64  # channels of the first stage of a ResNet as published
 # Words that earlier versions wrote as the value of a setting: {setting: {old: new}}.
 RENAMED_VALUES = {"norm_policy": {"fair": "trainable"}}
 
@@ -249,12 +250,20 @@ class Profile(Section):
     seed: Index
     # Of the ResNet.
     depth: Literal[18, 50]
+    # Channels of its first stage.
+    width: Count = FULL_WIDTH
     data: Data
     supervised: Supervised
     pretrain: Pretrain
     finetune: Finetune
     evaluate: Evaluate
     background: Background
+
+    @property
+    def backbone(self) -> str:
+        """What a reader calls it: ``ResNet-18``, or ``ResNet-18 of width 16``."""
+        name = f"ResNet-{self.depth}"
+        return name if self.width == FULL_WIDTH else f"{name} of width {self.width}"
 
     @property
     def reference_arm(self) -> str:
@@ -331,6 +340,12 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
         (
             "supervised.weights_file needs supervised.source=imagenet",
             supervised.weights_file is not None and of_crops,
+        ),
+        (
+            f"supervised.source=imagenet needs width={FULL_WIDTH}, that of the published weights, "
+            f"and the profile has width={profile.width}: set width={FULL_WIDTH}, or "
+            "supervised.source=crops",
+            not of_crops and profile.width != FULL_WIDTH,
         ),
         (
             "data.crops must hold at least one supervised.batch_size",
@@ -493,6 +508,8 @@ def _collect_defaults() -> dict:
     """Settings that the files may leave out."""
     defaults = {}
     for name, section in Profile.model_fields.items():
+        if not section.is_required():
+            defaults[name] = section.default
         if isinstance(section.annotation, type) and issubclass(section.annotation, Section):
             fields = section.annotation.model_fields.items()
             optional = {key: field for key, field in fields if not field.is_required()}

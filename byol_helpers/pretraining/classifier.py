@@ -71,6 +71,6 @@ def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
         METRICS_EVERY,
     )
     dataset = CropsDataset(data, seed)
-    network = Classifier(build_encoder(profile.depth), dataset.classes)
+    network = Classifier(build_encoder(profile.depth, profile.width), dataset.classes)
     fit(ClassifierTask(network, dataset, settings), plan)
     return copy_tensors(network.encoder)

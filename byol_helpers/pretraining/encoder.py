@@ -1,25 +1,33 @@
 """The network that is pretrained: a ResNet without its classifier."""
 
+from typing import Any
+
 import torch
 from torch import nn
-from torchvision.models import resnet
 
-from byol_helpers.core.channels import RGB, Channels, set_input_channels
+from byol_helpers.core.channels import RGB, Channels
+from byol_helpers.core.config import FULL_WIDTH
+from byol_helpers.core.resnet import build_resnet
 
 
 def build_encoder(
-    depth: int, zero_init_residual: bool = False, channels: Channels = RGB
+    depth: int,
+    width: int = FULL_WIDTH,
+    zero_init_residual: bool = False,
+    channels: Channels = RGB,
 ) -> nn.Module:
-    """A torchvision ResNet without its classifier.
+    """A torchvision ResNet without its classifier; depth and width as in ``build_resnet``.
 
-    [N, C, H, W] -> [N, width]; ``width`` is 512 for depth 18 and 2048 for depth 50.
+    [N, C, H, W] -> [N, features]. How many features it gives is its attribute ``width``: in the
+    full width 512 for depth 18 and 2048 for depth 50.
 
     With ``zero_init_residual`` the last batch norm of every block starts at gamma = 0, so that a
     block starts as its shortcut alone (Goyal et al. 2017, section 5.1). BYOL's published code
     begins like that in ResNet-50.
     """
-    network = getattr(resnet, f"resnet{depth}")(weights=None, zero_init_residual=zero_init_residual)
-    set_input_channels(network, channels)
+    network: Any = build_resnet(
+        depth, width, channels=channels, zero_init_residual=zero_init_residual
+    )
     network.width = network.fc.in_features
     network.fc = nn.Identity()
     return network

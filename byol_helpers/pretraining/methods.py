@@ -60,7 +60,7 @@ def train_method(
             f"{settings.batch_size}; give more images or lower it with --set"
         )
     torch.manual_seed(profile.seed)
-    encoder = build_encoder(profile.depth, zero_init_residual=True)
+    encoder = build_encoder(profile.depth, profile.width, zero_init_residual=True)
     if weights is not None:
         encoder.load_state_dict(weights)
     plan = Plan(

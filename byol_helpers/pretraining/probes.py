@@ -88,7 +88,7 @@ def measure_backbone(
         weights: the backbone's; None for the random ones of a fine-tuning with the profile's seed.
     """
     torch.manual_seed(profile.seed)
-    encoder = build_encoder(profile.depth)
+    encoder = build_encoder(profile.depth, profile.width)
     if weights is not None:
         encoder.load_state_dict(weights)
     return copy_tensors(measure_statistics(encoder, draw_statistics_batches(profile, files)))
@@ -100,7 +100,7 @@ def make_controls(
     """The two networks beside which a pretrained one is judged.
 
     Args:
-        profile: its seed and depth give the untrained network.
+        profile: its seed, depth and width give the untrained network.
         weights: what the pretraining began with; None for that untrained network.
         batches: images for the statistics, [N, 3, H, W] each.
 
@@ -109,7 +109,7 @@ def make_controls(
         weights with measured statistics. Both in eval mode.
     """
     torch.manual_seed(profile.seed)
-    untrained = build_encoder(profile.depth, zero_init_residual=True)
+    untrained = build_encoder(profile.depth, profile.width, zero_init_residual=True)
     start = copy.deepcopy(untrained)
     if weights is not None:
         start.load_state_dict(weights)
@@ -358,7 +358,7 @@ def compare_knn(
         weights.
     """
     torch.manual_seed(profile.seed)
-    encoder = build_encoder(profile.depth, zero_init_residual=True)
+    encoder = build_encoder(profile.depth, profile.width, zero_init_residual=True)
     if weights is not None:
         encoder.load_state_dict(weights)
     before = measure_knn_on_crops(encoder, crops)

@@ -18,7 +18,10 @@ from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.engine import HookBase, SimpleTrainer, hooks
-from detectron2.modeling import build_model
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, build_model
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
+from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import get_event_storage
@@ -28,11 +31,12 @@ from torchvision.transforms.v2 import functional
 
 from byol_helpers.coco.dataset import Split, load_split
 from byol_helpers.core.channels import RGB, Channels
-from byol_helpers.core.config import Finetune, Profile
+from byol_helpers.core.config import FULL_WIDTH, Finetune, Profile
 from byol_helpers.core.deadline import get_deadline, is_over
 from byol_helpers.core.files import replacing, write_text
 from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import Progress
+from byol_helpers.core.resnet import BLOCKS, count_channels
 from byol_helpers.core.stage import Run
 from byol_helpers.core.weights import load_exactly
 from byol_helpers.segmentation.dataset import InstanceDataset, fit_size
@@ -67,7 +71,13 @@ LOGGED = (
 )
 
 
-def make_config(depth: int, classes: int, settings: Finetune, channels: Channels = RGB) -> CfgNode:
+def make_config(
+    depth: int,
+    classes: int,
+    settings: Finetune,
+    channels: Channels = RGB,
+    width: int = FULL_WIDTH,
+) -> CfgNode:
     """detectron2's config of ``mask_rcnn_R_50_FPN`` with a profile's settings.
 
     torchvision's ResNets want RGB, torchvision's statistics and the stride in the 3x3 convolution;
@@ -80,7 +90,7 @@ def make_config(depth: int, classes: int, settings: Finetune, channels: Channels
     cfg.MODEL.MASK_ON = True
     cfg.MODEL.PIXEL_MEAN = [255 * value for value in channels.mean]
     cfg.MODEL.PIXEL_STD = [255 * value for value in channels.std]
-    _set_backbone(cfg, depth, settings)
+    _set_backbone(cfg, depth, width, settings)
     _set_heads(cfg, classes, settings)
     cfg.INPUT.FORMAT = "".join(channels.names)
     cfg.INPUT.MASK_FORMAT = "bitmask"
@@ -104,18 +114,55 @@ def make_config(depth: int, classes: int, settings: Finetune, channels: Channels
     return cfg
 
 
-def _set_backbone(cfg: CfgNode, depth: int, settings: Finetune) -> None:
+def _set_backbone(cfg: CfgNode, depth: int, width: int, settings: Finetune) -> None:
     frozen = settings.norm_policy == "frozen"
     stages = ["res2", "res3", "res4", "res5"]
-    cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    narrow = depth == 18 and width != FULL_WIDTH
+    name = "build_narrow_resnet_fpn_backbone" if narrow else "build_resnet_fpn_backbone"
+    cfg.MODEL.BACKBONE.NAME = name
     cfg.MODEL.BACKBONE.FREEZE_AT = 2 if frozen else 0
     net = cfg.MODEL.RESNETS
     net.DEPTH = depth
     net.NORM = "FrozenBN" if frozen else "BN"
     net.STRIDE_IN_1X1 = False
-    net.RES2_OUT_CHANNELS = 64 if depth == 18 else 256
+    net.STEM_OUT_CHANNELS = net.WIDTH_PER_GROUP = width
+    net.RES2_OUT_CHANNELS = count_channels(depth, width)[0]
     net.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = stages
     cfg.MODEL.FPN.OUT_CHANNELS = settings.fpn_channels
+
+
+@BACKBONE_REGISTRY.register()
+def build_narrow_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """detectron2's ``build_resnet_fpn_backbone`` for a ResNet-18 of any width.
+
+    detectron2's own accepts no other ``RES2_OUT_CHANNELS`` than 64 for it.
+    """
+    net = cfg.MODEL.RESNETS
+    _, counts = BLOCKS[net.DEPTH]
+    inputs = net.STEM_OUT_CHANNELS
+    stages = []
+    for stage, count in enumerate(counts):
+        outputs = net.RES2_OUT_CHANNELS * 2**stage
+        blocks = ResNet.make_stage(
+            BasicBlock,
+            count,
+            stride_per_block=[1 if stage == 0 else 2] + [1] * (count - 1),
+            in_channels=inputs,
+            out_channels=outputs,
+            norm=net.NORM,
+        )
+        stages.append(blocks)
+        inputs = outputs
+    stem = BasicStem(cast(int, input_shape.channels), net.STEM_OUT_CHANNELS, net.NORM)
+    freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
+    return FPN(
+        ResNet(stem, stages, out_features=net.OUT_FEATURES, freeze_at=freeze_at),
+        cfg.MODEL.FPN.IN_FEATURES,
+        cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )
 
 
 def _set_heads(cfg: CfgNode, classes: int, settings: Finetune) -> None:
@@ -152,6 +199,7 @@ def build(
     seed: int,
     weights: dict | None = None,
     channels: Channels = RGB,
+    width: int = FULL_WIDTH,
 ) -> nn.Module:
     """detectron2's ``GeneralizedRCNN`` on R18-FPN or R50-FPN; see ``engine.Engine``.
 
@@ -160,7 +208,7 @@ def build(
             only warn.
     """
     torch.manual_seed(seed)
-    network = build_model(make_config(depth, classes, settings, channels))
+    network = build_model(make_config(depth, classes, settings, channels, width))
     network.test_size = settings.short_side[-1], settings.long_side  # pixels; for detect
     if weights is not None:
         renamed = rename_for_detectron2(weights)
@@ -246,12 +294,13 @@ def train(
     """
     settings = profile.finetune
     plan = make_plan(settings, split, folder, title, seed)
-    cfg = make_config(profile.depth, len(split.categories), settings)
+    classes = len(split.categories)
+    cfg = make_config(profile.depth, classes, settings, width=profile.width)
     cfg.MODEL.WEIGHTS = str(folder / "model.pth")
     cfg.OUTPUT_DIR = str(folder)
     cfg.SEED = seed
     write_text(folder / "config.yaml", cfg.dump())
-    network = build(profile.depth, len(split.categories), settings, seed, weights)
+    network = build(profile.depth, classes, settings, seed, weights, width=profile.width)
     optimizer = build_optimizer(cfg, network)
     trainer = SimpleTrainer(network, None, optimizer)
     trainer.register_hooks(

@@ -17,7 +17,7 @@ from torch import nn
 
 from byol_helpers.coco.dataset import Split
 from byol_helpers.core.channels import RGB, Channels
-from byol_helpers.core.config import Finetune, Profile
+from byol_helpers.core.config import FULL_WIDTH, Finetune, Profile
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json
@@ -38,6 +38,7 @@ class Engine(Protocol):
         seed: int,
         weights: dict | None = None,
         channels: Channels = RGB,
+        width: int = FULL_WIDTH,
     ) -> nn.Module:
         """Mask R-CNN on a ResNet with a feature pyramid.
 
@@ -48,6 +49,7 @@ class Engine(Protocol):
             seed: of the random initial weights; the same heads whatever ``weights`` hold.
             weights: for the backbone, under torchvision's names; None for random.
             channels: of the images.
+            width: channels of the ResNet's first stage.
         """
         ...
 
@@ -169,6 +171,7 @@ def save_model(
             "arm": arm,
             "seed": seed,
             "depth": profile.depth,
+            "width": profile.width,
             "categories": categories,
             "finetune": profile.finetune.model_dump(),
         },
@@ -188,7 +191,13 @@ def load_model(path: Path) -> tuple[nn.Module, list[dict], Engine]:
     made = _description(path)
     engine = load_engine(made["engine"])
     settings = Finetune(**update_words(made["finetune"]))
-    network = engine.build(made["depth"], len(made["categories"]), settings, made["seed"])
+    network = engine.build(
+        made["depth"],
+        len(made["categories"]),
+        settings,
+        made["seed"],
+        width=made.get("width", FULL_WIDTH),  # earlier models do not say it
+    )
     tensors = load_tensors(path)
     try:
         network.load_state_dict(tensors)

@@ -13,7 +13,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models import resnet
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -26,8 +25,9 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision.transforms.v2 import functional
 
 from byol_helpers.coco.dataset import Split
-from byol_helpers.core.channels import RGB, Channels, set_input_channels
-from byol_helpers.core.config import Finetune, Profile
+from byol_helpers.core.channels import RGB, Channels
+from byol_helpers.core.config import FULL_WIDTH, Finetune, Profile
+from byol_helpers.core.resnet import build_resnet, count_channels
 from byol_helpers.core.weights import load_exactly
 from byol_helpers.segmentation.dataset import InstanceDataset, collate, fit_size
 from byol_helpers.segmentation.shared_settings import (
@@ -87,6 +87,7 @@ def build_backbone(
     settings: Finetune,
     weights: dict[str, torch.Tensor] | None,
     channels: Channels = RGB,
+    width: int = FULL_WIDTH,
 ) -> BackboneWithFPN:
     """A ResNet with a feature pyramid.
 
@@ -97,24 +98,23 @@ def build_backbone(
             and detectron2.
         weights: torchvision-named tensors of the ResNet without ``fc``; None keeps the random ones.
         channels: of the images.
+        width: channels of the ResNet's first stage.
 
     Raises:
         UserError: tensors are missing, unknown or of another shape.
     """
     norm = FrozenBatchNorm2d if settings.norm_policy == "frozen" else nn.BatchNorm2d
-    body = getattr(resnet, f"resnet{depth}")(weights=None, norm_layer=norm)
+    body = build_resnet(depth, width, norm, channels)
     del body.fc
-    set_input_channels(body, channels)
     if weights is not None:
         load_exactly(body, weights)
     if settings.norm_policy == "frozen":
         for name, parameter in body.named_parameters():
             parameter.requires_grad_(not name.startswith(FROZEN_STAGES))
-    width = 64 if depth == 18 else 256
     return BackboneWithFPN(
         body,
         {f"layer{i + 1}": str(i) for i in range(4)},
-        [width * 2**i for i in range(4)],
+        count_channels(depth, width),
         settings.fpn_channels,
         extra_blocks=LastLevelMaxPool(),
     )
@@ -127,12 +127,12 @@ def build(
     seed: int,
     weights: dict | None = None,
     channels: Channels = RGB,
+    width: int = FULL_WIDTH,
 ) -> MaskRCNN:
     """Mask R-CNN on R18-FPN or R50-FPN; see ``engine.Engine``."""
     torch.manual_seed(seed)
-    width = settings.fpn_channels
     maps = ["0", "1", "2", "3"]
-    pyramid = build_backbone(depth, settings, weights, channels)
+    pyramid = build_backbone(depth, settings, weights, channels, width)
     model = MaskRCNN(
         pyramid,
         rpn_anchor_generator=AnchorGenerator(
@@ -144,13 +144,13 @@ def build(
         rpn_post_nms_top_n_test=settings.proposals,
         rpn_batch_size_per_image=settings.rpn_samples,
         box_roi_pool=MultiScaleRoIAlign(maps, output_size=7, sampling_ratio=2),
-        box_head=TwoMLPHead(width * 7 * 7, settings.box_features),
+        box_head=TwoMLPHead(settings.fpn_channels * 7 * 7, settings.box_features),
         box_predictor=FastRCNNPredictor(settings.box_features, classes + 1),
         box_batch_size_per_image=settings.roi_samples,
         box_score_thresh=SCORE_THRESHOLD,
         box_detections_per_img=DETECTIONS,
         mask_roi_pool=MultiScaleRoIAlign(maps, output_size=14, sampling_ratio=2),
-        mask_head=MaskRCNNHeads(width, (settings.mask_channels,) * 4, dilation=1),
+        mask_head=MaskRCNNHeads(settings.fpn_channels, (settings.mask_channels,) * 4, dilation=1),
         mask_predictor=MaskRCNNPredictor(
             settings.mask_channels, settings.mask_channels, classes + 1
         ),
@@ -235,7 +235,8 @@ def train(
 ) -> MaskRCNN:
     """Fine-tune one arm; see ``engine.Engine``."""
     settings = profile.finetune
-    network = build(profile.depth, len(split.categories), settings, seed, weights)
+    classes = len(split.categories)
+    network = build(profile.depth, classes, settings, seed, weights, width=profile.width)
     plan = make_plan(settings, split, folder, title, seed)
     fit(MaskRCNNTask(network, InstanceDataset(split, settings, seed), settings), plan)
     return network.cpu().eval()

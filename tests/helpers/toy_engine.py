@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from byol_helpers.core.channels import RGB
+from byol_helpers.core.config import FULL_WIDTH
 from byol_helpers.core.weights import load_exactly
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation.dataset import InstanceDataset
@@ -24,9 +25,9 @@ class ToyNetwork(nn.Module):
         return self.backbone(image[None]).mean().sigmoid()
 
 
-def build(depth, classes, settings, seed, weights=None, channels=RGB):
+def build(depth, classes, settings, seed, weights=None, channels=RGB, width=FULL_WIDTH):
     torch.manual_seed(seed)
-    backbone = build_encoder(depth, channels=channels)
+    backbone = build_encoder(depth, width, channels=channels)
     if weights is not None:
         load_exactly(backbone, weights)
     return ToyNetwork(backbone)
@@ -34,7 +35,8 @@ def build(depth, classes, settings, seed, weights=None, channels=RGB):
 
 def train(profile, split, folder, title, seed, weights):
     settings = profile.finetune
-    network = build(profile.depth, len(split.categories), settings, seed, weights).eval()
+    classes = len(split.categories)
+    network = build(profile.depth, classes, settings, seed, weights, width=profile.width).eval()
     image, _ = InstanceDataset(split, settings, seed)[Item(0, 0)]
     loss = 1 - float(network(image).detach())
     row = {"step": settings.steps, "total_loss": loss, "lr": settings.learning_rate}

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torchvision.models import resnet18, resnet50
 
 from byol_helpers import backbones, pipeline
 from byol_helpers.coco.dataset import load_split
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.resnet import build_resnet
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.segmentation import torchvision_engine
 from byol_helpers.segmentation.dataset import InstanceDataset, load_image
@@ -49,12 +49,12 @@ def run(tmp_path_factory):
     return run
 
 
-def backbone_weights(depth, seed=0):
+def backbone_weights(depth, seed=0, width=64):
     """A ResNet with batch-norm statistics that are not those of a fresh one, and its tensors under
     both names.
     """
     torch.manual_seed(seed)
-    network = {18: resnet18, 50: resnet50}[depth](weights=None)
+    network = build_resnet(depth, width)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -66,15 +66,37 @@ def backbone_weights(depth, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("depth", "policy"), [(18, "trainable"), (50, "trainable"), (50, "frozen")]
+    ("depth", "width", "policy"),
+    [
+        (18, 64, "trainable"),
+        (18, 16, "trainable"),
+        (18, 16, "frozen"),
+        (50, 64, "trainable"),
+        (50, 64, "frozen"),
+        (50, 16, "trainable"),
+    ],
 )
-def test_the_transferred_backbone_gives_the_source_networks_features(engine, depth, policy):
+def test_the_transferred_backbone_gives_the_source_networks_features(engine, depth, width, policy):
     settings = load_profile("smoke", [f"finetune.norm_policy={policy}"]).finetune
-    source, _, renamed = backbone_weights(depth)
-    body = engine.build(depth, 3, settings, 0, renamed).to(CPU).backbone.bottom_up
+    source, _, renamed = backbone_weights(depth, width=width)
+    network = engine.build(depth, 3, settings, 0, renamed, width=width).to(CPU)
+    body = network.backbone.bottom_up
+    assert len(body.stem.conv1.weight) == width
     differences = backbones.measure_feature_differences(source, body, torch.randn(2, 3, 64, 96))
     assert list(differences) == ["layer1", "layer2", "layer3", "layer4"]
     assert max(differences.values()) <= 1e-4
+
+
+def test_a_narrow_model_is_read_again(engine, tmp_path):
+    profile = load_profile("smoke", [*SMALL, "width=16"])
+    network = engine.build(18, 1, profile.finetune, 0, width=16).to(CPU)
+    save_model(network, tmp_path, profile, [{"id": 1, "name": "disk"}], "random", 0)
+    loaded, _, _ = load_model(tmp_path / "model.pth")
+    assert all(torch.equal(a, b) for a, b in zip(*map(states, (network, loaded)), strict=True))
+
+
+def states(network):
+    return network.cpu().state_dict().values()
 
 
 @pytest.mark.parametrize("control", ["stride", "channels"])
