@@ -24,6 +24,7 @@ BENCHMARKS = {
     "finetune-step": ("benchmarks.finetuning", "measure_finetune_step"),
     "input": ("benchmarks.pretraining", "measure_input"),
     "report": ("benchmarks.report", "measure_report"),
+    "views": ("benchmarks.pretraining", "measure_views"),
     "world": ("benchmarks.world", "measure_worlds"),
 }
 LONG = {"world"}  # trains a network; run where it is named alone

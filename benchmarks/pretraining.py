@@ -23,6 +23,10 @@ AUGMENTED = 64  # images
 READ = 96  # images
 ROUNDS = 3
 STEPS = 4
+CROPS = 512  # generated crops, for views of a batch
+CROP_SIDE = 64
+CROP_VIEW = 48
+CROP_BATCH = 128
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -148,6 +152,59 @@ def measure_input(images: Path | None) -> dict:
     }
     peer_name = "raw files and lightly's BYOLTransform"
     return compare(rates["ours"], rates["peer"], peer_name, "images/s and core", False, settings)
+
+
+def measure_views(images: Path | None) -> dict:
+    """From generated crops to a two-view batch on one core: decoded once and rendered in a batch,
+    beside ours per image from files.
+    """
+    from torch.utils.data import default_collate
+
+    from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
+    from byol_helpers.pretraining.pixel_cache import decode_images
+    from byol_helpers.synthetic.scenes import make_crop
+    from byol_helpers.training.sampler import Item
+
+    times = {"batch": [], "torch": [], "pillow": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = [folder / f"{k:04d}.png" for k in range(CROPS)]
+        for k, file in enumerate(files):
+            Image.fromarray(make_crop(0, k, CROP_SIDE, "shapes")[0]).save(file)
+        start = time.perf_counter()
+        decoded = decode_images(files, folder / "cache", "decode")
+        once = time.perf_counter() - start
+        batched = BatchViewsDataset(decoded, CROP_VIEW, 0)
+        datasets = {
+            "torch": ViewsDataset(files, CROP_VIEW, 0, fast=True),
+            "pillow": ViewsDataset(files, CROP_VIEW, 0),
+        }
+        batches = []
+        for first in range(0, CROPS, CROP_BATCH):
+            batches.append([Item(k, k) for k in range(first, first + CROP_BATCH)])
+        with one_thread():
+            for _ in range(ROUNDS):
+                start = time.perf_counter()
+                for batch in batches:
+                    default_collate(batched.__getitems__(batch))
+                times["batch"].append(time.perf_counter() - start)
+                for kind, dataset in datasets.items():
+                    start = time.perf_counter()
+                    for batch in batches:
+                        default_collate([dataset[item] for item in batch])
+                    times[kind].append(time.perf_counter() - start)
+    rates = {kind: CROPS / min(of) for kind, of in times.items()}
+    settings = {
+        "images": f"{CROPS} generated crops of {CROP_SIDE} pixels",
+        "view_size": CROP_VIEW,
+        "batch": CROP_BATCH,
+        "threads": 1,
+        "our Pillow renderer": round(rates["pillow"], 1),
+        "seconds to decode once": round(once, 2),
+        "versions": installed_versions(),
+    }
+    peer_name = "views=torch, per image from PNG"
+    return compare(rates["batch"], rates["torch"], peer_name, "images/s and core", False, settings)
 
 
 def measure_byol_step(images: Path | None) -> dict:

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 
 from byol_helpers.pretraining.augmentations import MEAN, STD, Drawn, View
 
-GREY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 cv2.setNumThreads(1)  # views are small, and made side by side by the workers that load them
 SHIFT, SCALE = (torch.from_numpy(values)[:, None, None] for values in (MEAN, 1 / STD))
 
