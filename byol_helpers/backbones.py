@@ -17,6 +17,10 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing, sha256, write_json
 from byol_helpers.core.weights import load_tensors
 from byol_helpers.segmentation.detectron2_names import (
+    BODY,
+    rename_from_detectron2,
+)
+from byol_helpers.segmentation.detectron2_names import (
     rename_for_detectron2 as rename_for_detectron2,
 )
 
@@ -55,6 +59,22 @@ def save_backbone(tensors: dict[str, torch.Tensor], path: Path, source: dict) ->
 def load_backbone(path: Path) -> dict[str, torch.Tensor]:
     """Read a backbone file; a pickle that holds more than tensors is refused, not run."""
     return drop_classifier(load_tensors(Path(path)))
+
+
+def load_body(path: Path) -> dict[str, torch.Tensor]:
+    """The ResNet's tensors of a backbone file, or of a fine-tuned ``model.pth`` of either engine.
+
+    A detector's, asked by the probes, says what labels of the task itself can teach a backbone.
+    """
+    tensors = load_backbone(path)
+    for prefix in ("backbone.body.", BODY):
+        of_body = {}
+        for name, value in tensors.items():
+            if name.startswith(prefix):
+                of_body[name.removeprefix(prefix)] = value
+        if of_body:
+            return rename_from_detectron2(of_body) if prefix == BODY else of_body
+    return tensors
 
 
 def drop_classifier(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ from byol_helpers.core.config import FULL_WIDTH, dump_profile, load_profile
 from byol_helpers.core.deadline import set_deadline
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import expand_path, sha256, write_json, write_text
+from byol_helpers.core.files import expand_path, read_json, sha256, write_json, write_text
 from byol_helpers.core.kept_copy import copy_folder, restore_run
 from byol_helpers.core.notebook_parameters import check_parameters
 from byol_helpers.core.stage import Run, run_stage
@@ -96,7 +96,7 @@ def pretrain(run: Run, arm: str = "byol") -> Path:
     method = ARMS[arm].method
     start = _initial_weights(run, arm)
     parameters = run.profile.pretrain.model_dump(
-        exclude={"workers", "checkpoint_every"}, exclude_defaults=True
+        exclude={"workers", "checkpoint_every", "probe_crops"}, exclude_defaults=True
     )
     parameters |= _base(run) | {"init": "supervised" if start else "random"}
     if start is None:
@@ -131,6 +131,46 @@ def measure_knn(run: Run, arm: str = "byol") -> list[float] | None:
     tensors = extract_encoder(run.path / "pretrain" / arm / "last.ckpt")
     images = _usable_images(run)
     return probes.compare_knn(run.profile, weights, tensors, run.path / "data", images)
+
+
+def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) -> dict | None:
+    """``probe/<arm>/probe.json``: what the arm's weights know of held-out crops, beside controls.
+
+    Measured once for the weights as they are. None where there are no generated crops.
+
+    Args:
+        run: its stages up to the arm's transfer must be done.
+        arm: one whose weights are a file; of a pretraining, gains are counted from its start.
+        detector: ``model.pth`` of a fine-tuning on other labelled scenes, whose backbone then
+            stands in the table as an upper bound.
+    """
+    from byol_helpers import backbones
+    from byol_helpers.pretraining.probe_results import probe_training
+
+    profile = run.profile
+    if profile.supervised.source != "crops":
+        return None
+    start = _initial_weights(run, arm) if ARMS[arm].source == "pretrain" else None
+    weights = _weights(run, arm)
+    files = {label_arm(arm): weights}
+    inputs = [run.path / "splits.json", weights]
+    if start:
+        inputs.append(start)
+    if detector:
+        files["body of a detector"] = detector
+        inputs.append(detector)
+
+    def work(folder: Path) -> None:
+        trained = {name: backbones.load_body(file) for name, file in files.items()}
+        begun = backbones.load_backbone(start) if start else None
+        found = probe_training(profile, begun, trained, _usable_images(run))
+        about = {"arm": arm, "profile": profile.name, "seed": profile.seed}
+        write_json(folder / "probe.json", about | found)
+
+    settings = profile.pretrain.model_dump(include={"view_size", "batch_size", "crop_scale"})
+    asked = profile.data.model_dump(include={"crop_size", "image_size", "world", "crop_objects"})
+    parameters = _base(run) | settings | asked | {"crops": profile.pretrain.probe_crops}
+    return read_json(run_stage(run, f"probe/{arm}", parameters, inputs, work) / "probe.json")
 
 
 def transfer(run: Run, arm: str) -> Path | None:

@@ -241,7 +241,8 @@ def _generated(run: Run, folder: Path) -> dict:
     scenes.write_unlabelled(unlabelled, seed, settings.unlabelled, size, progress, world)
     if crops:
         side = require(settings.crop_size, "data.crop_size", "prepare")
-        scenes.write_crops(folder / "crops", seed, crops, side, progress, world)
+        scene_size = find_scene_size(settings)
+        scenes.write_crops(folder / "crops", seed, crops, side, progress, world, scene_size)
     progress.close()
     files = [f"unlabelled/{path.name}" for path in sorted(unlabelled.glob("*.png"))]
     categories = [{"id": c.id, "name": c.name} for c in scenes.CATEGORIES]
@@ -254,7 +255,21 @@ def _write_crops(run: Run, folder: Path) -> None:
     if run.profile.supervised.source == "crops":
         count = require(settings.crops, "data.crops", "prepare")
         side = require(settings.crop_size, "data.crop_size", "prepare")
-        scenes.write_crops(folder / "crops", run.profile.seed, count, side, world=settings.world)
+        scenes.write_crops(
+            folder / "crops",
+            run.profile.seed,
+            count,
+            side,
+            world=settings.world,
+            scene_size=find_scene_size(settings),
+        )
+
+
+def find_scene_size(settings: Data) -> int | None:
+    """Side of the scenes whose sizes of objects the crops have; None: their objects are large."""
+    if settings.crop_objects == "large":
+        return None
+    return require(settings.image_size, "data.image_size", "prepare")
 
 
 def _unlabelled(run: Run, folder: Path, data: Path) -> None:

@@ -112,6 +112,9 @@ class Data(Section):
     labels: Literal["auto", "none"] = "auto"
     # Leave out objects and images that cannot be used; left_out.json of the run lists them.
     skip_invalid: bool = False
+    # Of the generated crops: large, 35 to 68 % of the side; scenes: as large, in pixels, as the
+    # objects of scenes of image_size.
+    crop_objects: Literal["large", "scenes"] = "large"
 
 
 class Supervised(Section):
@@ -184,6 +187,9 @@ class Pretrain(Section):
     crop_scale: Annotated[float, Field(gt=0, le=1)] = 0.08
     # Of SimCLR's loss: 0.1 in the paper's trainings on ImageNet, 0.5 on CIFAR-10.
     temperature: Positive = 0.2
+    # Generated crops that the probes learn from, and as many that they are asked; multiples of ten
+    # hold each category alike. No training sees them.
+    probe_crops: Annotated[int, Field(ge=20)] = 1000
 
 
 class Finetune(Section):

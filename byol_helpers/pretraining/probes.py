@@ -286,13 +286,13 @@ def probe_encoders(
     return rows
 
 
-def find_partners(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Share of the rows of [N, D] whose nearest row of the other view is their own partner.
+def find_partners(first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
+    """For which rows of [N, D] the nearest row of the other view is their own partner, bool [N].
 
-    Nearest by the cosine. Of unrelated views 1 / N.
+    Nearest by the cosine. Of unrelated views one in N.
     """
     similarity = F.normalize(first, dim=1) @ F.normalize(second, dim=1).T
-    return float((similarity.argmax(dim=1) == torch.arange(len(first))).float().mean())
+    return (similarity.argmax(dim=1) == torch.arange(len(first))).numpy()
 
 
 def uniformity(features: torch.Tensor) -> float:
@@ -310,12 +310,17 @@ def describe_views(
     """What the last stage does with two views [N, 3, H, W] of the same images; needs no label.
 
     Returns:
-        ``partners`` (``find_partners``), ``alignment``, ``uniformity`` and ``effective_rank``.
+        ``partners``, the share that finds its partner among the N, with ``partners_low`` and
+        ``partners_high``, its 95 % interval over images; ``alignment``, ``uniformity`` and
+        ``effective_rank``.
     """
     one = pool_stages(encoder, first)[STAGES[-1]]
     other = pool_stages(encoder, second)[STAGES[-1]]
+    found = score_repeats(find_partners(one, other)[None])
     return {
-        "partners": find_partners(one, other),
+        "partners": found["value"],
+        "partners_low": found["low"],
+        "partners_high": found["high"],
         "alignment": alignment(one, other),
         "uniformity": uniformity(one),
         "effective_rank": effective_rank(one),

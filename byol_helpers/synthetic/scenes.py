@@ -290,27 +290,43 @@ def make_scene(
 
 
 def make_crop(
-    seed: int, index: int, size: int = 64, world: str = "colours"
+    seed: int, index: int, size: int = 64, world: str = "colours", scene_size: int | None = None
 ) -> tuple[np.ndarray, int]:
     """Labelled single object number ``index``: image uint8 ``[size, size, 3]`` and its category's
     id.
 
     The categories take turns, so that any run of ten crops holds each of them once.
+
+    Args:
+        seed: of all that is drawn.
+        index: number of the crop.
+        size: side in pixels.
+        world: one of ``WORLDS``.
+        scene_size: objects and clutter as large, in pixels, as in scenes of that side, so that the
+            crop is like a part cut out around an object, whose edge it may lie beyond; None: an
+            object fills 35 to 68 % of the side, whatever its size in scenes.
     """
     check_world(world)
     stream = RandomStream(seed, DRAWS.index("crops"), index, size)
     made = Composition.start(stream, size)
     category = CATEGORIES[index % len(CATEGORIES)]
+    scale = scene_size or size  # of clutter
     for _ in range(stream.draw_integer(1, 4)):
-        made.put_anywhere(_make_clutter(stream, size, made.light), False)
-    side = stream.draw_number(0.35, 0.68) * size
-    item = _make_object(stream, world, category, side * side, made.light, 0.55 * size)
-    rows, columns = item.colour.shape[1:]
-    top = int((0.5 + stream.draw_number(-0.1, 0.1)) * size) - rows // 2
-    left = int((0.5 + stream.draw_number(-0.1, 0.1)) * size) - columns // 2
-    made.put(item, top, left, True)
+        made.put_anywhere(_make_clutter(stream, scale, made.light), False)
+    placed = False
+    while not placed:  # one of which too little would be seen is drawn anew
+        if scene_size is None:
+            side = stream.draw_number(0.35, 0.68) * size
+            item = _make_object(stream, world, category, side * side, made.light, 0.55 * size)
+        else:
+            area = _draw_area(stream) * scene_size * scene_size
+            item = _make_object(stream, world, category, area, made.light, 0.6 * scene_size)
+        rows, columns = item.colour.shape[1:]
+        top = int((0.5 + stream.draw_number(-0.1, 0.1)) * size) - rows // 2
+        left = int((0.5 + stream.draw_number(-0.1, 0.1)) * size) - columns // 2
+        placed = made.put(item, top, left, True)
     if stream.happens(0.3):
-        made.put_anywhere(_make_clutter(stream, size, made.light), False)
+        made.put_anywhere(_make_clutter(stream, scale, made.light), False)
     return develop(stream, made.canvas), category.id
 
 
@@ -388,12 +404,13 @@ def write_crops(
     size: int,
     progress: Progress | None = None,
     world: str = "colours",
+    scene_size: int | None = None,
 ) -> Path:
     """Write ``count`` labelled crops as ``folder/<category>/00000.png`` ..., and a table beside the
     folder.
 
     The table (``crops.csv`` for ``crops``) has the columns file, relative to the folder's parent,
-    and category_id.
+    and category_id. ``scene_size`` as in ``make_crop``.
     """
     folder = Path(folder)
     names = {c.id: c.name for c in CATEGORIES}
@@ -401,7 +418,7 @@ def write_crops(
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow(("file", "category_id"))
     for index in range(count):
-        image, category_id = make_crop(seed, index, size, world)
+        image, category_id = make_crop(seed, index, size, world, scene_size)
         name = _write_image(folder / names[category_id], index // len(CATEGORIES), image)
         rows.writerow((f"{folder.name}/{names[category_id]}/{name}", category_id))
         if progress:

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.synthetic import occlusion, random_stream, rendering, scenes, shapes, textures
+from byol_helpers.synthetic.occlusion import Composition
 
 SIZE = 128
 IDS = [category.id for category in scenes.CATEGORIES]
@@ -212,7 +213,43 @@ def test_some_things_are_occluded_and_some_cut_by_the_border(many):
 
 def test_crops_are_balanced():
     labels = [scenes.make_crop(0, index, 32)[1] for index in range(3 * len(IDS))]
+    cut_out = [scenes.make_crop(0, index, 32, scene_size=64)[1] for index in range(3 * len(IDS))]
+    assert labels == cut_out
     assert Counter(labels) == {identity: 3 for identity in IDS}
+
+
+def measure_middle(scene_size):
+    """Bytes of 300 crops of 64 pixels, and the visible area of each object in pixels."""
+    areas = []
+    put = Composition.put
+
+    def note(made, item, top, left, annotated, *rest):
+        placed = put(made, item, top, left, annotated, *rest)
+        if annotated and placed:
+            areas.append(int(np.count_nonzero(made.owner == 1)))
+        return placed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Composition, "put", note)
+        for index in range(300):
+            scenes.make_crop(1, index, 64, scene_size=scene_size)
+    return np.array(areas)
+
+
+def test_objects_of_crops_are_large_or_as_in_scenes(many):
+    """In pixels: of scenes of 128, whole objects are as large in a crop as in the scene."""
+    large = measure_middle(None)
+    assert len(large) == 300 and large.min() > 0.2 * 64 * 64 * 0.35**2
+    as_in_scenes = measure_middle(128)
+    assert len(as_in_scenes) == 300 and as_in_scenes.min() > 0
+    shares = as_in_scenes / (128 * 128)
+    bounds = scenes.AREAS
+    assert np.mean(shares < 1.05 * bounds[1]) == pytest.approx(scenes.SMALL, abs=0.1)
+    assert np.mean(shares < 1.05 * bounds[2]) == pytest.approx(
+        scenes.SMALL + scenes.MEDIUM, abs=0.1
+    )
+    seen = [one.mask.mean() for one in instances(many) if not one.iscrowd]
+    assert np.median(shares) == pytest.approx(np.median(seen), rel=0.3)
 
 
 def test_split_is_coco(tmp_path):
