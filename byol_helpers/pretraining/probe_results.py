@@ -6,6 +6,7 @@ Every network but the untrained one gets the statistics of its batch norms from 
 """
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,9 @@ def probe_training(
     """
     batches = draw_statistics_batches(profile, files)
     controls = make_controls(profile, start, batches)
-    encoders = {name: [network] for name, network in controls.items()}
+    encoders: dict[str, Sequence[nn.Module]] = {}
+    for name, network in controls.items():
+        encoders[name] = [network]
     for name, tensors in trained.items():
         network = copy.deepcopy(controls["untrained"])
         network.load_state_dict(tensors)

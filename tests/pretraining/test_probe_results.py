@@ -49,7 +49,9 @@ def test_crops_are_those_that_no_training_sees():
 
 def test_probes_of_a_run_stand_beside_both_controls_and_are_kept(run, capsys):
     found = pipeline.measure_probes(run, "byol-random")
-    rows = {(row["encoder"], row["stage"], row["probe"], row["per_class"]): row for row in found["rows"]}
+    rows = {}
+    for row in found["rows"]:
+        rows[row["encoder"], row["stage"], row["probe"], row["per_class"]] = row
     names = ("untrained", "start, measured", "BYOL from random")
     assert {key[0] for key in rows} == set(names) == set(found["views"])
     assert {key[1] for key in rows} == set(STAGES)
