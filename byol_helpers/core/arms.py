@@ -45,7 +45,7 @@ ARMS = {  # in the order of tables and figures
     ),
     "simclr-random": Arm(
         "SimCLR from random",
-        "#882255",
+        "#661100",
         {"linestyle": (0, (8, 1.4)), "marker": "*"},
         "pretrain",
         "simclr",

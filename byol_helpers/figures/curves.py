@@ -37,7 +37,7 @@ RATE_PANELS = {
 
 
 def plot_pretraining(csvs: dict[str, Path], title: str) -> Figure:
-    """Loss, learning rate, tau and feature spread of BYOL by iteration (figures 4.2 and 4.3).
+    """Loss, learning rate, tau and feature spread by iteration (figures 4.2 and 4.3).
 
     Args:
         csvs: for each arm, or any other label, the ``metrics.csv`` of its pretraining.
@@ -53,6 +53,8 @@ def plot_pretraining(csvs: dict[str, Path], title: str) -> Figure:
     )
     for ax, (column, (heading, axis)) in zip(fig.subplots(2, 2).flat, PANELS.items(), strict=True):
         for name, values in columns.items():
+            if column not in values:  # SimCLR has no target, and so no tau
+                continue
             ax.plot(
                 values["step"],
                 values[column],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from byol_helpers.core.config import Profile, require
 from byol_helpers.pretraining.augmentations import two_views
