@@ -79,7 +79,7 @@ lint: $(VENV)/.installed-dev
 figures: STEP = [1/2]
 figures: $(VENV)/.installed
 	@echo "[2/2] Bringing figures, tables and outputs of runs/quick to figures/, README.md, docs/ and notebooks/"
-	@$(PY) -m byol_helpers publish-outputs --run runs/quick
+	@$(PY) -m byol_helpers publish --run runs/quick
 
 studies: STEP = [1/2]
 studies: $(VENV)/.installed

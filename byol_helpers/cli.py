@@ -69,14 +69,17 @@ def make_parser() -> argparse.ArgumentParser:
         commands.add_parser("cutout", help="cut objects out of pictures and videos")
     )
     publish = commands.add_parser(
-        "publish-outputs",
-        help="for maintainers: a run's figures, tables and notebooks into this repository",
+        "publish", help="for maintainers: what this repository shows of a run, or where it lies"
     )
     publish.add_argument(
         "--run",
         type=expand_path,
-        default=Path("runs/quick"),
-        help="a run whose report is finished (default: %(default)s)",
+        help="figures, tables and executed notebooks of a run whose report is finished",
+    )
+    publish.add_argument(
+        "--repository",
+        metavar="URL",
+        help="the repository's address into badges and setup cells; an empty one takes it out",
     )
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
@@ -184,8 +187,8 @@ def run_command(options: argparse.Namespace) -> int:
         return _check_data(options, collect_overrides(options))
     if getattr(options, "strict", False):
         raise UserError("--strict: goes with prepare --check, or with evaluate --ground-truth")
-    if options.command == "publish-outputs":
-        return _publish_outputs(options.run)
+    if options.command == "publish":
+        return _publish(options.run, options.repository)
     settings = collect_overrides(options)
     if options.command == "download":
         return _download(options, settings)
@@ -264,11 +267,22 @@ def _evaluate_files(options: argparse.Namespace) -> int:
     return 0
 
 
-def _publish_outputs(run: Path) -> int:
-    """The command ``publish-outputs``: figures, pages and notebooks of this repository."""
-    from byol_helpers.report.publish import publish_outputs
+def _publish(run: Path | None, address: str | None) -> int:
+    """The command ``publish``: prints the files of this repository that it wrote."""
+    if run is None and address is None:
+        raise UserError("publish needs --run FOLDER, --repository URL, or both")
+    written = []
+    if run is not None:
+        from byol_helpers.report.publish import publish_outputs
 
-    for path in publish_outputs(run):
+        written += publish_outputs(run)
+    if address is not None:
+        from byol_helpers.report.address import TAG, publish_address
+
+        written += publish_address(address)
+        if address:
+            print(f"Setup cells clone the tag {TAG}: give it to the commit that holds this.")
+    for path in written:
         print(path)
     return 0
 

@@ -120,7 +120,7 @@ def test_the_readme_says_what_the_study_measured(tmp_path):
     assert "| BYOL - random | **-1.2** (-3.2 to +0.4) | **+6.0** (+4.6 to +8.0) |\n" in text
     assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n")
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert fill_readme(STUDY, page) == page, "python -m byol_helpers publish-outputs writes it"
+    assert fill_readme(STUDY, page) == page, "python -m byol_helpers publish writes it"
     with pytest.raises(UserError, match="README.md has lost its marks"):
         fill_readme(STUDY, "no marks")
     with pytest.raises(UserError, match="make studies"):
@@ -147,6 +147,6 @@ def test_nothing_is_published_of_an_unfinished_run(run, copy):
 
 
 def test_a_run_that_is_not_there_is_one_line(tmp_path, capsys):
-    assert main(["publish-outputs", "--run", str(tmp_path / "nothing")]) == 2
+    assert main(["publish", "--run", str(tmp_path / "nothing")]) == 2
     error = capsys.readouterr().err
     assert "make report" in error and error.count("\n") == 1
