@@ -22,10 +22,19 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ("torch", "torchvision", "numpy")
 EXTRAS = ("train", "video", "notebooks")
+# Jupyter runs this cell already; its kernel and its server are not ours to renew.
+NOT_NEEDED = (
+    "ipykernel",
+    "jupyterlab",
+    "nbconvert",
+    "papermill",
+    "jinja2",
+    "latex2mathml",
+)
 
 
 def read_requirements(pyproject: Path) -> list[Requirement]:
-    """What the package and the extras of the notebooks ask for."""
+    """What the package and the extras ask for, without what opens notebooks."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     lines = [
@@ -36,7 +45,7 @@ def read_requirements(pyproject: Path) -> list[Requirement]:
     for line in lines:
         requirement = Requirement(line)
         asked = requirement.marker is None or requirement.marker.evaluate()
-        if asked and requirement.name != project["name"]:
+        if asked and requirement.name not in (project["name"], *NOT_NEEDED):
             wanted.append(requirement)
     return wanted
 
