@@ -82,7 +82,7 @@ def supervised(run: Run) -> Path:
     return run_stage(
         run,
         "supervised",
-        settings | _base(run),
+        settings | _base(run) | _random_weights(run),
         [run.path / "data/crops.csv"],
         lambda folder: train_classifier(run.profile, run.path / "data", folder),
     )
@@ -95,12 +95,15 @@ def pretrain(run: Run, arm: str = "byol") -> Path:
 
     method = ARMS[arm].method
     start = _initial_weights(run, arm)
-    parameters = run.profile.pretrain.model_dump(
-        exclude={"workers", "checkpoint_every", "probe_crops"}, exclude_defaults=True
-    )
-    parameters |= _base(run) | {"init": "supervised" if start else "random"}
-    if start is None:
-        parameters["zero_init_residual"] = True
+    random = _begins_at_random(run, arm)
+    if start and random:
+        transfer(run, "random")
+    settings = run.profile.pretrain
+    without = {"workers", "checkpoint_every", "probe_crops", "zero_init_residual", "shared_init"}
+    parameters = settings.model_dump(exclude=without, exclude_defaults=True)
+    parameters |= _base(run) | {"init": "random" if random else "supervised"}
+    if random:
+        parameters["zero_init_residual"] = settings.zero_init_residual
     if method != "byol":
         parameters["method"] = method
 
@@ -164,17 +167,23 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
         trained = {name: backbones.load_body(file) for name, file in files.items()}
         begun = backbones.load_backbone(start) if start else None
         found = probe_training(profile, begun, trained, _usable_images(run))
-        about = {"arm": arm, "profile": profile.name, "seed": profile.seed}
+        about = {"arm": arm, "profile": profile.name, "seed": profile.pretraining_seed}
         write_json(folder / "probe.json", about | found)
 
     settings = profile.pretrain.model_dump(include={"view_size", "batch_size", "crop_scale"})
     asked = profile.data.model_dump(include={"crop_size", "image_size", "world", "crop_objects"})
-    parameters = _base(run) | settings | asked | {"crops": profile.pretrain.probe_crops}
+    parameters = (
+        _base(run)
+        | _random_weights(run)
+        | settings
+        | asked
+        | {"crops": profile.pretrain.probe_crops}
+    )
     return read_json(run_stage(run, f"probe/{arm}", parameters, inputs, work) / "probe.json")
 
 
 def transfer(run: Run, arm: str) -> Path | None:
-    """Write ``weights/<arm>.pth``; None for random weights, which come from no file."""
+    """Write ``weights/<arm>.pth``; None for random weights that Mask R-CNN draws itself."""
     from byol_helpers import backbones
     from byol_helpers.adoption import adopt_checkpoint
 
@@ -187,7 +196,7 @@ def transfer(run: Run, arm: str) -> Path | None:
         "file": profile.finetune.weights_file,
     }
     if origin == "random":
-        return None
+        return _draw_random(run, arm) if profile.pretrain.shared_init else None
     if origin == "measured":
         return _measure_statistics(run, arm)
     file = files[origin]
@@ -203,7 +212,7 @@ def transfer(run: Run, arm: str) -> Path | None:
             source = {"kind": label_arm(arm)} | source
         else:
             tensors = backbones.extract_encoder(inputs[0])
-            source = {"kind": label_arm(arm), "profile": profile.name, "seed": profile.seed}
+            source = _describe_training(run, arm)
         shape = {"depth": profile.depth, "width": profile.width}
         backbones.save_backbone(tensors, path, source | shape)
 
@@ -220,7 +229,7 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
     from byol_helpers.backbones import load_backbone
     from byol_helpers.segmentation.engine import load_engine, save_model
 
-    weights = None if ARMS[arm].source == "random" else _weights(run, arm)
+    weights = find_weights(run, arm)
     engine = run.profile.finetune.engine
     split = load_split(run, "train")
     parameters = _engine_settings(run) | {"arm": arm, "seed": seed}
@@ -370,7 +379,7 @@ def transfer_all(run: Run) -> None:
     """Every arm, and the weights that a pretraining of the profile begins with."""
     begun_with = []
     for arm in list_pretrained_arms(run):
-        if _initial_weights(run, arm):
+        if not _begins_at_random(run, arm):
             begun_with.append(run.profile.reference_arm)
     for arm in dict.fromkeys([*begun_with, *run.profile.finetune.arms]):
         transfer(run, arm)
@@ -430,19 +439,21 @@ def _measure_statistics(run: Run, arm: str) -> Path:
     from byol_helpers import backbones
     from byol_helpers.pretraining.probes import measure_backbone
 
-    random = ARMS[arm].initial_weights == "random"
-    start = None if random else _weights(run, run.profile.reference_arm)
+    start = find_weights(run, "random" if ARMS[arm].is_random else run.profile.reference_arm)
+    if start and ARMS[arm].is_random:
+        transfer(run, "random")
     path = _weights(run, arm)
 
     def work(folder: Path) -> None:
         weights = backbones.load_backbone(start) if start else None
         tensors = measure_backbone(run.profile, weights, _usable_images(run))
-        source = {"kind": label_arm(arm), "profile": run.profile.name, "seed": run.profile.seed}
         shape = {"depth": run.profile.depth, "width": run.profile.width}
-        backbones.save_backbone(tensors, path, source | shape)
+        backbones.save_backbone(tensors, path, _describe_training(run, arm) | shape)
 
     settings = run.profile.pretrain
     parameters = _base(run) | {"view_size": settings.view_size, "batch_size": settings.batch_size}
+    if settings.seed is not None:
+        parameters["seed"] = settings.seed
     inputs = [run.path / "splits.json", *([start] if start else [])]
     outputs = [path, path.with_suffix(".json")]
     run_stage(run, f"transfer/{arm}", parameters, inputs, work, outputs)
@@ -453,10 +464,52 @@ def _weights(run: Run, arm: str) -> Path:
     return run.path / "weights" / f"{arm}.pth"
 
 
+def find_weights(run: Run, arm: str) -> Path | None:
+    """Where the stage transfer leaves an arm's weights; None where Mask R-CNN draws its own."""
+    from_no_file = ARMS[arm].source == "random" and not run.profile.pretrain.shared_init
+    return None if from_no_file else _weights(run, arm)
+
+
+def _begins_at_random(run: Run, arm: str) -> bool:
+    """Whether a pretraining begins with random weights."""
+    return ARMS[arm].initial_weights == "random" or run.profile.pretrain.init == "random"
+
+
 def _initial_weights(run: Run, arm: str) -> Path | None:
-    """What a pretraining begins with; None for random weights."""
-    random = ARMS[arm].initial_weights == "random" or run.profile.pretrain.init == "random"
-    return None if random else _weights(run, run.profile.reference_arm)
+    """What a pretraining begins with; None for random weights that it draws itself."""
+    begun_with = "random" if _begins_at_random(run, arm) else run.profile.reference_arm
+    return find_weights(run, begun_with)
+
+
+def _draw_random(run: Run, arm: str) -> Path:
+    """Write ``weights/<arm>.pth``: the random weights that are the same for all who want some."""
+    from byol_helpers import backbones
+    from byol_helpers.pretraining.encoder import copy_tensors, draw_encoder
+
+    path = _weights(run, arm)
+    profile = run.profile
+
+    def work(folder: Path) -> None:
+        shape = {"depth": profile.depth, "width": profile.width}
+        tensors = copy_tensors(draw_encoder(profile))
+        backbones.save_backbone(tensors, path, _describe_training(run, arm) | shape)
+
+    parameters = _architecture(run) | _random_weights(run) | {"seed": profile.pretraining_seed}
+    outputs = [path, path.with_suffix(".json")]
+    run_stage(run, f"transfer/{arm}", parameters, [], work, outputs)
+    return path
+
+
+def _describe_training(run: Run, arm: str) -> dict:
+    """What the JSON file beside weights says of where they come from."""
+    seed = run.profile.pretraining_seed
+    return {"kind": label_arm(arm), "profile": run.profile.name, "seed": seed}
+
+
+def _random_weights(run: Run) -> dict:
+    """What decides the random weights of a training, as far as it is not the default."""
+    names = {"seed", "shared_init", "zero_init_residual"}
+    return run.profile.pretrain.model_dump(include=names, exclude_defaults=True)
 
 
 def _usable_images(run: Run) -> list[Path]:

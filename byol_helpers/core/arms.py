@@ -32,6 +32,12 @@ class Arm:
     method: str = ""
     initial_weights: Literal["profile", "random"] = "profile"
 
+    @property
+    def is_random(self) -> bool:
+        """Whether none of its weights was ever trained; their statistics may be measured."""
+        measured = self.source == "measured" and self.initial_weights == "random"
+        return self.source == "random" or measured
+
 
 ARMS = {  # in the order of tables and figures
     "byol": Arm("BYOL", "#0072B2", {"linestyle": "-", "marker": "o"}, "pretrain", "byol"),

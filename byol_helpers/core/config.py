@@ -190,6 +190,13 @@ class Pretrain(Section):
     # Generated crops that the probes learn from, and as many that they are asked; multiples of ten
     # hold each category alike. No training sees them.
     probe_crops: Annotated[int, Field(ge=20)] = 1000
+    # Of the stand-in's training, pretraining and random weights, not of data; null: the profile's.
+    seed: Index | None = None
+    # The residual branches of random weights begin at 0, as in BYOL's published code.
+    zero_init_residual: bool = True
+    # Every training and arm that begins with random weights begins with weights/random.pth; else
+    # Mask R-CNN draws its own by the seed of the fine-tuning, with residual branches that act.
+    shared_init: bool = False
 
 
 class Finetune(Section):
@@ -272,6 +279,11 @@ class Profile(Section):
         return name if self.width == FULL_WIDTH else f"{name} of width {self.width}"
 
     @property
+    def pretraining_seed(self) -> int:
+        """Seed of the trainings before the fine-tuning, and of the random weights of the arms."""
+        return self.seed if self.pretrain.seed is None else self.pretrain.seed
+
+    @property
     def reference_arm(self) -> str:
         """The arm of supervised pretraining: ``imagenet``, or ``supervised`` for the stand-in."""
         return "imagenet" if self.supervised.source == "imagenet" else "supervised"
@@ -297,6 +309,7 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
     file_arm = "file" in tune.arms
     on_one_device = (tune.devices, tune.precision) == (1, "32-true")
     of_crops = supervised.source == "crops"
+    at_random = [name for name in tune.arms if ARMS[name].is_random]
     return [
         (
             f"finetune.arms names {other!r}, but supervised.source is {supervised.source!r}: use "
@@ -352,6 +365,14 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
             f"and the profile has width={profile.width}: set width={FULL_WIDTH}, or "
             "supervised.source=crops",
             not of_crops and profile.width != FULL_WIDTH,
+        ),
+        (
+            "finetune.norm_policy=frozen leaves residual branches that begin at 0 at 0 for ever: "
+            "set pretrain.zero_init_residual=false, or pretrain.shared_init=false",
+            tune.norm_policy == "frozen"
+            and pretrain.shared_init
+            and pretrain.zero_init_residual
+            and bool(at_random),
         ),
         (
             "data.crops must hold at least one supervised.batch_size",

@@ -8,4 +8,5 @@ from .diagnostics import effective_rank as effective_rank
 from .diagnostics import feature_std as feature_std
 from .diagnostics import measure_knn_on_crops as measure_knn_on_crops
 from .encoder import build_encoder as build_encoder
+from .encoder import draw_encoder as draw_encoder
 from .methods import METHODS as METHODS

@@ -9,7 +9,7 @@ from torch import nn
 
 from byol_helpers.core.config import Profile, StandInTraining
 from byol_helpers.pretraining.dataset import CropsDataset
-from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
+from byol_helpers.pretraining.encoder import build_encoder, copy_tensors, draw_encoder
 from byol_helpers.pretraining.methods import METRICS_EVERY
 from byol_helpers.training.loop import Plan, Task, cosine_with_warmup, fit
 
@@ -59,8 +59,11 @@ class ClassifierTask(Task):
 def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
     """Train the stand-in on ``data/crops`` and return its encoder's tensors."""
     settings = profile.supervised.get_training()
-    seed = profile.seed
+    seed = profile.pretraining_seed
     torch.manual_seed(seed)
+    encoder = build_encoder(profile.depth, profile.width)
+    if profile.pretrain.shared_init:
+        encoder = draw_encoder(profile)
     plan = Plan(
         "supervised stand-in",
         folder,
@@ -71,6 +74,6 @@ def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
         METRICS_EVERY,
     )
     dataset = CropsDataset(data, seed)
-    network = Classifier(build_encoder(profile.depth, profile.width), dataset.classes)
+    network = Classifier(encoder, dataset.classes)
     fit(ClassifierTask(network, dataset, settings), plan)
     return copy_tensors(network.encoder)

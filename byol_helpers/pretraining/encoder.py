@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from byol_helpers.core.channels import RGB, Channels
-from byol_helpers.core.config import FULL_WIDTH
+from byol_helpers.core.config import FULL_WIDTH, Profile
 from byol_helpers.core.resnet import build_resnet
 
 
@@ -31,6 +31,16 @@ def build_encoder(
     network.width = network.fc.in_features
     network.fc = nn.Identity()
     return network
+
+
+def draw_encoder(profile: Profile) -> nn.Module:
+    """The encoder with the random weights that a profile's pretrainings begin with.
+
+    With ``pretrain.shared_init`` they are those of every arm that begins with random weights.
+    """
+    torch.manual_seed(profile.pretraining_seed)
+    zero = profile.pretrain.zero_init_residual
+    return build_encoder(profile.depth, profile.width, zero_init_residual=zero)
 
 
 def group_parameters(module: nn.Module, weight_decay: float) -> list[dict]:

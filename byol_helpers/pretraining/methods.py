@@ -18,7 +18,7 @@ from byol_helpers.core.config import Pretrain, Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.byol import BYOLTask
 from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
-from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
+from byol_helpers.pretraining.encoder import copy_tensors, draw_encoder
 from byol_helpers.pretraining.pixel_cache import decode_images
 from byol_helpers.pretraining.simclr import SimCLRTask
 from byol_helpers.training.loop import Plan, Task, fit
@@ -48,8 +48,7 @@ def train_method(
         files: the unlabelled images.
         folder: for the checkpoint and metrics.csv.
         title: of the progress lines.
-        weights: torchvision-named tensors to begin with; None for random ones (residual branches
-            at 0).
+        weights: torchvision-named tensors to begin with; None for those of ``draw_encoder``.
         cache: folder for the decoded images of ``pretrain.views=batch``, shared by the trainings on
             the same images; None: one in ``folder``.
     """
@@ -59,14 +58,13 @@ def train_method(
             f"{len(files)} images for pretraining, fewer than pretrain.batch_size="
             f"{settings.batch_size}; give more images or lower it with --set"
         )
-    torch.manual_seed(profile.seed)
-    encoder = build_encoder(profile.depth, profile.width, zero_init_residual=True)
+    encoder = draw_encoder(profile)
     if weights is not None:
         encoder.load_state_dict(weights)
     plan = Plan(
         title,
         folder,
-        profile.seed,
+        profile.pretraining_seed,
         settings.steps,
         settings.batch_size,
         settings.checkpoint_every,
@@ -92,13 +90,14 @@ def train_method(
 def make_dataset(profile: Profile, files: list[Path], cache: Path) -> Dataset:
     """Two views of each image, rendered as ``pretrain.views`` says."""
     settings = profile.pretrain
+    seed = profile.pretraining_seed
     if settings.views == "batch":
         images = decode_images(files, cache, f"decode images into {cache}")
-        return BatchViewsDataset(images, settings.view_size, profile.seed, settings.crop_scale)
+        return BatchViewsDataset(images, settings.view_size, seed, settings.crop_scale)
     return ViewsDataset(
         files,
         settings.view_size,
-        profile.seed,
+        seed,
         settings.views == "torch",
         settings.cache_side is not None,
         settings.crop_scale,

@@ -34,7 +34,7 @@ from byol_helpers.pretraining.diagnostics import (
     measure_knn_on_crops,
     predict_by_neighbours,
 )
-from byol_helpers.pretraining.encoder import build_encoder, copy_tensors
+from byol_helpers.pretraining.encoder import build_encoder, copy_tensors, draw_encoder
 from byol_helpers.training.sampler import Item
 
 STATISTICS_BATCHES = 8
@@ -87,7 +87,7 @@ def measure_backbone(
     Args:
         weights: the backbone's; None for the random ones of a fine-tuning with the profile's seed.
     """
-    torch.manual_seed(profile.seed)
+    torch.manual_seed(profile.pretraining_seed)
     encoder = build_encoder(profile.depth, profile.width)
     if weights is not None:
         encoder.load_state_dict(weights)
@@ -108,8 +108,7 @@ def make_controls(
         ``untrained``, as it is drawn, with the statistics 0 and 1; ``start, measured``, the initial
         weights with measured statistics. Both in eval mode.
     """
-    torch.manual_seed(profile.seed)
-    untrained = build_encoder(profile.depth, profile.width, zero_init_residual=True)
+    untrained = draw_encoder(profile)
     start = copy.deepcopy(untrained)
     if weights is not None:
         start.load_state_dict(weights)
@@ -330,7 +329,9 @@ def describe_views(
 def draw_statistics_batches(profile: Profile, files: list[Path]) -> list[torch.Tensor]:
     """Views of the unlabelled images, first and second in turn, to measure statistics on."""
     settings = profile.pretrain
-    dataset = ViewsDataset(files, settings.view_size, profile.seed, smallest=settings.crop_scale)
+    dataset = ViewsDataset(
+        files, settings.view_size, profile.pretraining_seed, smallest=settings.crop_scale
+    )
     size = settings.batch_size
     batches = []
     for first in range(0, STATISTICS_BATCHES * size, size):
@@ -362,8 +363,7 @@ def compare_knn(
         Three accuracies in 0..1: initial weights, the same with measured statistics, trained
         weights.
     """
-    torch.manual_seed(profile.seed)
-    encoder = build_encoder(profile.depth, profile.width, zero_init_residual=True)
+    encoder = draw_encoder(profile)
     if weights is not None:
         encoder.load_state_dict(weights)
     before = measure_knn_on_crops(encoder, crops)

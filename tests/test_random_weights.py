@@ -1,0 +1,137 @@
+"""The same draw of the same initialisation for every arm that begins at random, and its seed."""
+
+import pytest
+import torch
+
+from byol_helpers import pipeline
+from byol_helpers.backbones import load_backbone
+from byol_helpers.core.config import load_profile
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json
+from byol_helpers.pretraining import classifier, methods
+from byol_helpers.pretraining.encoder import draw_encoder
+from byol_helpers.segmentation import torchvision_engine
+
+ARMS = "[byol-random, simclr-random, random, random-measured]"
+SMALL = [
+    "width=8",
+    "data.unlabelled=8",
+    "data.train=4",
+    "data.val=2",
+    "data.test=2",
+    "data.crops=16",
+    "supervised.steps=2",
+    "supervised.batch_size=4",
+    "pretrain.steps=3",
+    "pretrain.warmup_steps=1",
+    "pretrain.batch_size=4",
+    "pretrain.hidden=16",
+    "pretrain.output=8",
+    "pretrain.view_size=32",
+    "pretrain.seed=7",
+    f"finetune.arms={ARMS}",
+    "finetune.seeds=[0, 1]",
+    "finetune.steps=20",
+    "finetune.batch_size=1",
+    "finetune.decay_steps=[]",
+]
+SHARED = ["pretrain.shared_init=true", "pretrain.zero_init_residual=false"]
+
+
+def open_small(folder, *overrides):
+    run = pipeline.open_run("smoke", folder, None, [*SMALL, *overrides])
+    pipeline.prepare(run)
+    return run
+
+
+def are_equal(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_every_arm_begins_with_the_same_tensors(tmp_path, monkeypatch, zero):
+    """Seen where each training begins: pretraining, the stand-in, Mask R-CNN of every seed."""
+    begun = {}
+    engine = torchvision_engine
+
+    def keep(task, plan):
+        encoder = task.network.get_submodule("encoder")
+        begun[plan.title] = {k: v.clone() for k, v in encoder.state_dict().items()}
+
+    def keep_detector(profile, split, folder, title, seed, weights):
+        network = engine.build(18, 10, profile.finetune, seed, weights, width=profile.width)
+        begun[title] = {k: v.clone() for k, v in network.backbone.body.state_dict().items()}
+        return network
+
+    zeroed = f"pretrain.zero_init_residual={str(zero).lower()}"
+    run = open_small(tmp_path, *SHARED, zeroed)
+    with monkeypatch.context() as patched:
+        patched.setattr(methods, "fit", keep)
+        patched.setattr(classifier, "fit", keep)
+        patched.setattr(engine, "train", keep_detector)
+        pipeline.supervised(run)
+        for arm in ("byol-random", "simclr-random"):
+            pipeline.pretrain(run, arm)
+        measured = load_backbone(pipeline.transfer(run, "random-measured"))
+        for seed in (0, 1):
+            pipeline.finetune(run, "random", seed)
+    tensors = load_backbone(run.path / "weights/random.pth")
+    assert len(begun) == 5
+    for title, found in begun.items():
+        assert are_equal(found, tensors), title
+    for name, value in measured.items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, tensors[name]), name
+    assert bool(tensors["layer1.0.bn2.weight"].any()) is not zero
+    assert read_json(run.path / "weights/random.json")["source"]["seed"] == 7
+
+
+def test_without_the_setting_nothing_changes(tmp_path):
+    """Mask R-CNN draws by the seed of the fine-tuning; the stages' parameters are as they were."""
+    run = open_small(tmp_path, "pretrain.seed=null")
+    assert pipeline.transfer(run, "random") is None
+    assert pipeline.find_weights(run, "random") is None
+    pipeline.supervised(run)
+    pipeline.pretrain(run, "byol-random")
+    for name in ("supervised", "pretrain/byol-random"):
+        parameters = read_json(run.path / name / "stage.json")["parameters"]
+        assert not {"shared_init", "seed", "released"} & parameters.keys()
+    assert parameters["init"] == "random" and parameters["zero_init_residual"] is True
+
+
+def test_the_seed_of_pretraining_changes_trainings_and_not_the_data(tmp_path):
+    runs = {}
+    for seed in (7, 8):
+        runs[seed] = open_small(tmp_path / str(seed), f"pretrain.seed={seed}")
+        pipeline.supervise_all(runs[seed])
+        pipeline.pretrain(runs[seed], "byol")
+        for stage in ("supervised", "pretrain/byol"):
+            parameters = read_json(runs[seed].path / stage / "stage.json")["parameters"]
+            assert parameters["seed"] == seed and parameters["run_seed"] == 0
+    data = [sorted(path.name for path in run.path.rglob("*.png")) for run in runs.values()]
+    assert data[0] == data[1]
+    for file in ("data/crops.csv", "splits.json", data[0][0]):
+        (first, second) = (next(run.path.rglob(file.split("/")[-1])) for run in runs.values())
+        assert first.read_bytes() == second.read_bytes()
+    ends = [load_backbone(run.path / "weights/supervised.pth") for run in runs.values()]
+    assert not torch.equal(ends[0]["conv1.weight"], ends[1]["conv1.weight"])
+
+
+def test_the_same_seed_gives_the_same_draw():
+    narrow = load_profile("smoke", ["width=8"])
+    same = load_profile("smoke", ["width=8", "pretrain.seed=0"])
+    other = load_profile("smoke", ["width=8", "pretrain.seed=1"])
+    drawn = [draw_encoder(profile).state_dict() for profile in (narrow, same, other)]
+    assert are_equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0]["conv1.weight"], drawn[2]["conv1.weight"])
+
+
+def test_frozen_norm_refuses_branches_that_never_act():
+    settings = ["finetune.norm_policy=frozen", "pretrain.shared_init=true"]
+    with pytest.raises(
+        UserError, match=r"leaves residual .* set pretrain\.zero_init_residual=fals"
+    ):
+        load_profile("smoke", settings)
+    load_profile("smoke", [*settings, "pretrain.zero_init_residual=false"])
+    load_profile("smoke", [*settings, "finetune.arms=[byol, supervised]"])
