@@ -12,6 +12,7 @@ import io
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -37,7 +38,8 @@ PRETRAINING = {
     "random": ("pretrain.hidden=2048", "pretrain.init=random"),
 }
 PRETRAINING_SEEDS = (0, 1, 2)
-SHARED_FILES = ("data", "splits.json", "statistics.json", "weights")
+DATA_FILES = ("data", "splits.json", "statistics.json")
+SHARED_FILES = (*DATA_FILES, "weights")
 
 
 def run_study(
@@ -72,7 +74,7 @@ def run_study(
     setting, values = STUDIES[name]
     results = {}
     for value in values:
-        variant = _open_variant(run, profile, f"{name}-{value}", [*overrides, f"{setting}={value}"])
+        variant = open_variant(run, profile, f"{name}-{value}", [*overrides, f"{setting}={value}"])
         results[value] = _collect_results(variant)
     return _write_rows(_make_rows(run, setting, values, results), path, out)
 
@@ -97,7 +99,7 @@ def _train_pretrainings(run: Run, profile: str, overrides: list[str]) -> list[di
     for name, settings in PRETRAINING.items():
         for seed in PRETRAINING_SEEDS:
             changed = [*overrides, *settings, f"seed={seed}"]
-            variant = _open_variant(run, profile, f"pretraining-{name}-seed{seed}", changed)
+            variant = open_variant(run, profile, f"pretraining-{name}-seed{seed}", changed)
             rows += _read_pretraining(variant, name, seed)
     return rows
 
@@ -129,16 +131,19 @@ def _read_pretraining(variant: Run, name: str, seed: int) -> list[dict]:
     return rows
 
 
-def _open_variant(run: Run, profile: str, name: str, overrides: list[str]) -> Run:
+def open_variant(
+    run: Run, profile: str, name: str, overrides: list[str], shared: Sequence[str] = SHARED_FILES
+) -> Run:
     """The run with settings changed, in a folder of its own; the run itself if it has them.
 
-    The folder holds data and weights of the run as links to the same files, or as copies.
+    The folder holds what is shared, data and weights of the run, as links to the same files, or as
+    copies.
     """
     if load_profile(profile, overrides) == run.profile:
         return run
     folder = run.path / "studies" / name
-    for shared in SHARED_FILES:
-        _mirror(run.path / shared, folder / shared)
+    for part in shared:
+        _mirror(run.path / part, folder / part)
     return pipeline.open_run(profile, folder, run.data, overrides)
 
 

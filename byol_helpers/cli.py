@@ -26,6 +26,8 @@ from byol_helpers.cutout import options as cutout_options
 # Errors of the system that the user can put right.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
+DEFAULT_PROFILE = "quick"
+BUILT_IN_STUDIES = ("norm-policy", "engines", "pretraining")
 STAGE_HELP = {
     "prepare": "images, labels, splits and statistics",
     "supervised": "the supervised stand-in, or ImageNet weights",
@@ -90,7 +92,7 @@ def _make_common_options() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--profile",
-        default="quick",
+        default=DEFAULT_PROFILE,
         help=f"{', '.join(PROFILES)}, or the path of your own YAML file (default: quick)",
     )
     common.add_argument(
@@ -142,7 +144,25 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name",
         help="norm-policy: trainable against frozen batch norm; engines: both engines; "
-        "pretraining: width of the hidden layer, and BYOL from random weights",
+        "pretraining: width of the hidden layer, and BYOL from random weights; or a study of the "
+        "plan, such as laptop",
+    )
+    planned = parser.add_argument_group("a study of the plan")
+    planned.add_argument(
+        "--plan",
+        type=expand_path,
+        metavar="FILE",
+        help="a plan of one's own, instead of byol_helpers/reproduction/plan.yaml",
+    )
+    planned.add_argument(
+        "--minutes", type=float, help="stop at a checkpoint; the same command goes on from there"
+    )
+    planned.add_argument(
+        "--results",
+        type=expand_path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="where the small files of the trainings go (default: %(default)s)",
     )
     parser.add_argument(
         "--out",
@@ -189,6 +209,8 @@ def run_command(options: argparse.Namespace) -> int:
         raise UserError("--strict: goes with prepare --check, or with evaluate --ground-truth")
     if options.command == "publish":
         return _publish(options.run, options.repository)
+    if options.command == "study" and options.name not in BUILT_IN_STUDIES:
+        return _run_planned_study(options)
     settings = collect_overrides(options)
     if options.command == "download":
         return _download(options, settings)
@@ -264,6 +286,24 @@ def _evaluate_files(options: argparse.Namespace) -> int:
         options.ground_truth, options.detections, options.out, strict=options.strict
     )
     print(table)
+    return 0
+
+
+def _run_planned_study(options: argparse.Namespace) -> int:
+    """The command ``study`` with a name of the plan."""
+    from byol_helpers.reproduction.plan import find_study
+    from byol_helpers.studies import run_planned_study
+
+    study = find_study(options.name, options.plan, BUILT_IN_STUDIES)
+    if options.profile != DEFAULT_PROFILE or collect_overrides(options) or options.out:
+        raise UserError(
+            "the plan decides the settings of a study: leave out --profile, --engine, --seeds, "
+            "--set and --out, or write a plan and name it with --plan"
+        )
+    out = run_planned_study(
+        options.name, study, options.minutes, options.results, options.run, options.data
+    )
+    print(f"Results: {out}")
     return 0
 
 

@@ -7,9 +7,15 @@ A stage that is up to date returns at once; an interrupted one goes on (see
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from byol_helpers.coco import resized_cache
-from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
+from byol_helpers.coco.dataset import (
+    get_area_limits,
+    list_pretraining_images,
+    load_split,
+    take_images,
+)
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
 from byol_helpers.core.config import FULL_WIDTH, dump_profile, load_profile
@@ -20,6 +26,9 @@ from byol_helpers.core.files import expand_path, read_json, sha256, write_json, 
 from byol_helpers.core.kept_copy import copy_folder, restore_run
 from byol_helpers.core.notebook_parameters import check_parameters
 from byol_helpers.core.stage import Run, run_stage
+
+if TYPE_CHECKING:
+    from byol_helpers.evaluation.comparison import ModelResult
 
 # Raised when the code, not a setting, changes a fine-tuning: 2, the heads' start.
 FINETUNE_REVISION = 2
@@ -221,6 +230,17 @@ def transfer(run: Run, arm: str) -> Path | None:
     return path
 
 
+def bring_weights(run: Run, arm: str) -> None:
+    """``weights/<arm>.pth`` and all that it is made from; nothing for random weights."""
+    if ARMS[arm].source == "random":
+        return
+    if ARMS[arm].source != "pretrain" or _initial_weights(run, arm):
+        supervise_all(run)
+    if ARMS[arm].source == "pretrain":
+        pretrain(run, arm)
+    transfer(run, arm)
+
+
 def finetune(run: Run, arm: str, seed: int) -> Path:
     """Fine-tune Mask R-CNN from the arm's weights.
 
@@ -231,7 +251,10 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
 
     weights = find_weights(run, arm)
     engine = run.profile.finetune.engine
+    images = run.profile.finetune.images
     split = load_split(run, "train")
+    if images:
+        split = take_images(split, images, run.profile.seed)
     parameters = _engine_settings(run) | {"arm": arm, "seed": seed}
 
     def work(folder: Path) -> None:
@@ -270,11 +293,18 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
     """``metrics.json`` and ``bootstrap.csv`` from ``detections.json``: no model, no torch."""
     from byol_helpers.evaluation import comparison
 
+    comparison.save_result(score_results(run, folder / "detections.json", arm, seed), folder)
+
+
+def score_results(run: Run, detections: Path | list[dict], arm: str, seed: int) -> "ModelResult":
+    """Average precision and draws of COCO results on the test split, under the run's settings."""
+    from byol_helpers.evaluation import comparison
+
     settings = run.profile.evaluate
     tune = run.profile.finetune
-    result = comparison.evaluate_model(
+    return comparison.evaluate_model(
         load_split(run, "test").file,
-        folder / "detections.json",
+        detections,
         arm=arm,
         seed=seed,
         engine=tune.engine,
@@ -285,7 +315,6 @@ def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
         confidence=settings.confidence,
         draw_seed=run.profile.seed,
     )
-    comparison.save_result(result, folder)
 
 
 def compare(run: Run) -> Path:

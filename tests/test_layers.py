@@ -34,13 +34,14 @@ ALLOWED = {
     "figures": DATA | MEASURED,
     "pipeline": DATA | TRAINED | MEASURED,
     "ablations": DATA | MEASURED | {"pipeline"},
+    "studies": DATA | MEASURED | {"pipeline", "ablations"},
     "report": DATA | MEASURED | {"figures", "pipeline"},
     "download": DATA,
     "cutout": DATA | {"background", "segmentation"},
     "cli": DATA
     | TRAINED
     | MEASURED
-    | {"figures", "pipeline", "ablations", "report", "download", "cutout"},
+    | {"figures", "pipeline", "ablations", "studies", "report", "download", "cutout"},
     "__main__": {"cli"},
 }
 # These read tensors and build networks.

@@ -1,10 +1,11 @@
 """The COCO layout on the disk: splits, their images and their instance masks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from byol_helpers.coco.annotations import AnnotationsByImage, Labels
+from byol_helpers.coco.splits import order_ids
 from byol_helpers.core.config import require
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
@@ -67,6 +68,16 @@ def load_split(run: Run, name: str) -> Split:
         categories,
         file,
     )
+
+
+def take_images(split: Split, count: int, seed: int) -> Split:
+    """A part of a split: ``count`` of its images at most, drawn by the seed.
+
+    A smaller part lies inside a larger one.
+    """
+    order = order_ids([record["id"] for record in split.images], seed, "part")
+    kept = set(order[:count])
+    return replace(split, images=[record for record in split.images if record["id"] in kept])
 
 
 def list_pretraining_images(run: Run) -> list[Path]:

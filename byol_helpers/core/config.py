@@ -234,6 +234,9 @@ class Finetune(Section):
     precision: Precision = "32-true"
     # Somebody else's checkpoint of the backbone, for the arm ``file``.
     weights_file: FileName | None = None
+    # Labelled images that are used, drawn by the run's seed; a smaller number lies inside a larger
+    # one. null: all of the train split.
+    images: Count | None = None
 
 
 class Evaluate(Section):

@@ -160,13 +160,21 @@ def load_result(folder: Path) -> ModelResult:
     The intervals of a file that is older than the present kind are computed again from its draws.
     """
     metrics = read_json(Path(folder) / "metrics.json")
-    columns = read_metrics(Path(folder) / "bootstrap.csv")
-    if metrics.get("interval") != SINGLE_VALUE:
-        entries = {}
-        for key, draws in columns.items():
-            entries[key] = _describe_value(metrics, key, _read_value(metrics, key), draws)
-        metrics = metrics | _nest_entries(entries) | {"interval": SINGLE_VALUE}
-    return ModelResult(metrics, columns)
+    packed = Path(folder) / "bootstrap.csv.xz"
+    columns = read_metrics(packed if packed.is_file() else packed.with_suffix(""))
+    result = ModelResult(metrics, columns)
+    return result if metrics.get("interval") == SINGLE_VALUE else describe_again(result)
+
+
+def describe_again(result: ModelResult) -> ModelResult:
+    """The same values, with intervals computed from the draws at hand."""
+    metrics = result.metrics
+    entries = {}
+    for key, draws in result.columns.items():
+        entries[key] = _describe_value(metrics, key, _read_value(metrics, key), draws)
+    return ModelResult(
+        metrics | _nest_entries(entries) | {"interval": SINGLE_VALUE}, result.columns
+    )
 
 
 def load_results(run_path: Path) -> dict[str, ModelResult]:

@@ -7,6 +7,8 @@ over all of it; arms are compared at equal length.
 """
 
 import csv
+import io
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +50,15 @@ def ema(values: np.ndarray, beta: float = BETA, initial: float | None = None) ->
 
 
 def read_metrics(path: Path | str) -> dict[str, np.ndarray]:
-    """Columns of a ``metrics.csv``, float [N]; an empty cell is nan.
+    """Columns of a ``metrics.csv``, or of one compressed as ``.csv.xz``, float [N].
+
+    An empty cell is nan.
 
     Raises:
         UserError: no such file, no rows, a cell that is not a number.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(_read_text(Path(path)), newline="")))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it first") from None
     if not rows:
@@ -64,6 +67,11 @@ def read_metrics(path: Path | str) -> dict[str, np.ndarray]:
         return {key: np.array([float(row[key] or "nan") for row in rows]) for key in rows[0]}
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: a cell is not a number ({error}); run the stage again") from None
+
+
+def _read_text(path: Path) -> str:
+    content = path.read_bytes()
+    return (lzma.decompress(content) if path.suffix == ".xz" else content).decode()
 
 
 def read_final_losses(path: Path | str, beta: float = BETA) -> dict[str, float]:

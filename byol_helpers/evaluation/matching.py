@@ -17,6 +17,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from byol_helpers.coco.masks import compress_mask, measure_masks
+from byol_helpers.coco.results import AREAS
 
 AREA_RANGES = ("all", "small", "medium", "large")
 # Of IoU, as ``Params.setDetParams`` spells them, to the last bit.
@@ -99,6 +100,8 @@ def match_detections(
         dt_shapes = _stack_boxes(dt)
         gt_shapes = _stack_boxes(gt)
         dt_areas = dt_shapes[:, 2] * dt_shapes[:, 3]
+    for row, entry in enumerate(dt.entries):
+        dt_areas[row] = entry.get(AREAS[iou_type], dt_areas[row])
     pairs = _pair_overlapping(dt, gt, dt_shapes, gt_shapes, crowd)
 
     small, large = area_limits
@@ -126,6 +129,32 @@ def match_detections(
         hit[area] = (matched & ~wasted).T
         counts[area] = ~(wasted | (~matched & outside[area][:, None])).T
     return tuple(_select_class(k, dt, hit, counts, positives[:, k]) for k in range(len(labels)))
+
+
+def find_overlapping(
+    annotations: COCO, results: list[dict], iou_type: Literal["segm", "bbox"]
+) -> np.ndarray:
+    """Which detections, bool [D], may be hits: whose shape overlaps an object of its class enough.
+
+    Args:
+        annotations, results, iou_type: as ``match_detections``.
+    """
+    images = {image_id: i for i, image_id in enumerate(sorted(annotations.imgs))}
+    labels = {category_id: k for k, category_id in enumerate(sorted(annotations.cats))}
+    known = annotations.dataset["annotations"]
+    gt = _sort_table(known, np.zeros(len(known)), images, labels)
+    numbered = [{**result, "number": number} for number, result in enumerate(results)]
+    dt = _sort_table(numbered, np.zeros(len(numbered)), images, labels)
+    if iou_type == "segm":
+        shapes = (_compress_masks(dt, annotations), _compress_masks(gt, annotations))
+    else:
+        shapes = (_stack_boxes(dt), _stack_boxes(gt))
+    crowd = np.array([bool(a.get("iscrowd")) for a in gt.entries], dtype=bool)
+    pairs = _pair_overlapping(dt, gt, *shapes, crowd)
+    near = np.zeros(len(results), dtype=bool)
+    for row in np.unique(pairs.detection):
+        near[dt.entries[row]["number"]] = True
+    return near
 
 
 def match_greedily(

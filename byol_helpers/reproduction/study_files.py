@@ -1,0 +1,192 @@
+"""The results of a study as they are committed: small, and enough to check every number.
+
+A folder ``results/<study>`` holds one folder for each condition, laid out like a run, beside
+``ground_truth.json.xz`` and ``pretrain``:
+
+- ``<condition>/profile.yaml``, ``study.json``: settings, and what of the plan they belong to;
+- ``<condition>/finetune/<arm>-seed<k>``: ``metrics.csv`` and ``stage.json`` (cost, device,
+  versions, hash of the weights);
+- ``<condition>/evaluate/<arm>-seed<k>``: ``detections.json.xz``, ``bootstrap.csv.xz`` and
+  ``metrics.json``, which is computed from what is kept, so that it can be computed again;
+- ``<condition>/background/<arm>-seed<k>/metrics.json``;
+- ``pretrain/<arm>-seed<k>``: ``metrics.csv``, ``stage.json``, ``probes.json``.
+
+Of detections are kept scores to four decimals, and the masks and boxes (to a tenth of a pixel)
+that overlap an object of their class by half at least: no other can be a hit, and of those the area
+says to which size they belong. Draws are kept to five decimals.
+"""
+
+import csv
+import io
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from byol_helpers.coco.masks import measure_masks
+from byol_helpers.coco.results import (
+    AREAS,
+    SHAPES,
+    Shape,
+    read_detections,
+    read_ground_truth,
+)
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json, sha256, write_bytes, write_json, write_text
+from byol_helpers.evaluation.comparison import ModelResult, describe_again
+from byol_helpers.evaluation.matching import find_overlapping
+
+SCORE_STEPS = 10_000  # a score of 1
+BOX_STEPS = 10  # a pixel
+DRAW_DECIMALS = 5
+MOST_ROWS = 200  # of a committed metrics.csv
+COLUMNS = ("image_id", "category_id", "score", "mask", "bbox")
+DETECTIONS = "detections.json.xz"
+DRAWS = "bootstrap.csv.xz"
+GROUND_TRUTH = "ground_truth.json.xz"
+PER_IMAGE = ("image_id", "cosine")  # of a background's metrics, what the claims read
+
+
+def write_compressed(path: Path, value: object) -> Path:
+    """A value as JSON without spaces, compressed; equal values give equal bytes."""
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    return _compress(path, text)
+
+
+def read_compressed(path: Path) -> Any:
+    """What ``write_compressed`` wrote; ``UserError`` for a missing or damaged file."""
+    try:
+        return json.loads(lzma.decompress(path.read_bytes()))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; restore it") from None
+    except (lzma.LZMAError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); restore it") from None
+
+
+def pack_detections(detections: list[dict], ground_truth: Path | dict) -> dict[str, list]:
+    """COCO results as columns of whole numbers, with the masks and boxes that can be hits.
+
+    Args:
+        detections: with masks and boxes.
+        ground_truth: annotations of the same images.
+
+    Returns:
+        ``image_id``, ``category_id``, ``score`` (in steps of 1 / 10,000), ``mask`` (run lengths of
+        COCO as text), ``bbox`` ([x, y, width, height] in tenths of a pixel); in place of a mask or
+        a box left out, its area in square pixels.
+    """
+    rounded = [_round_box(found) for found in detections]
+    near: dict[Shape, np.ndarray] = {}
+    for shape in SHAPES:
+        truth = read_ground_truth(ground_truth, shape)
+        near[shape] = find_overlapping(truth, read_detections(rounded, truth, shape), shape)
+    order = sorted(range(len(rounded)), key=lambda k: rounded[k]["image_id"])
+    packed: dict[str, list] = {name: [] for name in COLUMNS}
+    for k in order:
+        found = rounded[k]
+        mask = found["segmentation"]
+        box = [round(BOX_STEPS * side) for side in found["bbox"]]
+        packed["image_id"].append(found["image_id"])
+        packed["category_id"].append(found["category_id"])
+        packed["score"].append(round(SCORE_STEPS * found["score"]))
+        packed["mask"].append(mask["counts"] if near["segm"][k] else int(_measure_area(mask)))
+        packed["bbox"].append(
+            box if near["bbox"][k] else round(found["bbox"][2] * found["bbox"][3])
+        )
+    return packed
+
+
+def unpack_detections(packed: dict[str, list], ground_truth: dict) -> list[dict]:
+    """COCO results of ``pack_detections``.
+
+    A mask or box left out is empty and has its area beside it, which the evaluation reads
+    (``coco.results.AREAS``).
+    """
+    size_of = {image["id"]: [image["height"], image["width"]] for image in ground_truth["images"]}
+    results = []
+    for image_id, category_id, score, mask, box in zip(*map(packed.get, COLUMNS), strict=True):
+        size = size_of[image_id]
+        entry = {
+            "image_id": image_id,
+            "category_id": category_id,
+            "score": score / SCORE_STEPS,
+            "segmentation": {"size": size, "counts": mask},
+        }
+        if isinstance(mask, int):
+            entry["segmentation"] = {"size": size, "counts": [size[0] * size[1]]}
+            entry[AREAS["segm"]] = mask
+        if isinstance(box, int):
+            entry["bbox"] = [0.0, 0.0, 0.0, 0.0]
+            entry[AREAS["bbox"]] = box
+        else:
+            entry["bbox"] = [side / BOX_STEPS for side in box]
+        results.append(entry)
+    return results
+
+
+def _round_box(found: dict) -> dict:
+    return found | {"bbox": [round(BOX_STEPS * side) / BOX_STEPS for side in found["bbox"]]}
+
+
+def _measure_area(mask: dict) -> float:
+    return float(measure_masks([mask])[0])
+
+
+def write_result(folder: Path, packed: dict[str, list], result: ModelResult) -> Path:
+    """Packed detections, draws and metrics of one model.
+
+    Args:
+        result: computed from the packed detections; its draws are rounded here.
+    """
+    columns = {key: np.round(draws, DRAW_DECIMALS) for key, draws in result.columns.items()}
+    rounded = describe_again(ModelResult(result.metrics, columns))
+    write_compressed(folder / DETECTIONS, packed)
+    lines = [",".join(columns)]
+    for row in zip(*columns.values(), strict=True):
+        lines.append(
+            ",".join("" if np.isnan(cell) else f"{cell:.{DRAW_DECIMALS}f}" for cell in row)
+        )
+    _compress(folder / DRAWS, "\n".join(lines) + "\n")
+    write_json(folder / "metrics.json", rounded.metrics)
+    return folder
+
+
+def write_curve(source: Path, path: Path) -> Path:
+    """A ``metrics.csv`` of ``MOST_ROWS`` rows at most: means of neighbours, at the last's step."""
+    rows = list(csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"))))
+    size = -(-len(rows) // MOST_ROWS)
+    if size <= 1:
+        return write_text(path, source.read_text(encoding="utf-8"))
+    lines = [",".join(rows[0])]
+    for end in range(len(rows), 0, -size):
+        group = rows[max(0, end - size) : end]
+        cells = [group[-1]["step"]]
+        for name in list(rows[0])[1:]:
+            values = [float(row[name] or "nan") for row in group]
+            defined = [value for value in values if value == value]
+            cells.append(f"{np.mean(defined):.7g}" if defined else "nan")
+        lines.insert(1, ",".join(cells))
+    return write_text(path, "\n".join(lines) + "\n")
+
+
+def write_stage(stage: Path, path: Path, weights: Path | None, extra: dict) -> Path:
+    """A stage's record, with the hash of the weights that it left, without their folder."""
+    kept = read_json(stage / "stage.json") | extra
+    if weights is not None:
+        kept["weights_sha256"] = sha256(weights)
+    return write_json(path, kept)
+
+
+def write_background(source: Path, path: Path) -> Path:
+    """Scores of background removal, of each image only what the claims read."""
+    content = read_json(source)
+    rows = []
+    for row in content["per_image"]:
+        rows.append({name: row[name] for name in PER_IMAGE})
+    return write_json(path, content | {"per_image": rows})
+
+
+def _compress(path: Path, text: str) -> Path:
+    return write_bytes(path, lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME))

@@ -1,0 +1,200 @@
+"""Planned studies: their trainings one after the other, in pieces of as many minutes as there are.
+
+``python -m byol_helpers study NAME`` works off a study of ``reproduction/plan.yaml``. Data are
+generated once and shared. Each seed has a run folder of its own below the study's, and in it one
+for each condition; they hold links to the data and the weights (``ablations.open_variant``). After
+each training its results are written small (``reproduction.study_files``); a training whose results
+are there is not done again.
+"""
+
+from pathlib import Path
+
+from byol_helpers import pipeline
+from byol_helpers.ablations import DATA_FILES, open_variant
+from byol_helpers.coco.dataset import list_pretraining_images, load_split
+from byol_helpers.core.arms import ARMS
+from byol_helpers.core.config import dump_profile, load_profile
+from byol_helpers.core.deadline import StopRequested, check_deadline, stop_after
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json, write_json, write_text
+from byol_helpers.core.progress import announce
+from byol_helpers.core.stage import Run
+from byol_helpers.reproduction import study_files
+from byol_helpers.reproduction.plan import (
+    Condition,
+    Study,
+    Training,
+    list_conditions,
+    list_trainings,
+)
+
+RESULTS = Path("results")  # of all studies, one folder each
+
+
+def run_planned_study(
+    name: str,
+    study: Study,
+    minutes: float | None = None,
+    results: Path = RESULTS,
+    run_path: Path | None = None,
+    data: Path | None = None,
+) -> Path:
+    """Work off the trainings of a study that are still to do, in the order of its plan.
+
+    Args:
+        name: of its folders.
+        study: of ``reproduction.plan.load_plan``.
+        minutes: after which it stops at a checkpoint; the same call goes on from there.
+        results: where ``<name>/`` is written.
+        run_path: the run folder; by default ``runs/<name>``.
+        data: a folder in COCO layout, instead of the profile's own source.
+
+    Returns:
+        ``results/<name>``.
+
+    Raises:
+        UserError: as the stages, or the test split has fewer images than planned.
+    """
+    base = pipeline.open_run(study.profile, run_path or Path("runs") / name, data, study.settings)
+    out = results / name
+    trainings = list_trainings(study)
+    with stop_after(minutes):
+        try:
+            _prepare(base, study, out)
+            for training in trainings:
+                if not is_done(study, training, out):
+                    check_deadline(training.key)
+                    _train(base, study, name, training, out)
+                    announce(f"{training.key}: done; {describe_progress(study, out)}")
+        except StopRequested as stopped:
+            announce(f"{stopped}; the same command goes on from here")
+    announce(f"study {name}: {describe_progress(study, out)}")
+    return out
+
+
+def is_done(study: Study, training: Training, out: Path) -> bool:
+    """Whether the results of a training are there, made under the settings that the plan has."""
+    path = out / training.key / "stage.json"
+    return path.is_file() and read_json(path).get("planned") == _describe(study, training)
+
+
+def describe_progress(study: Study, out: Path) -> str:
+    """How much of a study is done, in one line."""
+    done = {"pretrainings": [0, 0], "fine-tunings": [0, 0]}
+    following = None
+    for training in list_trainings(study):
+        counted = done["fine-tunings" if training.condition else "pretrainings"]
+        counted[1] += 1
+        if is_done(study, training, out):
+            counted[0] += 1
+        elif following is None:
+            following = training.key
+    said = ", ".join(f"{some} of {every} {kind}" for kind, (some, every) in done.items())
+    return f"{said} are done" + (f", next {following}" if following else "")
+
+
+def _describe(study: Study, training: Training) -> dict:
+    """What of a plan decides a training."""
+    described = {
+        "profile": study.profile,
+        "settings": study.settings + study.list_seed_settings(training.seed),
+        "arm": training.arm,
+        "seed": training.seed,
+    }
+    if training.condition:
+        described["settings"] += training.condition.settings
+        described["finetune_seed"] = training.finetune_seed
+    return described
+
+
+def _prepare(base: Run, study: Study, out: Path) -> None:
+    """Data of all trainings, and the ground truth beside the results."""
+    pipeline.prepare(base)
+    truth = read_json(load_split(base, "test").file)
+    if len(truth["images"]) < study.test_images:
+        raise UserError(
+            f"the study wants {study.test_images} test images, there are {len(truth['images'])}; "
+            "give a larger folder, or write another plan"
+        )
+    study_files.write_compressed(out / study_files.GROUND_TRUTH, truth)
+
+
+def _train(base: Run, study: Study, name: str, training: Training, out: Path) -> None:
+    """One training, what it needs, and its results."""
+    settings = study.settings + study.list_seed_settings(training.seed)
+    folder = f"seed{training.seed}"
+    seed_run = open_variant(base, study.profile, folder, settings, DATA_FILES)
+    pipeline.bring_weights(seed_run, training.arm)
+    record = {"planned": _describe(study, training), "plan": study.fingerprint()}
+    if training.condition is None:
+        _keep_pretraining(seed_run, training, out / training.key, record)
+        return
+    condition = training.condition
+    settings = settings + condition.settings + _name_models(study, condition)
+    run = open_variant(seed_run, study.profile, condition.name, settings)
+    arm = training.arm
+    seed = training.finetune_seed
+    pipeline.finetune(run, arm, seed)
+    pipeline.evaluate(run, arm, seed)
+    pipeline.remove_background(run, arm, seed)
+    pipeline.remove_by_baseline(run, "keep-everything")
+    folder = out / condition.name
+    _describe_condition(base, study, name, condition, folder)
+    _keep_finetuning(run, f"{arm}-seed{seed}", folder, training, record)
+
+
+def _name_models(study: Study, condition: Condition) -> list[str]:
+    """Arms and seeds of a condition, as settings; without those trained again."""
+    blocks = [block for block in list_conditions(study)[condition] if not block.again]
+    arms: dict[str, None] = {}
+    seeds: dict[int, None] = {}
+    for block in blocks:
+        arms |= dict.fromkeys(block.arms)
+        seeds |= dict.fromkeys(block.seeds or study.seeds)
+    names = ", ".join(arm for arm in ARMS if arm in arms)
+    numbers = ", ".join(map(str, sorted(seeds)))
+    return [f"finetune.arms=[{names}]", f"finetune.seeds=[{numbers}]"]
+
+
+def _describe_condition(
+    base: Run, study: Study, name: str, condition: Condition, folder: Path
+) -> None:
+    """``profile.yaml`` and ``study.json`` of a condition's results."""
+    settings = study.settings + condition.settings + _name_models(study, condition)
+    write_text(folder / "profile.yaml", dump_profile(load_profile(study.profile, settings)))
+    described = {
+        "study": name,
+        "protocol": condition.protocol,
+        "images": condition.images,
+        "pretraining_images": len(list_pretraining_images(base)),
+        "pretraining_varies": bool(study.per_seed),
+    }
+    write_json(folder / "study.json", described)
+
+
+def _keep_pretraining(run: Run, training: Training, folder: Path, record: dict) -> None:
+    """Curve, probes and cost of a pretraining."""
+    supervised = ARMS[training.arm].source == "supervised"
+    stage = run.path / ("supervised" if supervised else f"pretrain/{training.arm}")
+    study_files.write_curve(stage / "metrics.csv", folder / "metrics.csv")
+    if not supervised:
+        write_json(folder / "probes.json", pipeline.measure_probes(run, training.arm))
+    weights = run.path / "weights" / f"{training.arm}.pth"
+    study_files.write_stage(stage, folder / "stage.json", weights, record)
+
+
+def _keep_finetuning(run: Run, key: str, folder: Path, training: Training, record: dict) -> None:
+    """Everything of a fine-tuning that is committed; its record last."""
+    truth = load_split(run, "test").file
+    detections = read_json(run.path / "evaluate" / key / "detections.json")
+    packed = study_files.pack_detections(detections, truth)
+    kept = study_files.unpack_detections(packed, read_json(truth))
+    result = pipeline.score_results(run, kept, training.arm, training.finetune_seed)
+    study_files.write_result(folder / "evaluate" / key, packed, result)
+    for name in (key, "keep-everything"):
+        source = run.path / "background" / name / "metrics.json"
+        study_files.write_background(source, folder / "background" / name / "metrics.json")
+    stage = run.path / "finetune" / key
+    study_files.write_curve(stage / "metrics.csv", folder / "finetune" / key / "metrics.csv")
+    weights = stage / "model.pth"
+    study_files.write_stage(stage, folder / "finetune" / key / "stage.json", weights, record)

@@ -1,0 +1,107 @@
+"""A planned study: in pieces, resumed, small, and not trained twice."""
+
+import pytest
+
+from byol_helpers import pipeline
+from byol_helpers.cli import main
+from byol_helpers.core.files import read_json
+from byol_helpers.evaluation.comparison import load_result
+from byol_helpers.reproduction.plan import find_study, list_trainings
+from byol_helpers.reproduction.run_results import open_results
+from byol_helpers.studies import is_done
+
+PLAN = """\
+studies:
+  small:
+    question: does it run?
+    profile: smoke
+    overrides: [data.unlabelled=32, data.train=12, data.val=2, data.crops=64, pretrain.hidden=64,
+      evaluate.bootstrap=20, background.images=2, finetune.steps=20, "finetune.decay_steps=[]"]
+    per_seed: ["seed={seed}"]
+    test_images: 6
+    seeds: [0, 1]
+    trainings:
+      - {protocol: trainable, arms: [byol, random]}
+      - {protocol: frozen, labels: 0.5, arms: [random, random-measured], seeds: [0]}
+      - {protocol: trainable, arms: [random], seeds: [0], again: true}
+    stopping: when all are done
+    primary: [C1a]
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "plan.yaml").write_text(PLAN)
+    return folder
+
+
+def run_study(folder, *options):
+    paths = ["--plan", folder / "plan.yaml", "--run", folder / "run", "--results", folder / "out"]
+    return main(["study", "small", *map(str, paths), *options])
+
+
+@pytest.mark.slow
+def test_a_study_is_worked_off_in_pieces(folder, capsys):
+    assert run_study(folder, "--minutes", "0") == 0
+    assert "the same command goes on" in capsys.readouterr().out
+    assert run_study(folder, "--minutes", "0.05") == 0
+    said = capsys.readouterr().out
+    assert "of 2 pretrainings" in said and "of 7 fine-tunings are done, next" in said
+    assert run_study(folder) == 0
+    assert "2 of 2 pretrainings, 7 of 7 fine-tunings are done\n" in capsys.readouterr().out
+    study = find_study("small", folder / "plan.yaml")
+    assert all(is_done(study, training, folder / "out/small") for training in list_trainings(study))
+    assert run_study(folder) == 0
+    assert "up to date" not in capsys.readouterr().out.partition("data: up to date")[2]
+
+
+@pytest.mark.slow
+def test_its_conditions_are_read_like_runs(folder):
+    results = folder / "out/small"
+    run = open_results(results / "trainable-12")
+    assert set(run.models) == {"byol-seed0", "byol-seed1", "random-seed0", "random-seed1"}
+    assert run.curves["random"].keys() == {0, 1} and run.background["byol"].keys() == {0, 1}
+    frozen = open_results(results / "frozen-6")
+    assert frozen.seeds == [0] and set(frozen.curves) == {"random", "random-measured"}
+    assert (results / "trainable-12/evaluate/random-seed100/metrics.json").is_file()
+    kept = read_json(results / "trainable-12/finetune/byol-seed1/stage.json")
+    assert kept["weights_sha256"] and kept["planned"]["settings"][-2] == (
+        "finetune.norm_policy=trainable"
+    )
+    assert kept["parameters"]["images"] == 12 and kept["device"]
+
+
+@pytest.mark.slow
+def test_its_seeds_differ_in_the_pretraining_and_share_images_and_draws(folder):
+    results = folder / "out/small"
+    hashes = set()
+    for seed in (0, 1):
+        hashes.add(read_json(results / f"pretrain/byol-seed{seed}/stage.json")["weights_sha256"])
+    assert len(hashes) == 2
+    condition = folder / "run/studies/seed1/studies/trainable-12"
+    whole = load_result(condition / "evaluate/byol-seed1")
+    small = load_result(results / "trainable-12/evaluate/byol-seed1")
+    assert whole.metrics["image_ids_sha256"] == small.metrics["image_ids_sha256"]
+    value = whole.metrics["mask"]["AP"]["value"]
+    assert small.metrics["mask"]["AP"]["value"] == pytest.approx(value, abs=0.01)
+
+
+@pytest.mark.slow
+def test_a_changed_plan_trains_what_it_changes(folder, capsys):
+    changed = PLAN.replace("finetune.steps=20", "finetune.steps=40")
+    (folder / "plan.yaml").write_text(changed)
+    assert run_study(folder, "--minutes", "0") == 0
+    assert "0 of 2 pretrainings, 0 of 7 fine-tunings are done" in capsys.readouterr().out
+    (folder / "plan.yaml").write_text(PLAN)
+
+
+def test_the_plan_alone_decides_the_settings(folder, capsys):
+    assert run_study(folder, "--set", "finetune.steps=20") == 2
+    assert "the plan decides the settings" in capsys.readouterr().err
+
+
+def test_more_test_images_than_there_are_is_one_line(folder, photographs, capsys):
+    assert run_study(folder, "--data", str(photographs), "--minutes", "1") == 2
+    assert "the study wants 6 test images" in capsys.readouterr().err
+    assert pipeline.STAGES
