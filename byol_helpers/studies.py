@@ -116,7 +116,7 @@ def _prepare(base: Run, study: Study, out: Path) -> None:
             f"the study wants {study.test_images} test images, there are {len(truth['images'])}; "
             "give a larger folder, or write another plan"
         )
-    study_files.write_compressed(out / study_files.GROUND_TRUTH, truth)
+    study_files.write_compressed(out / study_files.GROUND_TRUTH_FILE, truth)
 
 
 def _train(base: Run, study: Study, name: str, training: Training, out: Path) -> None:

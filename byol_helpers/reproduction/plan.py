@@ -23,7 +23,7 @@ from byol_helpers.reproduction.thesis import FrozenModel, load_thesis
 
 Protocol = Literal["trainable", "frozen"]
 Share = Annotated[float, Field(gt=0, le=1)]
-AGAIN = 100  # what is added to a fine-tuning's seed where an arm is trained again
+REPEAT_SEED = 100  # what is added to a fine-tuning's seed where an arm is trained again
 
 
 class Block(FrozenModel):
@@ -34,7 +34,7 @@ class Block(FrozenModel):
         labels: share of the labelled images that is used.
         arms: initial weights, in this order for each seed.
         seeds: those of the study, where none are given.
-        again: the same initial weights once more, with ``AGAIN`` added to the seed of fine-tuning.
+        again: the same initial weights once more; ``REPEAT_SEED`` is added to the fine-tuning seed.
     """
 
     protocol: Protocol
@@ -207,6 +207,6 @@ def list_trainings(study: Study) -> list[Training]:
             for arm in block.arms:
                 if ARMS[arm].source in ("pretrain", "supervised"):
                     listed[Training(arm, seed)] = None
-                finetune_seed = seed + AGAIN if block.again else seed
+                finetune_seed = seed + REPEAT_SEED if block.again else seed
                 listed[Training(arm, seed, condition, finetune_seed)] = None
     return list(listed)

@@ -42,10 +42,10 @@ SCORE_STEPS = 10_000  # a score of 1
 BOX_STEPS = 10  # a pixel
 DRAW_DECIMALS = 5
 MOST_ROWS = 200  # of a committed metrics.csv
-COLUMNS = ("image_id", "category_id", "score", "mask", "bbox")
-DETECTIONS = "detections.json.xz"
-DRAWS = "bootstrap.csv.xz"
-GROUND_TRUTH = "ground_truth.json.xz"
+PACKED_COLUMNS = ("image_id", "category_id", "score", "mask", "bbox")
+DETECTIONS_FILE = "detections.json.xz"
+DRAWS_FILE = "bootstrap.csv.xz"
+GROUND_TRUTH_FILE = "ground_truth.json.xz"
 PER_IMAGE = ("image_id", "cosine")  # of a background's metrics, what the claims read
 
 
@@ -83,7 +83,7 @@ def pack_detections(detections: list[dict], ground_truth: Path | dict) -> dict[s
         truth = read_ground_truth(ground_truth, shape)
         near[shape] = find_overlapping(truth, read_detections(rounded, truth, shape), shape)
     order = sorted(range(len(rounded)), key=lambda k: rounded[k]["image_id"])
-    packed: dict[str, list] = {name: [] for name in COLUMNS}
+    packed: dict[str, list] = {name: [] for name in PACKED_COLUMNS}
     for k in order:
         found = rounded[k]
         mask = found["segmentation"]
@@ -106,7 +106,9 @@ def unpack_detections(packed: dict[str, list], ground_truth: dict) -> list[dict]
     """
     size_of = {image["id"]: [image["height"], image["width"]] for image in ground_truth["images"]}
     results = []
-    for image_id, category_id, score, mask, box in zip(*map(packed.get, COLUMNS), strict=True):
+    for image_id, category_id, score, mask, box in zip(
+        *map(packed.get, PACKED_COLUMNS), strict=True
+    ):
         size = size_of[image_id]
         entry = {
             "image_id": image_id,
@@ -142,13 +144,13 @@ def write_result(folder: Path, packed: dict[str, list], result: ModelResult) -> 
     """
     columns = {key: np.round(draws, DRAW_DECIMALS) for key, draws in result.columns.items()}
     rounded = describe_again(ModelResult(result.metrics, columns))
-    write_compressed(folder / DETECTIONS, packed)
+    write_compressed(folder / DETECTIONS_FILE, packed)
     lines = [",".join(columns)]
     for row in zip(*columns.values(), strict=True):
         lines.append(
             ",".join("" if np.isnan(cell) else f"{cell:.{DRAW_DECIMALS}f}" for cell in row)
         )
-    _compress(folder / DRAWS, "\n".join(lines) + "\n")
+    _compress(folder / DRAWS_FILE, "\n".join(lines) + "\n")
     write_json(folder / "metrics.json", rounded.metrics)
     return folder
 

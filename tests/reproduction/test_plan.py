@@ -5,7 +5,7 @@ import pytest
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.reproduction.plan import (
-    AGAIN,
+    REPEAT_SEED,
     Condition,
     Training,
     find_study,
@@ -50,8 +50,8 @@ def test_trainings_come_in_the_order_of_the_plan_each_once(tmp_path):
         Training("byol", 4, every, 4),
         Training("random", 4, every, 4),
         Training("random", 3, few, 3),
-        Training("random", 3, every, 3 + AGAIN),
-        Training("random", 4, every, 4 + AGAIN),
+        Training("random", 3, every, 3 + REPEAT_SEED),
+        Training("random", 4, every, 4 + REPEAT_SEED),
     ]
     assert list(list_conditions(study)) == [every, few]
     assert [training.key for training in list_trainings(study)][:2] == [

@@ -34,7 +34,7 @@ def test_a_result_comes_back_with_intervals_of_what_is_kept(tmp_path):
     packed = study_files.pack_detections(guesses(SHAPES, 0), TRUTH)
     result = evaluate(study_files.unpack_detections(packed, TRUTH))
     study_files.write_result(tmp_path, packed, result)
-    assert study_files.read_compressed(tmp_path / study_files.DETECTIONS) == packed
+    assert study_files.read_compressed(tmp_path / study_files.DETECTIONS_FILE) == packed
     kept = load_result(tmp_path)
     assert kept.columns.keys() == result.columns.keys()
     for name, draws in result.columns.items():
