@@ -177,8 +177,7 @@ def _keep_pretraining(run: Run, training: Training, folder: Path, record: dict) 
     supervised = ARMS[training.arm].source == "supervised"
     stage = run.path / ("supervised" if supervised else f"pretrain/{training.arm}")
     study_files.write_curve(stage / "metrics.csv", folder / "metrics.csv")
-    if not supervised:
-        write_json(folder / "probes.json", pipeline.measure_probes(run, training.arm))
+    write_json(folder / "probes.json", pipeline.measure_probes(run, training.arm))
     weights = run.path / "weights" / f"{training.arm}.pth"
     study_files.write_stage(stage, folder / "stage.json", weights, record)
 
