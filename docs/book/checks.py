@@ -81,9 +81,10 @@ def follow_link(path: Path, target: str, pages: dict[Path, Page]) -> str | None:
     place = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     if not place.is_file():
         return "dead link"
-    fragment = unquote(parts.fragment)
-    if fragment and place in pages and fragment not in pages[place].ids:
-        return "dead anchor"
+    if parts.fragment and place in pages:
+        # A browser looks for the fragment as it is written, and then for what it stands for.
+        if not {parts.fragment, unquote(parts.fragment)} & pages[place].ids:
+            return "dead anchor"
     return None
 
 

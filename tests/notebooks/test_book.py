@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from byol_helpers.report.html import render_notebook
 from docs.book.build import (
     list_notebooks,
     list_pages,
@@ -183,3 +184,18 @@ def test_the_site_builds_without_a_dead_link_or_a_speechless_picture(tmp_path, b
     assert "http://" not in text.replace("http://www.w3.org/", "")
     for source in ("src=", "<link"):
         assert f'{source}"https://' not in text  # nothing is loaded from elsewhere
+
+
+@pytest.mark.slow
+def test_no_link_of_the_reports_pages_is_dead(tmp_path):
+    """The contents of each notebook, and the links between them."""
+    pages = {}
+    for path in list_notebooks():
+        place = (tmp_path / f"{path.stem}.html").resolve()
+        place.write_text(render_notebook(path), encoding="utf-8")
+        pages[place] = Page(place.read_text(encoding="utf-8"))
+    dead = []
+    for place, page in pages.items():
+        dead += [f"{place.name} {link}" for link in page.targets if follow_link(place, link, pages)]
+        assert any(link.startswith("#1-") for link in page.targets), place.name
+    assert dead == []
