@@ -159,7 +159,7 @@ def compose_index(names: dict[str, str]) -> str:
     """The first page: the README's opening, the doors, and the contents."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     opening = readme.partition("\n## ")[0]
-    opening = re.sub(r"^\[!\[.*\n", "", opening, flags=re.MULTILINE)
+    opening = re.sub(r"^\[!\[.*\n", "", opening, flags=re.MULTILINE)  # badges: each chapter has its
     strongest = re.search(r"^## The strongest result.*?(?=^## )", readme, re.MULTILINE | re.DOTALL)
     text = opening + "\n" + (strongest[0] if strongest else "")
     text = re.sub(r"\]\((figures|notebooks)/", r"](../\1/", text)

@@ -16,6 +16,8 @@ from typing import Any
 import nbformat
 
 CHECKED = "# NBVAL_CHECK_OUTPUT"
+BADGE = re.compile(r"\[!\[([^\]]+)\]\([^)]*\)\]\(([^)]*)\)")
+SETUP = "REPOSITORY = "  # a line of the setup cell
 SHOWN = re.compile(r"\b(?:figures\.show|show_table)\(")
 ARMS = ("byol", "supervised", "random")
 LONG_DRAWING = 8  # lines of code that end in a figure, from which on they are folded
@@ -92,8 +94,9 @@ def prepare_notebook(
 
 
 def add_number(text: str, stem: str) -> str:
-    """The first cell with the notebook's number in its title, and with the link to its file."""
-    title, _, rest = text.partition("\n")
+    """The first cell with the notebook's number in its title, with the link to its file, and with
+    badges as links: their pictures would be fetched from elsewhere."""
+    title, _, rest = BADGE.sub(r'<a class="download" href="\2">\1</a>', text).partition("\n")
     words = re.sub(r"^#\s*(?:\d\d\W+)?", "", title)
     link = f'<a class="download" href="notebooks/{stem}.ipynb" download>Download this notebook</a>'
     return f"# {stem[:2]} · {words}\n\n{link}\n{rest}"
@@ -212,7 +215,9 @@ def name_figures(source: str, pictures: int) -> list[str]:
 
 
 def is_drawing(source: str) -> bool:
-    """Whether a cell is long and ends in a figure or a table: its code is folded."""
+    """Whether a cell is the setup, or long and ends in a figure or table: its code is folded."""
+    if SETUP in source:
+        return True
     lines = [line for line in source.splitlines() if line.strip()]
     return len(lines) >= LONG_DRAWING and SHOWN.search(source) is not None
 

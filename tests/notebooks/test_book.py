@@ -20,6 +20,7 @@ from docs.book.build import (
 from docs.book.checks import Page, check_files, follow_link
 from docs.book.notebooks import (
     Chapter,
+    add_number,
     cite_works,
     is_drawing,
     link_to_thesis,
@@ -101,6 +102,14 @@ def test_only_long_cells_that_draw_are_folded():
     shown = nbformat.v4.new_code_cell(drawing, metadata={"tags": ["show-input"]})
     [part] = prepare_code(shown, Chapter("06-evaluation", {}))
     assert part["metadata"]["tags"] == ["show-input"]
+
+
+def test_a_chapter_begins_with_its_number_its_file_and_its_badges():
+    text = add_number("# Evaluation: how good?\n\n[![Open](p.svg)](https://a.b/c)\nText", "06-x")
+    assert text.startswith("# 06 · Evaluation: how good?\n")
+    assert 'href="notebooks/06-x.ipynb" download>' in text
+    assert '<a class="download" href="https://a.b/c">Open</a>' in text and "svg" not in text
+    assert add_number("# 06 · Evaluation", "06-x").startswith("# 06 · Evaluation\n")
 
 
 def test_lines_of_text_come_in_one_block():
