@@ -1,15 +1,17 @@
 """Pretraining in a few thousand steps on one core, and what its features are worth:
-``python -m benchmarks.pilot [--method byol|simclr] [--steps N] [--seeds 0,1,2] [--out FILE]``.
+``python -m benchmarks.pilot [--method byol|simclr] [--images crops|scenes] [--steps N]``.
 
-Unlabelled crops of one world, a ResNet-18 of a quarter of the width, views of 48 pixels, batches of
-128, AdamW with warm-up and cosine. The untrained network, the same with its statistics measured
-(what a gain is counted from) and the trained network (statistics measured on the same crops) are
-asked by the linear probe and by neighbours on crops that none has seen; ``--steps 0`` asks the
-controls alone. Rows are added to the CSV as they come.
+Unlabelled crops or scenes of one world, a ResNet-18 of a quarter of the width, views of 48 pixels,
+batches of 128, AdamW with warm-up and cosine. The untrained network, the same with its statistics
+measured (what a gain is counted from) and the trained network (statistics measured on the same
+crops) are asked by the linear probe and by neighbours on crops that none has seen; ``--steps 0``
+asks the controls alone. Rows are added to the CSV as they come.
 """
 
 import argparse
+import copy
 import csv
+import dataclasses
 import subprocess
 import time
 from collections.abc import Sequence
@@ -31,11 +33,13 @@ from byol_helpers.pretraining.probes import (
     score_repeats,
 )
 from byol_helpers.pretraining.simclr import SimCLR, nt_xent_loss
-from byol_helpers.synthetic.scenes import CATEGORIES, make_crop
+from byol_helpers.synthetic.scenes import CATEGORIES, make_crop, make_scene
 from byol_helpers.training.loop import cosine_with_warmup
 from byol_helpers.training.sampler import rng
 
 CROPS = 10_000
+SCENES = 4000
+SCENE_SIZE = 160  # pixels
 BANK = 1000  # labelled crops of the probes
 ASKED = 2000
 BANK_FIRST = 50_000  # the probes' crops begin here, those of the pretraining at 0
@@ -50,10 +54,10 @@ WEIGHT_DECAY = 1e-4
 TEMPERATURE_OF_SIMCLR = 0.2
 
 
-def build_narrow_encoder(seed: int) -> nn.Module:
+def build_narrow_encoder(seed: int, zero_init_residual: bool) -> nn.Module:
     """A ResNet-18 whose stages have ``WIDTH``, 2, 4 and 8 times ``WIDTH`` channels."""
     torch.manual_seed(seed)
-    return build_encoder(18, WIDTH, zero_init_residual=True)
+    return build_encoder(18, WIDTH, zero_init_residual=zero_init_residual)
 
 
 def render_views(
@@ -76,16 +80,25 @@ def make_crops(first: int, count: int, seed: int, world: str) -> tuple[np.ndarra
     return np.stack([image for image, _ in made]), torch.tensor(labels)
 
 
+def make_scenes(seed: int, world: str) -> np.ndarray:
+    """Unlabelled scenes uint8 [N, SCENE_SIZE, SCENE_SIZE, 3]."""
+    made = [make_scene(seed, index, SCENE_SIZE, "unlabelled", world) for index in range(SCENES)]
+    return np.stack([scene.image for scene in made])
+
+
 def pretrain_encoder(
-    method: str, pixels: np.ndarray, steps: int, tau: float, seed: int
+    options: argparse.Namespace, pixels: np.ndarray, tau: float, seed: int
 ) -> tuple[nn.Module, float]:
     """Pretrain from random weights; the encoder and the CPU seconds."""
-    encoder = build_narrow_encoder(seed)
+    method = options.method
+    steps = options.steps
+    encoder = build_narrow_encoder(seed, options.zero_init_residual)
     kind = {"byol": BYOL, "simclr": SimCLR}[method]
     network = kind(encoder, HIDDEN, OUTPUT).train().to(memory_format=torch.channels_last)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    views = two_views(VIEW)
+    optimizer = torch.optim.AdamW(trained, options.learning_rate, weight_decay=WEIGHT_DECAY)
+    area = (options.crop_scale, 1.0)
+    views = [dataclasses.replace(view, area=area) for view in two_views(VIEW)]
     start = time.process_time()
     for step in range(steps):
         draw = rng(seed, step)
@@ -94,7 +107,8 @@ def pretrain_encoder(
         optimizer.zero_grad()
         loss.backward()
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * cosine_with_warmup(step, steps, max(1, steps // 20))
+            factor = cosine_with_warmup(step, steps, max(1, steps // 20))
+            group["lr"] = options.learning_rate * factor
         optimizer.step()
         if isinstance(network, BYOL):
             network.update_target(tau_at(step, steps, tau))
@@ -128,28 +142,42 @@ def add_rows(file: Path, rows: list[dict]) -> None:
         writer.writerows(rows)
 
 
-def main() -> None:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", choices=("byol", "simclr"), default="byol")
+    parser.add_argument("--images", choices=("crops", "scenes"), default="crops")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--crop-scale", type=float, default=0.08)
+    parser.add_argument("--zero-init-residual", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--tau", type=float, help="default: by choose_tau")
     parser.add_argument("--world", default="shapes")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/pilot.csv"))
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse_options()
     torch.set_num_threads(1)
     commit = find_commit()
     tau = choose_tau(max(1, options.steps)) if options.tau is None else options.tau
     for seed in (int(number) for number in options.seeds.split(",")):
-        pixels, _ = make_crops(0, CROPS, seed, options.world)
+        if options.images == "scenes":
+            pixels = make_scenes(seed, options.world)
+        else:
+            pixels, _ = make_crops(0, CROPS, seed, options.world)
         bank = LabelledImages(*normalised(make_crops(BANK_FIRST, BANK, seed, options.world)))
         first = BANK_FIRST + BANK
         asked = LabelledImages(*normalised(make_crops(first, ASKED, seed, options.world)))
         batches = bank.images.split(250)
-        trained, seconds = pretrain_encoder(options.method, pixels, options.steps, tau, seed)
+        trained, seconds = pretrain_encoder(options, pixels, tau, seed)
+        start = build_narrow_encoder(seed, options.zero_init_residual)
+        untrained = copy.deepcopy(start)
         encoders: dict[str, Sequence[nn.Module]] = {
-            "untrained": [build_narrow_encoder(seed)],
-            "start, measured": [measure_statistics(build_narrow_encoder(seed), batches)],
+            "untrained": [untrained],
+            "start, measured": [measure_statistics(start, batches)],
             "trained": [measure_statistics(trained, batches)],
         }
         right = ask_encoders(encoders, bank, asked, (5, None), repeats=3)
@@ -159,6 +187,9 @@ def main() -> None:
             scored = score_repeats(table)
             gain = score_repeats(table.astype(float) - control)
             row = {"world": options.world, "method": options.method, "steps": options.steps}
+            row |= {"images": options.images, "learning rate": options.learning_rate}
+            row |= {"crop scale": options.crop_scale}
+            row |= {"residual start": 0 if options.zero_init_residual else 1}
             row |= {"tau": round(tau, 4), "seed": seed, "encoder": encoder, "stage": stage}
             row |= {"probe": probe, "labels per class": per_class or "all"}
             row |= {name: round(100 * value, 2) for name, value in scored.items()}
