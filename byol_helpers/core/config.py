@@ -33,7 +33,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _Value = TypeVar("_Value")
 
-PROFILES = ("smoke", "quick", "colab", "thesis")
+PROFILES = ("smoke", "quick", "study", "colab", "thesis")
 FULL_WIDTH = 64  # channels of the first stage of a ResNet as published
 # Words that earlier versions wrote as the value of a setting: {setting: {old: new}}.
 RENAMED_VALUES = {"norm_policy": {"fair": "trainable"}}
