@@ -4,6 +4,7 @@ A weights file opens with ``torch.load(path, weights_only=True)``. Beside it lie
 says where the tensors come from and how pictures must be normalised for them.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,21 @@ def load_body(path: Path) -> dict[str, torch.Tensor]:
 def drop_classifier(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors without those of the layer ``fc``."""
     return {name: value for name, value in tensors.items() if not name.startswith("fc.")}
+
+
+def open_residual_branches(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same tensors with gamma = 1 in the last batch norm of every residual block.
+
+    Random weights may begin with gamma = 0 there, which training moves away from; a frozen batch
+    norm never does, and every block would stay its shortcut alone.
+    """
+    last = {}
+    for name in sorted(tensors):
+        found = re.fullmatch(r"(layer\d\.\d+)\.bn\d\.weight", name)
+        if found:
+            last[found[1]] = name  # bn2 of a basic block, bn3 of a bottleneck
+    opened = {name: torch.ones_like(tensors[name]) for name in last.values()}
+    return tensors | opened
 
 
 def extract_encoder(checkpoint: Path) -> dict[str, torch.Tensor]:

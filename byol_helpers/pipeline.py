@@ -45,7 +45,8 @@ def open_run(
     """Make or reopen a run folder.
 
     Args:
-        profile: smoke, quick, study, colab or thesis, or the path of a YAML file, which may extend one.
+        profile: smoke, quick, study, colab or thesis, or the path of a YAML file, which may extend
+            one.
         run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data
             folder ``runs/<profile>-<its name>``.
         data: a folder in COCO layout, instead of the profile's own source.
@@ -246,19 +247,22 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
 
     It leaves ``model.pth``, ``model.json`` and ``metrics.csv``.
     """
-    from byol_helpers.backbones import load_backbone
+    from byol_helpers.backbones import load_backbone, open_residual_branches
     from byol_helpers.segmentation.engine import load_engine, save_model
 
     weights = find_weights(run, arm)
+    opened = _opens_branches(run, arm)
     engine = run.profile.finetune.engine
     images = run.profile.finetune.images
     split = load_split(run, "train")
     if images:
         split = take_images(split, images, run.profile.seed)
-    parameters = _engine_settings(run) | {"arm": arm, "seed": seed}
+    parameters = _engine_settings(run) | {"arm": arm, "seed": seed} | opened
 
     def work(folder: Path) -> None:
         tensors = load_backbone(weights) if weights else None
+        if tensors and opened:
+            tensors = open_residual_branches(tensors)
         title = f"finetune {arm} seed {seed}"
         network = load_engine(engine).train(run.profile, split, folder, title, seed, tensors)
         save_model(network, folder, run.profile, split.categories, arm, seed)
@@ -472,21 +476,33 @@ def _measure_statistics(run: Run, arm: str) -> Path:
     if start and ARMS[arm].is_random:
         transfer(run, "random")
     path = _weights(run, arm)
+    opened = _opens_branches(run, arm)
 
     def work(folder: Path) -> None:
         weights = backbones.load_backbone(start) if start else None
+        if weights and opened:
+            weights = backbones.open_residual_branches(weights)
         tensors = measure_backbone(run.profile, weights, _usable_images(run))
         shape = {"depth": run.profile.depth, "width": run.profile.width}
         backbones.save_backbone(tensors, path, _describe_training(run, arm) | shape)
 
     settings = run.profile.pretrain
     parameters = _base(run) | {"view_size": settings.view_size, "batch_size": settings.batch_size}
+    parameters |= opened
     if settings.seed is not None:
         parameters["seed"] = settings.seed
     inputs = [run.path / "splits.json", *([start] if start else [])]
     outputs = [path, path.with_suffix(".json")]
     run_stage(run, f"transfer/{arm}", parameters, inputs, work, outputs)
     return path
+
+
+def _opens_branches(run: Run, arm: str) -> dict:
+    """A parameter of the stages where random residual branches that begin at 0 must be opened."""
+    pretrain = run.profile.pretrain
+    frozen = run.profile.finetune.norm_policy == "frozen"
+    closed = pretrain.shared_init and pretrain.zero_init_residual
+    return {"residual_gamma": 1} if frozen and closed and ARMS[arm].is_random else {}
 
 
 def _weights(run: Run, arm: str) -> Path:

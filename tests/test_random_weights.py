@@ -6,7 +6,7 @@ import torch
 from byol_helpers import pipeline
 from byol_helpers.backbones import load_backbone
 from byol_helpers.core.config import load_profile
-from byol_helpers.core.errors import UserError
+from byol_helpers.core.deadline import StopRequested
 from byol_helpers.core.files import read_json
 from byol_helpers.pretraining import classifier, methods
 from byol_helpers.pretraining.encoder import draw_encoder
@@ -127,11 +127,29 @@ def test_the_same_seed_gives_the_same_draw():
     assert not torch.equal(drawn[0]["conv1.weight"], drawn[2]["conv1.weight"])
 
 
-def test_frozen_norm_refuses_branches_that_never_act():
-    settings = ["finetune.norm_policy=frozen", "pretrain.shared_init=true"]
-    with pytest.raises(
-        UserError, match=r"leaves residual .* set pretrain\.zero_init_residual=fals"
-    ):
-        load_profile("smoke", settings)
-    load_profile("smoke", [*settings, "pretrain.zero_init_residual=false"])
-    load_profile("smoke", [*settings, "finetune.arms=[byol, supervised]"])
+def test_frozen_norm_opens_the_branches_of_random_weights(tmp_path, monkeypatch):
+    """Convolutions are the same draw; the last gamma of a block, 0 in the file, is 1."""
+    run = open_small(tmp_path, "pretrain.shared_init=true", "finetune.norm_policy=frozen")
+    given = {}
+
+    def keep(profile, split, folder, title, seed, weights):
+        given[title.split()[1]] = weights
+        raise StopRequested(title)
+
+    monkeypatch.setattr(torchvision_engine, "train", keep)
+    for arm in ("random", "random-measured"):
+        pipeline.transfer(run, arm)
+        with pytest.raises(StopRequested):
+            pipeline.finetune(run, arm, 0)
+    written = load_backbone(run.path / "weights/random.pth")
+    for tensors in given.values():
+        changed = []
+        for name, value in written.items():
+            if "running" not in name and "tracked" not in name:
+                if not torch.equal(tensors[name], value):
+                    changed.append(name)
+        assert changed == [f"layer{k // 2 + 1}.{k % 2}.bn2.weight" for k in range(8)]
+        assert all(bool((tensors[name] == 1).all()) for name in changed)
+        assert all(bool((written[name] == 0).all()) for name in changed)
+    measured = given["random-measured"]["layer4.1.bn2.running_var"]
+    assert not torch.equal(measured, written["layer4.1.bn2.running_var"])

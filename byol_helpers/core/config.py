@@ -312,7 +312,6 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
     file_arm = "file" in tune.arms
     on_one_device = (tune.devices, tune.precision) == (1, "32-true")
     of_crops = supervised.source == "crops"
-    at_random = [name for name in tune.arms if ARMS[name].is_random]
     return [
         (
             f"finetune.arms names {other!r}, but supervised.source is {supervised.source!r}: use "
@@ -368,14 +367,6 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
             f"and the profile has width={profile.width}: set width={FULL_WIDTH}, or "
             "supervised.source=crops",
             not of_crops and profile.width != FULL_WIDTH,
-        ),
-        (
-            "finetune.norm_policy=frozen leaves residual branches that begin at 0 at 0 for ever: "
-            "set pretrain.zero_init_residual=false, or pretrain.shared_init=false",
-            tune.norm_policy == "frozen"
-            and pretrain.shared_init
-            and pretrain.zero_init_residual
-            and bool(at_random),
         ),
         (
             "data.crops must hold at least one supervised.batch_size",
