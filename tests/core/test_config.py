@@ -75,7 +75,7 @@ def test_a_wrong_override_is_one_line_with_its_key(override, said):
 
 
 def test_an_unknown_profile_lists_the_known_ones():
-    with pytest.raises(UserError, match="smoke, quick, colab, thesis"):
+    with pytest.raises(UserError, match="smoke, quick, study, colab, thesis"):
         load_profile("fast")
 
 
@@ -130,7 +130,10 @@ def test_the_profile_of_a_run_folder_opens_that_run_again(tmp_path):
         ("extends: quick\nname: quick", "'quick' is that of a built-in profile"),
         ("extends: quick\nname: ../up", "name: use letters"),
         ("extends: fast", "extends: fast: no such file beside it"),
-        ("extends: [quick]", "extends: ['quick'] is neither a profile (smoke, quick, colab, thes"),
+        (
+            "extends: [quick]",
+            "extends: ['quick'] is neither a profile (smoke, quick, study, colab, thes",
+        ),
         ("extends: mine.yaml", "leads back to itself"),
         ("seed: 3", "missing; set it, or take it from another profile by `extends: quick`"),
         ("- quick", "not a profile"),
