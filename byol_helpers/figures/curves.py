@@ -18,7 +18,7 @@ from byol_helpers.figures.style import (
 )
 
 PANELS = {  # column of metrics.csv -> title and axis label
-    "loss": ("Loss", "loss (0 to 8)"),
+    "loss": ("Loss", "loss (BYOL: 0 to 8)"),
     "lr": ("Learning rate", "learning rate"),
     "tau": ("Share the target network keeps, τ", "τ (0 to 1)"),
     "feature_std": ("Spread of the features", "spread (0 to 1)"),

@@ -294,6 +294,39 @@ def find_partners(first: torch.Tensor, second: torch.Tensor) -> np.ndarray:
     return (similarity.argmax(dim=1) == torch.arange(len(first))).numpy()
 
 
+def find_neighbours(features: torch.Tensor, queries: Sequence[int], count: int) -> np.ndarray:
+    """Numbers [Q, count] of the rows of [N, D] nearest to some of them by the cosine.
+
+    The nearest first; a row is not its own neighbour.
+    """
+    rows = F.normalize(features, dim=1)
+    similarity = rows[list(queries)] @ rows.T
+    similarity[torch.arange(len(queries)), list(queries)] = -torch.inf
+    return similarity.topk(count, dim=1).indices.numpy()
+
+
+@torch.no_grad()
+def colour_maps(encoder: nn.Module, images: torch.Tensor, stage: str = STAGES[1]) -> np.ndarray:
+    """The map of a stage as colours, uint8 [N, h, w, 3]: its first three principal components.
+
+    The components are those of all places of all images [N, 3, H, W]; each is spread from its 2nd
+    to its 98th percentile, and points where its largest weight is positive. In eval mode.
+    """
+    was_training = encoder.training
+    map_ = run_stages(encoder.eval(), images)[stage].permute(0, 2, 3, 1)
+    encoder.train(was_training)
+    rows = map_.flatten(0, 2).double()
+    _, _, axes = torch.linalg.svd(rows - rows.mean(dim=0), full_matrices=False)
+    axes = axes[:3]
+    strongest = axes.abs().argmax(dim=1, keepdim=True)
+    axes = axes * axes.gather(1, strongest).sign()
+    values = (rows - rows.mean(dim=0)) @ axes.T
+    low = values.quantile(0.02, dim=0)
+    high = values.quantile(0.98, dim=0)
+    shares = ((values - low) / (high - low).clamp(min=1e-12)).clamp(0, 1)
+    return (255 * shares).round().byte().reshape(*map_.shape[:3], 3).numpy()
+
+
 def uniformity(features: torch.Tensor) -> float:
     """Log of the mean of exp(-2 squared distance) over pairs of normalised features [N, D].
 

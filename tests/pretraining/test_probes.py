@@ -213,3 +213,22 @@ def test_crops_are_read_in_their_order(tmp_path):
     assert crops.labels.tolist() == [0, 1, 0]
     red = crops.images[:, 0, 0, 0] * 0.229 + 0.485
     torch.testing.assert_close(red, torch.tensor([40.0, 80, 120]) / 255)
+
+
+def test_neighbours_are_the_nearest_by_the_cosine_and_not_oneself():
+    features = torch.tensor([[1.0, 0], [2.0, 0.2], [0, 1.0], [0.1, 5.0], [1.0, 1.0]])
+    found = probes.find_neighbours(features, [0, 2], 2)
+    assert found.tolist() == [[1, 4], [3, 4]]
+
+
+def test_a_map_of_two_colours_has_two_colours():
+    """Where the features are the pixels, halves of an image get two colours, the same in each."""
+    images = torch.zeros(2, 3, 8, 8)
+    images[:, 0, :, :4] = 1
+    images[:, 2, :, 4:] = 1
+    coloured = probes.colour_maps(Colours(), images, "layer1")
+    assert coloured.shape == (2, 8, 8, 3) and coloured.dtype == np.uint8
+    left = coloured[:, :, :4, 0]
+    right = coloured[:, :, 4:, 0]
+    assert sorted((int(left.min()), int(right.min()))) == [0, 255]
+    assert left.min() == left.max() and right.min() == right.max()

@@ -1,0 +1,175 @@
+"""What a pretraining has taught its network, as pictures: probes, neighbours, maps, the loss."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from byol_helpers.evaluation.curves import read_metrics
+from byol_helpers.figures.pictures import draw_gallery, show_image
+from byol_helpers.figures.style import (
+    INK,
+    SOFT,
+    create_figure,
+    get_colour,
+    get_label,
+    get_line,
+)
+
+CONTROLS = {  # encoder of the probes' rows -> its line; greys, since a control is no arm
+    "untrained": {"color": "#8A9099", "linestyle": (0, (1, 1.6)), "marker": "."},
+    "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
+}
+RIGHT = "#1B7837"  # the frame of a neighbour of the same category
+NEIGHBOUR = 0.92  # inches
+
+
+def plot_probe_curves(
+    found: Mapping[str, dict], stage: str = "layer4", probe: str = "linear"
+) -> Figure:
+    """Accuracy of a probe over the labels of each class: every arm beside both controls.
+
+    Args:
+        found: for each arm its ``probe.json``; all with the same crops. The controls are those of
+            the first.
+        stage: of the network.
+        probe: linear or kNN.
+    """
+    first = next(iter(found.values()))
+    crops = first["crops"]
+    drawn = [(name, first, dict(line)) for name, line in CONTROLS.items()]
+    for arm, values in found.items():
+        drawn.append((get_label(arm), values, {"color": get_colour(arm), **get_line(arm)}))
+    keys = []
+    for name, _, line in drawn:
+        keys.append(Line2D([], [], label=name, lw=2, **line))
+    fig = create_figure(
+        3.3,
+        f"What a {probe} probe reads from {stage}, by the number of labels",
+        f"{crops['asked']:,} generated crops that no training has seen; bands: 95 % over crops and "
+        "draws of labels. Dashed grey: the start with measured statistics.",
+        keys,
+    )
+    ax = fig.subplots()
+    for name, values, line in drawn:
+        rows = []
+        for row in values["rows"]:
+            if (row["encoder"], row["stage"], row["probe"]) == (name, stage, probe):
+                rows.append(row)
+        x = [row["per_class"] or crops["bank"] / crops["categories"] for row in rows]
+        low = [100 * row["low"] for row in rows]
+        high = [100 * row["high"] for row in rows]
+        ax.fill_between(x, low, high, color=line["color"], alpha=0.13, lw=0)
+        ax.plot(x, [100 * row["value"] for row in rows], lw=2, ms=5, **line)
+    ax.axhline(100 / crops["categories"], color=SOFT, lw=1)
+    guessing = crops["bank"] / crops["categories"], 100 / crops["categories"]
+    ax.annotate("guessing", guessing, (0, -11), textcoords="offset points", ha="right", color=SOFT)
+    ax.set_xscale("log")
+    ticks = [row["per_class"] or crops["bank"] // crops["categories"] for row in rows]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set(xlabel="labels of each class", ylabel="crops that are right (%)")
+    ax.set_ylim(0, None)
+    return fig
+
+
+def draw_neighbours(
+    images: np.ndarray,
+    labels: Sequence[int],
+    queries: Sequence[int],
+    neighbours: Mapping[str, np.ndarray],
+    title: str,
+) -> Figure:
+    """Crops and those that a network finds nearest; a frame marks the same category.
+
+    Args:
+        images: uint8 [N, S, S, 3].
+        labels: category of each.
+        queries: numbers of the crops that ask, one row each.
+        neighbours: for each network, numbers [queries, K] of the nearest crops, the nearest first.
+        title: of the figure.
+    """
+    count = next(iter(neighbours.values())).shape[1]
+    widths = [1.0]
+    for _ in neighbours:
+        widths += [0.18] + [1.0] * count
+    fig = create_figure(
+        NEIGHBOUR * len(queries) + 0.3, title, "Framed in green: the category of the first crop."
+    )
+    axes = fig.subplots(len(queries), len(widths), squeeze=False, width_ratios=widths)
+    for row, query in zip(range(len(queries)), queries, strict=True):
+        show_image(axes[row, 0], images[query])
+        column = 1
+        for name, found in neighbours.items():
+            axes[row, column].axis("off")
+            for place, number in enumerate(found[row]):
+                ax = axes[row, column + 1 + place]
+                show_image(ax, images[number])
+                frame_image(ax, labels[number] == labels[query])
+            if row == 0:
+                axes[0, column + 1].set_title(name, loc="left", size=9)
+            column += count + 1
+    axes[0, 0].set_title("asks", loc="left", size=9)
+    return fig
+
+
+def frame_image(ax: Axes, same: bool) -> None:
+    """A thick frame where the category is the same, none elsewhere."""
+    for spine in ax.spines.values():
+        spine.set_visible(same)
+        spine.set(color=RIGHT, linewidth=3)
+
+
+def draw_feature_maps(images: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> Figure:
+    """Images, and below them the maps of features, coloured by three principal components.
+
+    Args:
+        images: uint8 [H, W, 3] each.
+        maps: for each network, uint8 [N, h, w, 3]; the same colour is the same direction of the
+            features within a row.
+    """
+    tiles = list(images)
+    captions = ["image"] * len(images)
+    for name, coloured in maps.items():
+        tiles += list(coloured)
+        captions += [name] * len(coloured)
+    title = "Maps of features: the first three principal components as red, green and blue"
+    return draw_gallery(tiles, captions, len(images), title)
+
+
+def plot_loss_beside_baselines(
+    csvs: Mapping[str, Path], baselines: Mapping[str, float], title: str
+) -> Figure:
+    """BYOL's loss over the steps, and dashed what predictions without knowledge get.
+
+    Args:
+        csvs: for each arm the ``metrics.csv`` of its pretraining.
+        baselines: by what is written beside each line, a loss in 0 to 8.
+        title: of the figure.
+    """
+    fig = create_figure(3.0, title, "Both directions, summed: 0 to 8; 4 at right angles.")
+    ax = fig.subplots()
+    end = 1.0
+    for arm, csv in csvs.items():
+        values = read_metrics(csv)
+        line = {"color": get_colour(arm), "linestyle": get_line(arm)["linestyle"], "lw": 2}
+        ax.plot(values["step"], values["loss"], label=get_label(arm), **line)
+        end = max(end, float(values["step"][-1]))
+    for number, (name, value) in enumerate(baselines.items()):
+        ax.axhline(value, color=INK, lw=1.1, linestyle=(0, (5, 2 + 2 * number)))
+        ax.annotate(
+            f"{name}: {value:.2f}",
+            (end, value),
+            (0, 3),
+            textcoords="offset points",
+            ha="right",
+            size=8.5,
+            color=SOFT,
+        )
+    ax.set(xlabel="step", ylabel="loss", xlim=(0, end))
+    ax.set_ylim(0, 4.4)
+    ax.legend(loc="upper right")
+    return fig
