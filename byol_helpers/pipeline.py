@@ -192,6 +192,17 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
     return read_json(run_stage(run, f"probe/{arm}", parameters, inputs, work) / "probe.json")
 
 
+def load_probed_networks(run: Run, arm: str = "byol") -> dict:
+    """The networks that ``measure_probes`` asks, by their names in its table, in eval mode."""
+    from byol_helpers.backbones import load_backbone
+    from byol_helpers.pretraining.probe_results import prepare_networks
+
+    start = _initial_weights(run, arm) if ARMS[arm].source == "pretrain" else None
+    begun = load_backbone(start) if start else None
+    trained = {label_arm(arm): load_backbone(_weights(run, arm))}
+    return prepare_networks(run.profile, begun, trained, _usable_images(run))
+
+
 def transfer(run: Run, arm: str) -> Path | None:
     """Write ``weights/<arm>.pth``; None for random weights that Mask R-CNN draws itself."""
     from byol_helpers import backbones

@@ -15,7 +15,7 @@ _OBJECT = "#F0E442"
 _HIT = "#444444"
 _MISS = "#882255"
 _FAINT = "#B5BAC4"
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.6, 1.1)), (0, (5, 1.4, 1, 1.4)))
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.6, 1.1)), (0, (5, 1.4, 1, 1.4)), (0, (8, 3)))
 
 
 def plot_long_tail(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:

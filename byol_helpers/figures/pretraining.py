@@ -19,7 +19,7 @@ from byol_helpers.figures.style import (
     get_line,
 )
 
-CONTROLS = {  # encoder of the probes' rows -> its line; greys, since a control is no arm
+CONTROL_LINES = {  # encoder of the probes' rows -> its line; greys, since a control is no arm
     "untrained": {"color": "#8A9099", "linestyle": (0, (1, 1.6)), "marker": "."},
     "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
 }
@@ -40,7 +40,7 @@ def plot_probe_curves(
     """
     first = next(iter(found.values()))
     crops = first["crops"]
-    drawn = [(name, first, dict(line)) for name, line in CONTROLS.items()]
+    drawn = [(name, first, dict(line)) for name, line in CONTROL_LINES.items()]
     for arm, values in found.items():
         drawn.append((get_label(arm), values, {"color": get_colour(arm), **get_line(arm)}))
     keys = []

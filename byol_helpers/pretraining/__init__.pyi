@@ -10,8 +10,4 @@ from .diagnostics import measure_knn_on_crops as measure_knn_on_crops
 from .encoder import build_encoder as build_encoder
 from .encoder import draw_encoder as draw_encoder
 from .methods import METHODS as METHODS
-from .probe_results import make_held_out_crops as make_held_out_crops
-from .probes import colour_maps as colour_maps
-from .probes import find_neighbours as find_neighbours
-from .probes import pool_stages as pool_stages
 from .simclr import nt_xent_loss as nt_xent_loss

@@ -58,15 +58,10 @@ def probe_training(
         ``gain_high``, the paired difference to the measured start. ``views``: for each encoder what
         ``describe_views`` finds. ``crops``: what was asked.
     """
-    batches = draw_statistics_batches(profile, files)
-    controls = make_controls(profile, start, batches)
+    networks = prepare_networks(profile, start, trained, files)
     encoders: dict[str, Sequence[nn.Module]] = {}
-    for name, network in controls.items():
+    for name, network in networks.items():
         encoders[name] = [network]
-    for name, tensors in trained.items():
-        network = copy.deepcopy(controls["untrained"])
-        network.load_state_dict(tensors)
-        encoders[name] = [measure_statistics(network, batches)]
     count = profile.pretrain.probe_crops
     pixels, labels = make_held_out_crops(profile, 2 * count)
     bank = LabelledImages(normalise_pixels(pixels[:count]), labels[:count])
@@ -87,9 +82,29 @@ def probe_training(
         },
         "rows": [write_row(key, tables) for key in tables],
         "views": {
-            name: describe_views(networks[0], first, second) for name, networks in encoders.items()
+            name: describe_views(network, first, second) for name, network in networks.items()
         },
     }
+
+
+def prepare_networks(
+    profile: Profile,
+    start: dict[str, torch.Tensor] | None,
+    trained: dict[str, dict[str, torch.Tensor]],
+    files: list[Path],
+) -> dict[str, nn.Module]:
+    """Both controls and the networks of trained weights; arguments as of ``probe_training``.
+
+    All in eval mode; the statistics of all but the untrained one are measured on the same views.
+    """
+    batches = draw_statistics_batches(profile, files)
+    networks = make_controls(profile, start, batches)
+    untrained = networks["untrained"]
+    for name, tensors in trained.items():
+        network = copy.deepcopy(untrained)
+        network.load_state_dict(tensors)
+        networks[name] = measure_statistics(network, batches)
+    return networks
 
 
 def write_row(key: tuple[str, str, str, int | None], tables: dict) -> dict:
