@@ -14,6 +14,7 @@ from byol_helpers.coco.dataset import (
     get_area_limits,
     list_pretraining_images,
     load_split,
+    load_splits,
     take_images,
 )
 from byol_helpers.coco.preparation import prepare
@@ -304,6 +305,23 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
     return run_stage(run, f"evaluate/{key}", parameters, [model, split.file], work)
 
 
+def validate(run: Run, arm: str, seed: int) -> Path:
+    """Losses and mask rates of one model on the validation split, as training logs them."""
+    from byol_helpers.segmentation.validation import measure_losses
+
+    key = f"{arm}-seed{seed}"
+    model = run.path / "finetune" / key / "model.pth"
+    split = load_split(run, "val")
+    tune = run.profile.finetune
+
+    def work(folder: Path) -> None:
+        losses = measure_losses(model, split, tune, run.profile.seed)
+        write_json(folder / "losses.json", {"images": len(split.images), "losses": losses})
+
+    parameters = _engine_settings(run) | {"run_seed": run.profile.seed}
+    return run_stage(run, f"validation/{key}", parameters, [model, split.file], work)
+
+
 def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
     """``metrics.json`` and ``bootstrap.csv`` from ``detections.json``: no model, no torch."""
     from byol_helpers.evaluation import comparison
@@ -436,9 +454,12 @@ def finetune_all(run: Run) -> None:
 
 
 def evaluate_all(run: Run) -> None:
-    """Every model, and the differences between the arms."""
+    """Every model on test and validation images, and the differences between the arms."""
+    has_validation = "val" in load_splits(run) and load_split(run, "val").images
     for arm, seed in list_models(run):
         evaluate(run, arm, seed)
+        if has_validation:
+            validate(run, arm, seed)
     compare(run)
 
 

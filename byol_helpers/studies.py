@@ -136,6 +136,7 @@ def _train(base: Run, study: Study, name: str, training: Training, out: Path) ->
     seed = training.finetune_seed
     pipeline.finetune(run, arm, seed)
     pipeline.evaluate(run, arm, seed)
+    pipeline.validate(run, arm, seed)
     pipeline.remove_background(run, arm, seed)
     pipeline.remove_by_baseline(run, "keep-everything")
     folder = out / condition.name
@@ -193,6 +194,8 @@ def _keep_finetuning(run: Run, key: str, folder: Path, training: Training, recor
     for name in (key, "keep-everything"):
         source = run.path / "background" / name / "metrics.json"
         study_files.write_background(source, folder / "background" / name / "metrics.json")
+    losses = read_json(run.path / "validation" / key / "losses.json")
+    write_json(folder / "validation" / key / "losses.json", losses)
     stage = run.path / "finetune" / key
     study_files.write_curve(stage / "metrics.csv", folder / "finetune" / key / "metrics.csv")
     weights = stage / "model.pth"

@@ -7,7 +7,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "byol_helpers"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A contract that several modules fulfil is one meaning: what an engine or a method is.
-SHARED = {"build", "train", "detect", "raise_threshold", "main"}
+SHARED = {"build", "train", "detect", "compute_losses", "raise_threshold", "main"}
 STAGES = {"prepare", "supervised", "pretrain", "transfer", "finetune", "evaluate", "scorecard"}
 
 

@@ -54,6 +54,12 @@ class RunResults:
         return _group_by_arm({key: path.with_name("metrics.csv") for key, path in finished.items()})
 
     @cached_property
+    def validation(self) -> dict[str, dict[int, dict[str, float]]]:
+        """Losses and rates of each model on validation images, {arm: {seed: {name: mean}}}."""
+        found = self._find_files("validation", "losses.json")
+        return _group_by_arm({key: read_json(path)["losses"] for key, path in found.items()})
+
+    @cached_property
     def background(self) -> dict[str, dict[int, dict]]:
         """Content of each ``background/<arm>-seed<k>/metrics.json``, {arm: {seed: content}}."""
         found = self._find_files("background", "metrics.json")

@@ -8,6 +8,7 @@ A folder ``results/<study>`` holds one folder for each condition, laid out like 
   versions, hash of the weights);
 - ``<condition>/evaluate/<arm>-seed<k>``: ``detections.json.xz``, ``bootstrap.csv.xz`` and
   ``metrics.json``, which is computed from what is kept, so that it can be computed again;
+- ``<condition>/validation/<arm>-seed<k>/losses.json``;
 - ``<condition>/background/<arm>-seed<k>/metrics.json``;
 - ``pretrain/<arm>-seed<k>``: ``metrics.csv``, ``stage.json``, ``probes.json``.
 

@@ -24,7 +24,7 @@ from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, ResNet
 from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.structures import BitMasks, Boxes, Instances
-from detectron2.utils.events import get_event_storage
+from detectron2.utils.events import EventStorage, get_event_storage
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional
@@ -224,14 +224,18 @@ class InDetectron2sForm(Dataset):
         self.dataset = dataset
 
     def __getitem__(self, item: Item) -> dict:
-        image, target = self.dataset[item]
-        instances = Instances(
-            (image.shape[-2], image.shape[-1]),
-            gt_boxes=Boxes(target["boxes"]),
-            gt_classes=target["labels"] - 1,
-            gt_masks=BitMasks(target["masks"]),
-        )
-        return {"image": 255 * image, "instances": instances}
+        return convert_item(*self.dataset[item])
+
+
+def convert_item(image: torch.Tensor, target: dict[str, torch.Tensor]) -> dict:
+    """An item of ``InstanceDataset`` as detectron2 takes it."""
+    instances = Instances(
+        (image.shape[-2], image.shape[-1]),
+        gt_boxes=Boxes(target["boxes"]),
+        gt_classes=target["labels"] - 1,
+        gt_masks=BitMasks(target["masks"]),
+    )
+    return {"image": 255 * image, "instances": instances}
 
 
 class Recorder(HookBase):
@@ -347,6 +351,16 @@ def detect(network: nn.Module, image: torch.Tensor) -> dict[str, np.ndarray]:
         "scores": found.scores.numpy(),
         "masks": found.pred_masks.numpy(),
     }
+
+
+def compute_losses(network: nn.Module, items: list) -> dict[str, float]:
+    """Losses and metrics of one batch; see ``engine.Engine``."""
+    with EventStorage() as storage:
+        named = network([convert_item(*item) for item in items])
+    losses = {name: value.item() for name, value in named.items()}
+    latest = storage.latest()
+    metrics = {name: float(latest[name][0]) for name in TRAINING_METRICS if name in latest}
+    return {"total_loss": sum(losses.values())} | losses | metrics
 
 
 def raise_threshold(network: nn.Module, score: float) -> None:

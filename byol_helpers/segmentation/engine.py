@@ -89,6 +89,18 @@ class Engine(Protocol):
         """
         ...
 
+    def compute_losses(self, network: nn.Module, items: list) -> dict[str, float]:
+        """What training logs of one batch, without a step.
+
+        Args:
+            network: in train mode.
+            items: of ``dataset.InstanceDataset``.
+
+        Returns:
+            total_loss, its parts and the training metrics, under the names of metrics.csv.
+        """
+        ...
+
     def raise_threshold(self, network: nn.Module, score: float) -> None:
         """Find only what is more confident than ``score`` and than the threshold there is."""
         ...

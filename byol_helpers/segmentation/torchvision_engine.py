@@ -255,6 +255,17 @@ def detect(network: MaskRCNN, image: torch.Tensor) -> dict[str, np.ndarray]:
     }
 
 
+def compute_losses(network: MaskRCNN, items: list) -> dict[str, float]:
+    """Losses and metrics of one batch; see ``engine.Engine``."""
+    device = next(network.parameters()).device
+    images, targets = collate(items)
+    moved = [{key: value.to(device) for key, value in target.items()} for target in targets]
+    with record_training_metrics() as metrics:
+        named = network([image.to(device) for image in images], moved)
+    losses = {DETECTRON2_NAMES[name]: value.item() for name, value in named.items()}
+    return {"total_loss": sum(losses.values())} | losses | metrics
+
+
 def raise_threshold(network: MaskRCNN, score: float) -> None:
     """Find only what is more confident than ``score``; see ``engine.Engine``."""
     heads = cast(RoIHeads, network.roi_heads)
