@@ -58,3 +58,7 @@ from .tide import draw_extreme_images as draw_extreme_images
 from .tide import plot_confusion as plot_confusion
 from .tide import plot_error_types as plot_error_types
 from .tide import plot_precision_recall as plot_precision_recall
+from .unlabelled import plot_gains_over_scratch as plot_gains_over_scratch
+from .unlabelled import plot_layer_accuracies as plot_layer_accuracies
+from .unlabelled import plot_method_scores as plot_method_scores
+from .unlabelled import plot_negative_weights as plot_negative_weights

@@ -10,4 +10,7 @@ from .diagnostics import measure_knn_on_crops as measure_knn_on_crops
 from .encoder import build_encoder as build_encoder
 from .encoder import draw_encoder as draw_encoder
 from .methods import METHODS as METHODS
+from .probes import measure_statistics as measure_statistics
+from .probes import predict_linearly as predict_linearly
+from .probes import standardise as standardise
 from .simclr import nt_xent_loss as nt_xent_loss

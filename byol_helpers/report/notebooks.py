@@ -24,6 +24,7 @@ NOTEBOOKS = ROOT / "notebooks"
 # Rough shares of the notebooks in the time of a quick run, to divide the time that is left.
 SHARES = {
     "00-overview": 6,
+    "01-without-labels": 240,
     "02-coco": 35,
     "03-byol": 230,
     "04-transfer": 12,

@@ -1,3 +1,4 @@
+from .kept import keep_tensors as keep_tensors
 from .loop import Plan as Plan
 from .loop import Task as Task
 from .loop import cosine_with_warmup as cosine_with_warmup
