@@ -39,6 +39,10 @@ def build_site(out: Path = BUILD / "site", work: Path = BUILD / "site-source") -
     if ended.returncode:
         raise SystemExit(ended.returncode)
     shutil.rmtree(out / ".doctrees", ignore_errors=True)
+    # Docutils calls the works a list, and its entries no items of one: neither is what reads well.
+    works = out / "sources.html"
+    text = works.read_text(encoding="utf-8")
+    works.write_text(text.replace('<div role="list" class="cit', '<div class="cit'), "utf-8")
     (out / ".nojekyll").touch()  # GitHub Pages would leave out the folders that begin with _
     return out / "index.html"
 
