@@ -84,7 +84,7 @@ def test_names_in_texts_lead_somewhere(path):
     [
         "see `transfer.encoder_of`",
         "in `byol_helpers/thesis.yaml`",
-        "by `byol_helpers.no_such_room`",
+        "by `byol_helpers.matching`",
         "call `make_it_smaller(image)`",
     ],
 )
