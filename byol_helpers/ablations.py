@@ -25,7 +25,7 @@ from byol_helpers.core.files import write_text
 from byol_helpers.core.intervals import corrected_interval, percentile_interval
 from byol_helpers.core.stage import Run
 from byol_helpers.evaluation import comparison
-from byol_helpers.evaluation.curves import choose_beta, read_final_losses, read_metrics
+from byol_helpers.evaluation.curves import read_last_losses, read_metrics
 
 STUDIES = {
     "norm-policy": ("finetune.norm_policy", ("trainable", "frozen")),
@@ -198,7 +198,7 @@ def _collect_arm(run: Run, arm: str) -> dict:
         members.append(comparison.load_result(pipeline.evaluate(run, arm, seed)))
         columns = read_metrics(trained)
         seconds.append(sorted(columns["seconds"])[len(columns["seconds"]) // 2])
-        losses.append(read_final_losses(trained, choose_beta(len(columns["step"])))["total"])
+        losses.append(read_last_losses(trained)["total"])
     values = {}
     draws = {}
     for metric in _METRICS:

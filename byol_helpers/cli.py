@@ -1,4 +1,4 @@
-"""The command line: ``python -m byol_helpers report|<stage>|study|cutout|doctor``.
+"""The command line: ``python -m byol_helpers report|<stage>|study|verdicts|cutout|doctor``.
 
 Exit status 0 when all is done, or what fits into the minutes given; 1 when some files of a folder
 failed; 2 with one line for what the user can put right. Nothing heavy is imported before a command
@@ -63,6 +63,17 @@ def make_parser() -> argparse.ArgumentParser:
         "study", parents=[common], help="the arms again with one setting changed"
     )
     _add_study_options(study)
+    verdicts = commands.add_parser(
+        "verdicts", help="every committed number again, from detections, draws and curves"
+    )
+    verdicts.add_argument(
+        "--results",
+        type=expand_path,
+        default=Path("results"),
+        metavar="FOLDER",
+        help="of the studies and runs (default: %(default)s)",
+    )
+    verdicts.add_argument("--plan", type=expand_path, metavar="FILE", help="as of study")
     download = commands.add_parser(
         "download", parents=[common], help="bring the part of COCO that a profile needs"
     )
@@ -201,6 +212,8 @@ def run_command(options: argparse.Namespace) -> int:
         return print_machine()
     if options.command == "cutout":
         return _cut_out(options)
+    if options.command == "verdicts":
+        return _check_verdicts(options.results, options.plan)
     if options.command == "evaluate" and (options.ground_truth or options.detections):
         return _evaluate_files(options)
     if options.command == "prepare" and options.check:
@@ -287,6 +300,27 @@ def _evaluate_files(options: argparse.Namespace) -> int:
     )
     print(table)
     return 0
+
+
+def _check_verdicts(results: Path, plan: Path | None) -> int:
+    """The command ``verdicts``: status 1 where a committed number is not the recomputed one."""
+    from byol_helpers.reproduction.plan import load_plan
+    from byol_helpers.reproduction.recomputation import find_differences
+
+    studies = load_plan(plan)
+    folders = sorted(path.parent for path in results.glob("*/scorecard.json"))
+    if not folders:
+        raise UserError(f"{results}: no results with a scorecard; give the folder that holds them")
+    differences = []
+    for folder in folders:
+        study = studies.get(folder.name)
+        for line in find_differences(folder, folder.name, study):
+            print(f"differs: {line}", file=sys.stderr)
+            differences.append(line)
+    if not differences:
+        names = ", ".join(folder.name for folder in folders)
+        print(f"{names}: every number is what its detections, draws and curves give")
+    return 1 if differences else 0
 
 
 def _run_planned_study(options: argparse.Namespace) -> int:

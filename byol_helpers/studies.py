@@ -27,6 +27,7 @@ from byol_helpers.reproduction.plan import (
     list_conditions,
     list_trainings,
 )
+from byol_helpers.reproduction.recomputation import write_cards
 
 RESULTS = Path("results")  # of all studies, one folder each
 
@@ -69,6 +70,8 @@ def run_planned_study(
         except StopRequested as stopped:
             announce(f"{stopped}; the same command goes on from here")
     announce(f"study {name}: {describe_progress(study, out)}")
+    if any(is_done(study, training, out) for training in trainings if training.condition):
+        write_cards(out, name, study)
     return out
 
 

@@ -62,6 +62,10 @@ class ModelResult:
     metrics: dict
     columns: dict[str, np.ndarray]
 
+    def value(self, key: str) -> float:
+        """The metric of a column, such as ``mask/AP``; nan where it is not defined."""
+        return _read_value(self.metrics, key)
+
 
 def evaluate_model(
     ground_truth: Path | dict,
@@ -291,14 +295,14 @@ def _subtract_seeds(
             b = results_b[seed]
             values.append(_read_value(a.metrics, key) - _read_value(b.metrics, key))
             draws.append(a.columns[key] - b.columns[key])
-        between[key], together[key] = _describe_seeds(values, np.array(draws), confidence)
+        between[key], together[key] = describe_seeds(values, np.array(draws), confidence)
     return {
         "between_seeds": _nest_entries(between) | {"seeds": common},
         "images_and_seeds": _nest_entries(together) | {"seeds": common},
     }
 
 
-def _describe_seeds(values: list[float], draws: np.ndarray, confidence: float) -> tuple[dict, dict]:
+def describe_seeds(values: list[float], draws: np.ndarray, confidence: float) -> tuple[dict, dict]:
     """The mean of one difference for each seed: over seeds, and over images and seeds together.
 
     Args:

@@ -14,19 +14,27 @@ import numpy as np
 from byol_helpers.core.arms import BASELINE_LABELS, find_control, label_arm
 from byol_helpers.core.intervals import (
     ENOUGH_SEEDS,
+    combine_intervals,
     count_seeds_needed,
     deviation_interval,
+    draw_weights,
     mean_interval,
+    measure_shared_spread,
     percentile_interval,
     read_p_value,
+    t_interval,
 )
-from byol_helpers.evaluation.curves import read_last_losses, read_last_rates, read_metrics
+from byol_helpers.evaluation.curves import (
+    LOSSES,
+    RATES,
+    read_last_losses,
+    read_last_rates,
+    read_metrics,
+)
 from byol_helpers.reproduction.measures import (
     ABOVE,
     BELOW,
-    IMAGES_ONLY,
     INF,
-    ONE_PRETRAINING,
     Evidence,
     Measure,
     NotTested,
@@ -95,6 +103,7 @@ def measure_c3(run: RunResults, thesis: Thesis) -> Evidence:
             of_seed = run.curves.get(control, {})
             totals[control] = {k: read_last_losses(path)["total"] for k, path in of_seed.items()}
             tests.append(_compare_totals(run, totals, control, None))
+    values += compare_validation(run, "total", "loss")
     return Evidence(tests, values, [LAST_ROWS, *note_seeds(run)])
 
 
@@ -192,7 +201,8 @@ def measure_c7(run: RunResults, thesis: Thesis) -> Evidence:
     name = f"accuracy BYOL - {label_arm(run.reference)}"
     range_ = (-margin.value, margin.value)
     test = replace(test_over_seeds(run, name, None, differences, range_), close=True)
-    return Evidence([test], _describe_rates(last), [PIXEL_RATES, LAST_ROWS, *note_seeds(run)])
+    values = _describe_rates(last) + compare_validation(run, "accuracy")
+    return Evidence([test], values, [PIXEL_RATES, LAST_ROWS, *note_seeds(run)])
 
 
 def measure_c8(run: RunResults, thesis: Thesis) -> Evidence:
@@ -210,26 +220,45 @@ def measure_c8(run: RunResults, thesis: Thesis) -> Evidence:
     values += _measure_skill(run, cosine)
     tests = []
     for other, said in _pair_with_others(run, thesis, "C8"):
-        tests.append(_compare_cosine(run, cosine, other, said))
+        tests.append(compare_cosine(run, other, said))
         if is_frozen(run):
-            control = find_control(other)
-            if control in run.background:
-                cosine[control] = _average_cosine(list(run.background[control].values()))
-            tests.append(_compare_cosine(run, cosine, control, None))
-    return Evidence(tests, values, [IMAGES_ONLY], images=len(cosine["byol"]))
+            tests.append(compare_cosine(run, find_control(other), None))
+    return Evidence(tests, values, note_images(run), images=len(cosine["byol"]))
 
 
-def _compare_cosine(
-    run: RunResults, cosine: dict[str, dict[int, float]], other: str, said: float | None
-) -> Measure:
-    """Mean cosine of BYOL minus that of another arm on the same images, in per cent."""
+def compare_cosine(run: RunResults, other: str, said: float | None) -> Measure:
+    """Mean cosine of BYOL minus that of another arm on the same images, in per cent: over images
+    and seeds together, or over the images alone where there are too few seeds."""
     name = f"cosine BYOL - {label_arm(other)}"
-    if other not in cosine:
+    if other not in run.background:
         return Measure(name, said, None, None, ABOVE)
-    differences = 100 * np.array(subtract_paired(cosine["byol"], cosine[other]))
-    draws = run.profile["evaluate"]["bootstrap"]
-    found = mean_interval(differences, draws, run.profile["seed"], profile_confidence(run))
-    return Measure(name, said, found["value"], (found["low"], found["high"]), ABOVE)
+    differences = subtract_cosines(run, other)
+    seed = run.profile["seed"]
+    replicates = run.profile["evaluate"]["bootstrap"]
+    confidence = profile_confidence(run)
+    found = mean_interval(differences.mean(axis=0), replicates, seed, confidence)
+    bounds = (found["low"], found["high"])
+    over_seeds = t_interval(differences.mean(axis=1).tolist(), confidence)
+    if over_seeds is None:
+        return Measure(name, said, found["value"], bounds, ABOVE)
+    weights = draw_weights(differences.shape[1], replicates, seed)
+    shared = measure_shared_spread(differences @ weights.T / differences.shape[1])
+    both = combine_intervals(found["value"], bounds, over_seeds, shared)
+    measure = Measure(name, said, found["value"], both, ABOVE)
+    return replace(measure, seeds=len(differences), over_images=bounds)
+
+
+def subtract_cosines(run: RunResults, other: str) -> np.ndarray:
+    """Cosine of BYOL minus that of another arm in per cent, [common seeds, common images]."""
+    ours = run.background["byol"]
+    theirs = run.background[other]
+    images = _average_cosine([*ours.values(), *theirs.values()]).keys()
+    rows = []
+    for seed in sorted(ours.keys() & theirs.keys()):
+        ours_of = _average_cosine([ours[seed]])
+        theirs_of = _average_cosine([theirs[seed]])
+        rows.append([100 * (ours_of[image] - theirs_of[image]) for image in images])
+    return np.array(rows)
 
 
 def _measure_skill(run: RunResults, cosine: dict[str, dict[int, float]]) -> list[Measure]:
@@ -312,7 +341,7 @@ def measure_c11(run: RunResults, thesis: Thesis) -> Evidence:
     test = Measure(name, None, deviation, bounds, (-INF, lead))
     needed = count_seeds_needed(deviation, lead, confidence)
     takes = f"with this deviation it takes {needed}" if needed else "no number of them suffices"
-    return Evidence([test], values, [f"{len(scores)} seeds; {takes}", ONE_PRETRAINING])
+    return Evidence([test], values, [f"{len(scores)} seeds; {takes}", *note_images(run)])
 
 
 def measure_c12(run: RunResults, thesis: Thesis) -> Evidence:
@@ -356,11 +385,14 @@ def measure_c13(run: RunResults, thesis: Thesis) -> Evidence:
     (said,) = thesis.claim("C13").values.values()
     margin = thesis.claim("C13").margin
     assert margin is not None
-    test = compare_ap(run, "AP", "imagenet", said, (-margin.value, INF))
+    range_ = (-margin.value, INF)
+    tests = [compare_ap(run, "AP", "imagenet", said, range_)]
+    if is_frozen(run):
+        tests.append(compare_ap(run, "AP", find_control("imagenet"), None, range_))
     notes = note_images(run)
     if run.pretraining.get("byol", {}).get("parameters", {}).get("init") != "random":
         notes.insert(0, "BYOL itself started from the weights of those 1.3 million labels")
-    return Evidence([test], notes=notes)
+    return Evidence(tests, notes=notes)
 
 
 def measure_c14(run: RunResults, thesis: Thesis) -> Evidence:
@@ -435,7 +467,38 @@ def _measure_rate(run: RunResults, name: str) -> Evidence:
         test_over_seeds(run, "BYOL - random", None, subtract_paired(byol, random), BELOW),
         test_over_seeds(run, reference_name, None, subtract_paired(reference, random), BELOW),
     ]
-    return Evidence(tests, _describe_rates(last), [PIXEL_RATES, LAST_ROWS, *note_seeds(run)])
+    values = _describe_rates(last) + compare_validation(run, name)
+    return Evidence(tests, values, [PIXEL_RATES, LAST_ROWS, *note_seeds(run)])
+
+
+def compare_validation(run: RunResults, name: str, unit: str | None = None) -> list[Measure]:
+    """A loss or rate on validation images: of each arm, and BYOL minus each other arm.
+
+    Args:
+        name: ``total`` (box, class and mask together) or a key of ``curves.RATES``.
+        unit: where it is not the claim's.
+    """
+    found = {}
+    for arm in ("byol", run.reference, "random"):
+        of_seed = run.validation.get(arm, {})
+        found[arm] = {seed: _read_validation(losses, name) for seed, losses in of_seed.items()}
+    if not all(found.values()):
+        return []
+    values = []
+    for arm, of_seed in found.items():
+        label = f"{name} on validation images, {label_arm(arm)}"
+        values.append(Measure(label, None, statistics.fmean(of_seed.values()), unit=unit))
+    for other in (run.reference, "random"):
+        label = f"{name} on validation images, BYOL - {label_arm(other)}"
+        differences = subtract_paired(found["byol"], found[other])
+        values.append(replace(test_over_seeds(run, label, None, differences, None), unit=unit))
+    return values
+
+
+def _read_validation(losses: dict[str, float], name: str) -> float:
+    if name == "total":
+        return sum(losses[column] for column in LOSSES.values())
+    return losses[RATES[name]]
 
 
 def _average_rates(

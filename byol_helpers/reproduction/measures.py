@@ -135,7 +135,9 @@ def subtract_paired(a: dict, b: dict) -> list[float]:
 
 def note_images(run: RunResults) -> list[str]:
     """What an interval over test images, or over them and the seeds, leaves out."""
-    return [ONE_PRETRAINING if len(run.seeds) >= ENOUGH_SEEDS else IMAGES_ONLY]
+    if len(run.seeds) < ENOUGH_SEEDS:
+        return [IMAGES_ONLY]
+    return [] if run.pretraining_varies else [ONE_PRETRAINING]
 
 
 def note_seeds(run: RunResults) -> list[str]:
@@ -148,7 +150,7 @@ def note_pretraining(run: RunResults) -> list[str]:
     seeds = sorted({seed for of in run.pretraining_study.values() for seed in of})
     if not seeds:
         return ["one pretraining each"]
-    return [f"study of pretraining, seeds {', '.join(map(str, seeds))}"]
+    return [f"pretrained with the seeds {', '.join(map(str, seeds))}"]
 
 
 def subtract_objectives(a: dict, b: dict) -> float:

@@ -14,11 +14,15 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.evaluation import comparison as comparisons
 
+PRETRAINED = {"byol": "2048", "byol-random": "random"}  # arm: its variant in pretraining_study
+
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run folder. Only the arms and seeds of its profile count; folders of earlier settings are
-    passed over."""
+    """A run folder, or a condition of a study's results, which is laid out like one.
+
+    Only the arms and seeds of its profile count; folders of earlier settings are passed over.
+    """
 
     path: Path
     profile: dict
@@ -31,6 +35,17 @@ class RunResults:
     @property
     def seeds(self) -> list[int]:
         return list(self.profile["finetune"]["seeds"])
+
+    @cached_property
+    def study(self) -> dict:
+        """Content of ``study.json`` of a condition; empty for a run."""
+        path = self.path / "study.json"
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def pretraining_varies(self) -> bool:
+        """Whether each seed has a pretraining of its own."""
+        return self.study.get("pretraining_varies", False)
 
     @cached_property
     def models(self) -> dict[str, dict]:
@@ -46,6 +61,10 @@ class RunResults:
     def _results(self) -> dict[str, comparisons.ModelResult]:
         found = self._find_files("evaluate", "metrics.json")
         return {key: comparisons.load_result(path.parent) for key, path in found.items()}
+
+    def results_of(self, arm: str) -> dict[int, comparisons.ModelResult]:
+        """The evaluated models of an arm by seed."""
+        return _group_by_arm(self._results).get(arm, {})
 
     @cached_property
     def curves(self) -> dict[str, dict[int, Path]]:
@@ -90,8 +109,10 @@ class RunResults:
 
     @cached_property
     def pretraining_study(self) -> dict[str, dict[int, dict]]:
-        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}};
-        empty without it."""
+        """Columns of ``studies/pretraining.csv``, {variant: {seed: {"step": [N], "loss": [N]}}},
+        or of the pretrainings of a study; empty without any."""
+        if self.study:
+            return self._read_pretrainings()
         path = self.path / "studies" / "pretraining.csv"
         if not path.is_file():
             return {}
@@ -112,6 +133,8 @@ class RunResults:
     @cached_property
     def pretraining_images(self) -> int | None:
         """How many unlabelled images there were."""
+        if self.study:
+            return self.study["pretraining_images"]
         path = self.path / "splits.json"
         return len(read_json(path)["pretrain"]) if path.is_file() else None
 
@@ -122,6 +145,20 @@ class RunResults:
             if (difference["a"], difference["b"]) == (a, b):
                 return difference
         raise KeyError(f"{a} - {b}")
+
+    def _read_pretrainings(self) -> dict[str, dict[int, dict]]:
+        found = {}
+        if self.profile["pretrain"]["init"] == "random":  # then both arms start alike
+            return found
+        for arm, variant in PRETRAINED.items():
+            of_seed = {}
+            for seed in self.seeds:
+                path = self.path.parent / "pretrain" / f"{arm}-seed{seed}" / "metrics.csv"
+                if path.is_file():
+                    of_seed[seed] = comparisons.read_metrics(path)
+            if of_seed:
+                found[variant] = of_seed
+        return found
 
     def _find_files(self, stage: str, name: str) -> dict[str, Path]:
         """Files ``<stage>/<arm>-seed<k>/<name>`` of the profile's arms and seeds, by key, in their

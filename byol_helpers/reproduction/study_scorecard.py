@@ -1,0 +1,397 @@
+"""The scorecard of a planned study: its controls, both protocols side by side, the label curve.
+
+Everything is read from ``results/<study>`` (``study_files``). Seeds of pretraining and fine-tuning
+vary together, and intervals cover them and the test images wherever a condition has at least three
+seeds. The controls come first: without them no other number means anything. Then every claim under
+both protocols of batch norm with all labels, and how far the protocol decides it (the interaction);
+then AP by arm and number of labels; then the plan and what deviates from it.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from byol_helpers.core.arms import label_arm
+from byol_helpers.core.errors import UserError
+from byol_helpers.core.files import read_json
+from byol_helpers.core.intervals import ENOUGH_SEEDS, t_interval
+from byol_helpers.evaluation import comparison as comparisons
+from byol_helpers.evaluation.curves import read_last_losses, read_last_rates
+from byol_helpers.reproduction.claims import subtract_cosines
+from byol_helpers.reproduction.measures import convert_to_points, profile_confidence
+from byol_helpers.reproduction.plan import (
+    REPEAT_SEED,
+    Condition,
+    Study,
+    count_labelled,
+    list_conditions,
+    list_trainings,
+)
+from byol_helpers.reproduction.run_results import RunResults, open_results
+from byol_helpers.reproduction.thesis import Thesis
+from byol_helpers.reproduction.verdicts import (
+    build_scorecard,
+    describe_holm,
+    describe_verdict,
+    write_markdown,
+)
+
+BOTH_PROTOCOLS = ("C1a", "C1b", "C2", "C3", "C5", "C6", "C7", "C8")
+HOLDS = "holds"
+FAILS = "fails"
+NOT_SHOWN = "not shown"
+RATE_CLAIMS = {"C5": "false_negative", "C6": "false_positive", "C7": "accuracy"}
+
+
+def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis) -> dict:
+    """Score a study, as far as it is done.
+
+    Args:
+        results: folder of the study, ``results/<name>``.
+        name: of the study.
+        study: its plan.
+        thesis: the claims.
+
+    Returns:
+        ``study``, ``question``, ``plan`` (fingerprint), ``stopping``, ``progress``, ``deviations``
+        (lines), ``controls``, ``protocols`` (the folder of each), ``claims`` (a row for each with
+        the verdict under each protocol, and ``interaction``), ``curve`` (a row for each arm and
+        number of labels), ``cards`` (the scorecard of each protocol).
+
+    Raises:
+        UserError: nothing of the study is there, or a file of it is damaged.
+    """
+    conditions = [c for c in list_conditions(study) if (results / c.name / "study.json").is_file()]
+    if not conditions:
+        raise UserError(
+            f"{results}: no results of {name}; run: python -m byol_helpers study {name}"
+        )
+    every = count_labelled(study, 1.0)
+    protocols = {c.protocol: c for c in conditions if c.images == every}
+    cards = {}
+    for protocol, condition in protocols.items():
+        cards[protocol] = build_scorecard(results / condition.name, thesis)
+    return {
+        "study": name,
+        "question": study.question,
+        "plan": study.fingerprint(),
+        "stopping": study.stopping,
+        "progress": count_done(results, study),
+        "deviations": list_deviations(results, study),
+        "controls": check_controls(results, study),
+        "protocols": {protocol: condition.name for protocol, condition in protocols.items()},
+        "claims": list(_compare_protocols(results, cards, protocols, thesis)),
+        "curve": list(_list_curve(results, conditions)),
+        "cards": cards,
+    }
+
+
+def count_done(results: Path, study: Study) -> dict[str, int]:
+    """How many trainings of the plan have results: ``done`` of ``planned``."""
+    trainings = list_trainings(study)
+    done = sum((results / training.key / "stage.json").is_file() for training in trainings)
+    return {"done": done, "planned": len(trainings)}
+
+
+def list_deviations(results: Path, study: Study) -> list[str]:
+    """In which ways the results are not what the plan says, a line each."""
+    planned = {training.key for training in list_trainings(study)}
+    stages = {}
+    for path in sorted(results.glob("**/stage.json")):
+        stages[path.parent.relative_to(results).as_posix()] = read_json(path)
+    missing = sorted(planned - stages.keys())
+    lines = []
+    if missing:
+        lines.append(f"{len(missing)} of {len(planned)} trainings are missing: {_shorten(missing)}")
+    strange = sorted(stages.keys() - planned)
+    if strange:
+        lines.append(f"{len(strange)} trainings are not in the plan: {_shorten(strange)}")
+    earlier = Counter(stage.get("plan") for stage in stages.values())
+    for plan, count in sorted(earlier.items(), key=str):
+        if plan != study.fingerprint():
+            lines.append(f"{count} trainings were made under the plan {plan}, since changed")
+    devices = sorted({stage["device"] for stage in stages.values()})
+    if len(devices) > 1:
+        lines.append(f"more than one kind of device: {', '.join(devices)}")
+    versions = {_join_versions(stage["versions"]) for stage in stages.values()}
+    if len(versions) > 1:
+        lines.append(f"{len(versions)} different sets of package versions")
+    return lines
+
+
+def _join_versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def check_controls(results: Path, study: Study) -> list[dict]:
+    """Whether the instrument works: an arm against itself, and against itself with fewer labels.
+
+    Each has ``name``, ``expected``, ``measured`` and ``interval`` in AP points (None where it
+    cannot be had) and ``verdict``: *holds*, *fails*, *not shown*.
+    """
+    controls = study.controls
+    if controls is None:
+        return []
+    every = Condition(controls.protocol, count_labelled(study, 1.0))
+    few = Condition(controls.protocol, count_labelled(study, controls.positive_labels))
+    same = subtract_models(
+        _load_models(results, every, controls.same),
+        _shift_seeds(_load_models(results, every, controls.same, again=True)),
+    )
+    known = subtract_models(
+        _load_models(results, every, controls.positive),
+        _load_models(results, few, controls.positive),
+    )
+    label = label_arm(controls.positive)
+    return [
+        _judge_control(
+            f"{label_arm(controls.same)} against itself, other seeds of fine-tuning", "zero", same
+        ),
+        _judge_control(f"{label}: {every.images} labels - {few.images}", "above zero", known),
+    ]
+
+
+def _judge_control(name: str, expected: str, entry: dict | None) -> dict:
+    measured, interval = convert_to_points(entry) if entry else (None, None)
+    verdict = NOT_SHOWN
+    if interval is not None:
+        low, high = interval
+        if expected == "zero":
+            verdict = HOLDS if low <= 0 <= high else FAILS
+        elif low > 0:
+            verdict = HOLDS
+        elif high < 0:
+            verdict = FAILS
+    return {
+        "name": name,
+        "expected": expected,
+        "measured": measured,
+        "interval": list(interval) if interval else None,
+        "verdict": verdict,
+    }
+
+
+def _load_models(
+    results: Path, condition: Condition, arm: str, again: bool = False
+) -> dict[int, comparisons.ModelResult]:
+    """Models of an arm by seed of fine-tuning: those of the study, or those trained again."""
+    found = {}
+    for path in sorted((results / condition.name / "evaluate").glob(f"{arm}-seed*/metrics.json")):
+        seed = int(path.parent.name.rpartition("-seed")[2])
+        if (seed >= REPEAT_SEED) == again:
+            found[seed] = comparisons.load_result(path.parent)
+    return found
+
+
+def _shift_seeds(models: dict[int, comparisons.ModelResult]) -> dict:
+    return {seed - REPEAT_SEED: model for seed, model in models.items()}
+
+
+def subtract_models(
+    first: dict[int, comparisons.ModelResult],
+    second: dict[int, comparisons.ModelResult],
+    metric: str = "mask/AP",
+) -> dict | None:
+    """Mean difference of a metric over common seeds, {value, low, high} over seeds and images.
+
+    None where fewer than three seeds are common.
+    """
+    common = sorted(first.keys() & second.keys())
+    if len(common) < ENOUGH_SEEDS:
+        return None
+    return comparisons.describe_seeds(
+        [first[seed].value(metric) - second[seed].value(metric) for seed in common],
+        np.array([first[seed].columns[metric] - second[seed].columns[metric] for seed in common]),
+        first[common[0]].metrics["bootstrap"]["confidence"],
+    )[1]
+
+
+def _compare_protocols(
+    results: Path, cards: dict[str, dict], protocols: dict[str, Condition], thesis: Thesis
+) -> Iterator[dict]:
+    """A row for each claim: its verdict under each protocol, and the interaction."""
+    for claim in thesis.claims:
+        row: dict = {"claim": claim.id, "text": claim.text, "unit": claim.unit, "protocols": {}}
+        for protocol, card in cards.items():
+            found = next(entry for entry in card["claims"] if entry["claim"] == claim.id)
+            row["protocols"][protocol] = {
+                "verdict": describe_verdict(found),
+                "holm": describe_holm(found),
+                "measured": found["measured"],
+                "interval": found["interval"],
+                "reason": found["reason"],
+            }
+        row["interaction"] = None
+        if claim.id in BOTH_PROTOCOLS and len(protocols) == 2:
+            runs = {p: open_results(results / c.name) for p, c in protocols.items()}
+            row["interaction"] = measure_interaction(runs["frozen"], runs["trainable"], claim.id)
+        yield row
+
+
+def measure_interaction(frozen: RunResults, trainable: RunResults, claim: str) -> list[dict]:
+    """How much larger BYOL's lead of a claim is under frozen than under trainable batch norm.
+
+    Returns:
+        For each arm that the claim compares BYOL with ``name``, ``measured`` and ``interval`` in
+        the claim's unit; the interval over common seeds, and for AP over test images too, is None
+        where fewer than three seeds are common.
+    """
+    others = {"C1a": [frozen.reference], "C1b": ["random"], "C2": [frozen.reference]}
+    rows = []
+    for other in others.get(claim, [frozen.reference, "random"]):
+        if claim in ("C1a", "C1b", "C2"):
+            metric = "mask/APs" if claim == "C2" else "mask/AP"
+            value, interval = _interact_precision(frozen, trainable, other, metric)
+        else:
+            leads = [_list_leads(run, claim, other) for run in (frozen, trainable)]
+            common = sorted(leads[0].keys() & leads[1].keys())
+            values = [leads[0][seed] - leads[1][seed] for seed in common]
+            value = sum(values) / len(values) if values else None
+            interval = t_interval(values, profile_confidence(frozen))
+        name = f"(BYOL - {label_arm(other)}), frozen - trainable"
+        ends = list(interval) if interval and not any(map(math.isnan, interval)) else None
+        rows.append({"name": name, "measured": value, "interval": ends})
+    return rows
+
+
+def _interact_precision(
+    frozen: RunResults, trainable: RunResults, other: str, metric: str
+) -> tuple[float | None, tuple[float, float] | None]:
+    keys = [(run, arm) for run in (frozen, trainable) for arm in ("byol", other)]
+    models = [run.results_of(arm) for run, arm in keys]
+    common = sorted(set.intersection(*(set(of_seed) for of_seed in models)))
+    if len(common) < ENOUGH_SEEDS:
+        return None, None
+    signs = (1, -1, -1, 1)
+    values = []
+    draws = []
+    for seed in common:
+        of_seed = [model[seed] for model in models]
+        values.append(sum(s * m.value(metric) for s, m in zip(signs, of_seed, strict=True)))
+        parts = [s * m.columns[metric] for s, m in zip(signs, of_seed, strict=True)]
+        draws.append(np.sum(parts, axis=0))
+    entry = comparisons.describe_seeds(values, np.array(draws), profile_confidence(frozen))[1]
+    return convert_to_points(entry)
+
+
+def _list_leads(run: RunResults, claim: str, other: str) -> dict[int, float]:
+    """BYOL minus another arm for each seed, in the unit of a claim on curves or cut-outs."""
+    if claim == "C8":
+        seeds = sorted(run.background["byol"].keys() & run.background.get(other, {}).keys())
+        if not seeds:
+            return {}
+        return dict(zip(seeds, subtract_cosines(run, other).mean(axis=1).tolist(), strict=True))
+    ours = run.curves.get("byol", {})
+    theirs = run.curves.get(other, {})
+    leads = {}
+    for seed in ours.keys() & theirs.keys():
+        if claim == "C3":
+            ends = [read_last_losses(of[seed])["total"] for of in (ours, theirs)]
+        else:
+            ends = [read_last_rates(of[seed])[RATE_CLAIMS[claim]] for of in (ours, theirs)]
+        leads[seed] = ends[0] - ends[1]
+    return leads
+
+
+def _list_curve(results: Path, conditions: list[Condition]) -> Iterator[dict]:
+    """AP of every arm under every condition, and its lead over random weights, in points."""
+    for condition in conditions:
+        run = open_results(results / condition.name)
+        compared = run.comparison
+        for arm, found in compared["arms"].items():
+            value, interval = convert_to_points(found["mask"]["AP"])
+            lead = None
+            if arm != "random":
+                lead = subtract_models(run.results_of(arm), run.results_of("random"))
+            over = convert_to_points(lead) if lead else (None, None)
+            yield {
+                "protocol": condition.protocol,
+                "images": condition.images,
+                "arm": arm,
+                "label": found["label"],
+                "seeds": len(found["seeds"]),
+                "AP": value,
+                "interval": list(interval) if interval else None,
+                "lead": over[0],
+                "lead_interval": list(over[1]) if over[1] else None,
+            }
+
+
+def write_study_markdown(card: dict) -> str:
+    """A study's scorecard as text, the scorecards of the protocols at its end."""
+    progress = card["progress"]
+    lines = [
+        f"# Scorecard of the study {card['study']}",
+        "",
+        card["question"],
+        "",
+        f"{progress['done']} of {progress['planned']} trainings are done. Planned to stop: "
+        f"{card['stopping']}.",
+        "",
+        "## Controls",
+        "",
+        "| control | expected | AP points | interval | |",
+        "|---|---|---|---|---|",
+    ]
+    for control in card["controls"]:
+        cells = [control["name"], control["expected"], *_format_pair(control, 2)]
+        lines.append("| " + " | ".join([*cells, f"**{control['verdict']}**"]) + " |")
+    lines += _describe_claims(card)
+    lines += [
+        "",
+        "## AP by initial weights and number of labelled images",
+        "",
+        "| norm | labelled images | initial weights | seeds | AP | interval | lead over random "
+        "| interval |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in card["curve"]:
+        lead = {"measured": row["lead"], "interval": row["lead_interval"]}
+        cells = [row["protocol"], str(row["images"]), row["label"], str(row["seeds"])]
+        cells += _format_pair({"measured": row["AP"], "interval": row["interval"]}, 2)
+        lines.append("| " + " | ".join([*cells, *_format_pair(lead, 2)]) + " |")
+    lines += ["", f"## Plan {card['plan']}, and what deviates from it", ""]
+    lines += [f"- {line}" for line in card["deviations"]] or ["Nothing deviates from it."]
+    text = "\n".join(lines) + "\n"
+    for protocol, of_protocol in card["cards"].items():
+        inner = write_markdown(of_protocol).replace("\n#", "\n##")
+        text += f"\n## Batch norm {protocol}\n\n" + inner.partition("\n\n")[2]
+    return text
+
+
+def _describe_claims(card: dict) -> list[str]:
+    protocols = list(card["protocols"])
+    heads = itertools.chain.from_iterable((p, "interval", "verdict", "Holm") for p in protocols)
+    names = ["", "claim", "unit", *heads, "frozen - trainable"]
+    lines = ["", "## Claims under both protocols", "", "| " + " | ".join(names) + " |"]
+    lines.append("|---" * len(names) + "|")
+    for row in card["claims"]:
+        cells = [row["claim"], row["text"], row["unit"] or "–"]
+        for protocol in protocols:
+            found = row["protocols"][protocol]
+            cells += _format_pair(found, 3)
+            cells += [f"**{found['verdict']}**", found["holm"]]
+        parts = []
+        for entry in row["interaction"] or []:
+            value, interval = _format_pair(entry, 3)
+            parts.append(f"{entry['name']}: {value} {interval}")
+        lines.append("| " + " | ".join([*cells, "; ".join(parts) or "–"]) + " |")
+    return lines
+
+
+def _format_pair(entry: dict, digits: int) -> list[str]:
+    """Cells: a number and its interval, a dash for what is not there."""
+    value = entry["measured"]
+    ends = entry["interval"]
+    return [
+        "–" if value is None else f"{value:.{digits}f}",
+        f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]" if ends else "–",
+    ]
+
+
+def _shorten(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
