@@ -27,7 +27,7 @@ COPIES := .nbval
 SITE := .venv-site
 
 .DELETE_ON_ERROR:
-.PHONY: help setup report test test-fast lint figures studies colab-test site check-site pdf clean
+.PHONY: help setup report test test-fast lint figures studies verdicts colab-test site check-site pdf clean
 
 help:
 	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
@@ -39,6 +39,7 @@ help:
 	@echo "make lint      ruff over code and notebooks, pyright over package and benchmarks"
 	@echo "make figures   bring what runs/quick shows to figures/, README.md, docs/ and notebooks/"
 	@echo "make studies   again with one setting changed: hidden layer and start of BYOL, frozen batch norm, detectron2"
+	@echo "make verdicts  every committed number of results/ again, from detections, draws and curves; nothing is trained"
 	@echo "make colab-test  every notebook alone, as on Colab, at smoke scale (BASE=folder of a Python 3.12 to copy)"
 	@echo "make site      the book as web pages, from the committed outputs: build/site/index.html"
 	@echo "make check-site links, alt texts, widths, contrast and formulas of these pages, in a Chromium or Chrome"
@@ -90,6 +91,11 @@ studies: $(VENV)/.installed
 	@if $(PY) -c "import detectron2" 2>/dev/null; \
 	then $(PY) -m byol_helpers study engines $(OPTIONS) --out notebooks/05-engines.csv; \
 	else echo "study engines: left out, detectron2 is not installed (see docs/engines.md)"; fi
+
+verdicts: STEP = [1/2]
+verdicts: $(VENV)/.installed
+	@echo "[2/2] Computing every committed number of results/ again"
+	@$(PY) -m byol_helpers verdicts
 
 colab-test: STEP = [1/2]
 colab-test: $(VENV)/.installed-dev

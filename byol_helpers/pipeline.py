@@ -244,12 +244,15 @@ def transfer(run: Run, arm: str) -> Path | None:
 
 
 def bring_weights(run: Run, arm: str) -> None:
-    """``weights/<arm>.pth`` and all that it is made from; nothing for random weights."""
-    if ARMS[arm].source == "random":
-        return
-    if ARMS[arm].source != "pretrain" or _initial_weights(run, arm):
-        supervise_all(run)
-    if ARMS[arm].source == "pretrain":
+    """``weights/<arm>.pth`` and all that it is made from."""
+    source = ARMS[arm].source
+    if source in ("supervised", "imagenet"):
+        supervised(run)
+    elif source in ("pretrain", "measured"):
+        is_random = ARMS[arm].initial_weights == "random"
+        is_random |= source == "pretrain" and _begins_at_random(run, arm)
+        bring_weights(run, "random" if is_random else run.profile.reference_arm)
+    if source == "pretrain":
         pretrain(run, arm)
     transfer(run, arm)
 
@@ -284,6 +287,33 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
     if weights:
         inputs.append(weights)
     return run_stage(run, f"finetune/{arm}-seed{seed}", parameters, inputs, work)
+
+
+def time_arms(run: Run) -> Path | None:
+    """``timing/seconds.csv``: a step of fine-tuning of BYOL, supervised and random weights, in
+    interleaved blocks.
+
+    None where one of the three is missing, or the engine is not torchvision.
+    """
+    from byol_helpers.backbones import load_backbone
+    from byol_helpers.segmentation.timing import time_steps
+
+    arms = ("byol", run.profile.reference_arm, "random")
+    found = set(arms) <= set(run.profile.finetune.arms)
+    if not found or run.profile.finetune.engine != "torchvision":
+        return None
+    files = {arm: find_weights(run, arm) for arm in arms}
+    split = load_split(run, "train")
+
+    def work(folder: Path) -> None:
+        weights = {arm: load_backbone(file) if file else None for arm, file in files.items()}
+        lines = ["block,arm,seconds"]
+        for row in time_steps(run.profile, split, weights):
+            lines.append(f"{row['block']},{row['arm']},{row['seconds']:.6g}")
+        write_text(folder / "seconds.csv", "\n".join(lines) + "\n")
+
+    inputs = [split.file, *filter(None, files.values())]
+    return run_stage(run, "timing", _engine_settings(run), inputs, work) / "seconds.csv"
 
 
 def evaluate(run: Run, arm: str, seed: int) -> Path:
@@ -448,9 +478,10 @@ def transfer_all(run: Run) -> None:
 
 
 def finetune_all(run: Run) -> None:
-    """Every arm with every seed."""
+    """Every arm with every seed, and how long a step of each takes."""
     for arm, seed in list_models(run):
         finetune(run, arm, seed)
+    time_arms(run)
 
 
 def evaluate_all(run: Run) -> None:

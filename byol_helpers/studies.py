@@ -24,6 +24,7 @@ from byol_helpers.reproduction.plan import (
     Condition,
     Study,
     Training,
+    count_labelled,
     list_conditions,
     list_trainings,
 )
@@ -67,6 +68,7 @@ def run_planned_study(
                     check_deadline(training.key)
                     _train(base, study, name, training, out)
                     announce(f"{training.key}: done; {describe_progress(study, out)}")
+            _time_arms(base, study, out)
         except StopRequested as stopped:
             announce(f"{stopped}; the same command goes on from here")
     announce(f"study {name}: {describe_progress(study, out)}")
@@ -174,6 +176,21 @@ def _describe_condition(
         "pretraining_varies": bool(study.per_seed),
     }
     write_json(folder / "study.json", described)
+
+
+def _time_arms(base: Run, study: Study, out: Path) -> None:
+    """Steps of the arms in interleaved blocks, under each condition with all labels."""
+    settings = study.settings + study.list_seed_settings(study.seeds[0])
+    folder = f"seed{study.seeds[0]}"
+    seed_run = open_variant(base, study.profile, folder, settings, DATA_FILES)
+    for condition in list_conditions(study):
+        if condition.images < count_labelled(study, 1.0):
+            continue
+        models = settings + condition.settings + _name_models(study, condition)
+        run = open_variant(seed_run, study.profile, condition.name, models)
+        timed = pipeline.time_arms(run)
+        if timed:
+            write_text(out / condition.name / "timing" / "seconds.csv", timed.read_text())
 
 
 def _keep_pretraining(run: Run, training: Training, folder: Path, record: dict) -> None:

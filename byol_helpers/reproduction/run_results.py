@@ -73,6 +73,18 @@ class RunResults:
         return _group_by_arm({key: path.with_name("metrics.csv") for key, path in finished.items()})
 
     @cached_property
+    def timing(self) -> dict[str, list[float]]:
+        """Seconds of a step in each block of ``timing/seconds.csv``, by arm; empty without it."""
+        path = self.path / "timing" / "seconds.csv"
+        if not path.is_file():
+            return {}
+        blocks = defaultdict(list)
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                blocks[row["arm"]].append(float(row["seconds"]))
+        return dict(blocks)
+
+    @cached_property
     def validation(self) -> dict[str, dict[int, dict[str, float]]]:
         """Losses and rates of each model on validation images, {arm: {seed: {name: mean}}}."""
         found = self._find_files("validation", "losses.json")

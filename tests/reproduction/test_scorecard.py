@@ -80,6 +80,8 @@ def make_run(path, seeds=(0,), arms=("byol", "supervised", "random"), norm="trai
                 path / "background" / key / "metrics.json", background(0.95 - 0.1 * NOISE[arm])
             )
     write_json(path / "background" / "keep-everything" / "metrics.json", background(0.3))
+    rows = [f"{block},{arm},{1 + 0.002 * (block % 3)}" for block in range(8) for arm in arms]
+    write_text(path / "timing" / "seconds.csv", "\n".join(["block,arm,seconds", *rows]) + "\n")
     return path
 
 
