@@ -73,6 +73,14 @@ def test_its_conditions_are_read_like_runs(folder):
 
 
 @pytest.mark.slow
+def test_its_numbers_are_found_again(folder, capsys):
+    options = ["--results", str(folder / "out"), "--plan", str(folder / "plan.yaml")]
+    assert main(["verdicts", *options]) == 0
+    size = sum(path.stat().st_size for path in (folder / "out").rglob("*") if path.is_file())
+    assert size < 7 * 100_000  # seven fine-tunings
+
+
+@pytest.mark.slow
 def test_its_seeds_differ_in_the_pretraining_and_share_images_and_draws(folder):
     results = folder / "out/small"
     hashes = set()

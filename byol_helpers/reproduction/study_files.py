@@ -183,8 +183,9 @@ def write_stage(stage: Path, path: Path, weights: Path | None, extra: dict) -> P
 
 
 def write_background(source: Path, path: Path) -> Path:
-    """Scores of background removal, of each image only what the claims read."""
+    """Scores of background removal, of the chosen images only what the claims read."""
     content = read_json(source)
+    content.pop("all_images", None)
     rows = []
     for row in content["per_image"]:
         rows.append({name: row[name] for name in PER_IMAGE})

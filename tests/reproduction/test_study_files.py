@@ -57,7 +57,8 @@ def test_a_long_curve_is_thinned_by_means_and_ends_at_its_last_step(tmp_path):
 
 def test_a_background_keeps_what_the_claims_read(tmp_path):
     rows = [{"image_id": 3, "file_name": "3.png", "cosine": 0.5, "iou": 0.25}]
-    write_json(tmp_path / "whole.json", {"scores": {"cosine": 0.5}, "per_image": rows})
+    whole = {"scores": {"cosine": 0.5}, "per_image": rows}
+    write_json(tmp_path / "whole.json", whole | {"all_images": whole})
     kept = read_json(study_files.write_background(tmp_path / "whole.json", tmp_path / "small.json"))
     assert kept == {"scores": {"cosine": 0.5}, "per_image": [{"image_id": 3, "cosine": 0.5}]}
 
