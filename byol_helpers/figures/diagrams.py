@@ -317,7 +317,7 @@ def draw_byol() -> Figure:
         add_text(ax, 1.93, y + side * 0.45, f"view {name}")
         draw_arrow(ax, (2.3, y), (2.8, y))
     add_text(ax, 1.42, mid, "random crop,\nflip, colours, blur", ha="left")
-    _draw_networks(ax, up, r"\theta", ink, "white", ("$y$", "$z$", "$p$"))
+    _draw_networks(ax, up, r"\theta", ink, "white", ("$y$", "$z$", "$q$"))
     _draw_networks(ax, low, r"\xi", mix_with_white(ink, 0.22), INK, ("$y'$", "$z'$"))
     for x in (3.3, 4.95):
         draw_arrow(ax, (x, up - 0.38), (x, low + 0.4), ink, 1.4)
@@ -331,7 +331,7 @@ def draw_byol() -> Figure:
         linespacing=1.5,
     )
     draw_path(ax, [(7.1, up), (8.82, up), (8.82, mid + 0.42)], ink)
-    add_text(ax, 7.5, up + 0.11, "$p$", size=10)
+    add_text(ax, 7.5, up + 0.11, "$q$", size=10)
     add_text(ax, 7.5, up - 0.13, "256", size=7.5, ink=SOFT)
     draw_path(ax, [(5.41, low), (8.82, low), (8.82, mid - 0.42)])
     add_text(ax, 5.82, low + 0.11, "$z'$", size=10)
@@ -349,7 +349,7 @@ def draw_byol() -> Figure:
     )
     draw_box(ax, 8.14, mid - 0.38, 1.36, 0.76, "white", INK, 1.4, zorder=2)
     add_text(ax, 8.82, mid + 0.17, "Loss", size=10, weight="bold", zorder=4)
-    add_text(ax, 8.82, mid - 0.1, "$2-2\\,\\cos(p,\\,z')$", size=10.5, zorder=4)
+    add_text(ax, 8.82, mid - 0.1, "$2-2\\,\\cos(q,\\,z')$", size=10.5, zorder=4)
     add_text(
         ax,
         0.12,
