@@ -171,5 +171,5 @@ def plot_loss_beside_baselines(
         )
     ax.set(xlabel="step", ylabel="loss", xlim=(0, end))
     ax.set_ylim(0, 4.4)
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower left")
     return fig
