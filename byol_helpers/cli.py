@@ -347,9 +347,9 @@ def _publish(run: Path | None, address: str | None) -> int:
         raise UserError("publish needs --run FOLDER, --repository URL, or both")
     written = []
     if run is not None:
-        from byol_helpers.report.publish import publish_outputs
+        from byol_helpers.report.publish import publish_outputs, publish_results
 
-        written += publish_outputs(run)
+        written += [*publish_outputs(run), publish_results(run)]
     if address is not None:
         from byol_helpers.report.address import TAG, publish_address
 

@@ -17,7 +17,7 @@ studies:
     profile: smoke
     overrides: [data.unlabelled=32, data.train=12, data.val=2, data.crops=64, pretrain.hidden=64,
       evaluate.bootstrap=20, background.images=2, finetune.steps=20, "finetune.decay_steps=[]"]
-    per_seed: ["seed={seed}"]
+    per_seed: ["pretrain.seed={seed}"]
     test_images: 6
     seeds: [0, 1]
     trainings:

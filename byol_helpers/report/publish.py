@@ -1,8 +1,9 @@
 """What the repository shows of a run: figures, tables of README and results, the numbers of the
 scorecard page, outputs of the notebooks.
 
-Nothing else writes into ``figures`` and ``notebooks`` of the repository, into
-``docs/scorecard.json`` and between the marks of ``README.md`` and ``docs/results.md``.
+Nothing else writes into ``figures`` and ``notebooks`` of the repository, a run's numbers into
+``results``, into ``docs/scorecard.json`` and between the marks of ``README.md`` and
+``docs/results.md``.
 """
 
 import csv
@@ -17,7 +18,9 @@ from byol_helpers.figures.diagrams import DRAWN_ARMS, draw_byol, draw_pipeline
 from byol_helpers.figures.style import encode_png
 from byol_helpers.report.intervals import format_interval
 from byol_helpers.report.notebooks import ROOT, SHARES
+from byol_helpers.reproduction.recomputation import write_cards
 from byol_helpers.reproduction.sensitivity import collect_evidence
+from byol_helpers.reproduction.study_files import keep_run
 
 # Figures that the notebooks keep with a run (names given to ``show``) and the README may show.
 COURSE_FIGURES = (
@@ -74,6 +77,12 @@ def publish_outputs(run: Path, repository: Path = ROOT) -> list[Path]:
     write_json(evidence, collect_evidence(card, confidence))
     notebooks = publish_notebooks(run, repository / "notebooks")
     return [*figures, *filled, evidence, *notebooks]
+
+
+def publish_results(run: Path, repository: Path = ROOT) -> Path:
+    """Keep what a run's scorecard is computed from in ``results/<run>``, with that scorecard."""
+    folder = keep_run(run, repository / "results" / run.resolve().name)
+    return write_cards(folder, folder.name, None)
 
 
 def publish_figures(run: Path, out: Path) -> list[Path]:

@@ -2,6 +2,8 @@ from .literature import describe_published as describe_published
 from .measures import ABOVE as ABOVE
 from .measures import Measure as Measure
 from .measures import subtract_objectives as subtract_objectives
+from .other_machine import describe_other_machine as describe_other_machine
+from .study_scorecard import summarise_study as summarise_study
 from .thesis import load_thesis as load_thesis
 from .verdicts import DECIMALS as DECIMALS
 from .verdicts import VERDICTS as VERDICTS

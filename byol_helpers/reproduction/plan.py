@@ -91,6 +91,8 @@ class Study(FrozenModel):
         wrong = [name for name in self.primary if name not in known]
         if wrong:
             raise ValueError(f"primary names {wrong[0]!r}: use {', '.join(known)}")
+        if any(setting.startswith("seed=") for setting in self.per_seed):
+            raise ValueError("per_seed sets seed, which draws the images too: use pretrain.seed")
         return self
 
     @property

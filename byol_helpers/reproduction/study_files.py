@@ -21,6 +21,7 @@ import csv
 import io
 import json
 import lzma
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ PACKED_COLUMNS = ("image_id", "category_id", "score", "mask", "bbox")
 DETECTIONS_FILE = "detections.json.xz"
 DRAWS_FILE = "bootstrap.csv.xz"
 GROUND_TRUTH_FILE = "ground_truth.json.xz"
+RUN_FILES = (  # of a run, copied as they are
+    "profile.yaml",
+    "splits.json",
+    "evaluate/*/metrics.json",
+    "finetune/*/metrics.csv",
+    "finetune/*/stage.json",
+    "pretrain/*/metrics.csv",
+    "pretrain/*/stage.json",
+    "studies/pretraining.csv",
+    "timing/seconds.csv",
+    "validation/*/losses.json",
+)
 PER_IMAGE = ("image_id", "cosine")  # of a background's metrics, what the claims read
 
 
@@ -190,6 +203,29 @@ def write_background(source: Path, path: Path) -> Path:
     for row in content["per_image"]:
         rows.append({name: row[name] for name in PER_IMAGE})
     return write_json(path, content | {"per_image": rows})
+
+
+def keep_run(run: Path, folder: Path) -> Path:
+    """What the scorecard of a run is computed from, small but exact, laid out like the run.
+
+    Args:
+        run: a run folder whose stages are done.
+        folder: emptied first.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for pattern in RUN_FILES:
+        for path in sorted(run.glob(pattern)):
+            text = path.read_text(encoding="utf-8")
+            write_text(folder / path.relative_to(run), text)
+    for path in sorted(run.glob("background/*/metrics.json")):
+        write_background(path, folder / path.relative_to(run))
+    for path in sorted(run.glob("evaluate/*/detections.json")):
+        key = folder / path.parent.relative_to(run)
+        write_compressed(key / DETECTIONS_FILE, read_json(path))
+        _compress(key / DRAWS_FILE, path.with_name("bootstrap.csv").read_text(encoding="utf-8"))
+    truth = run / read_json(run / "splits.json")["test"]
+    write_compressed(folder / GROUND_TRUTH_FILE, read_json(truth))
+    return folder
 
 
 def _compress(path: Path, text: str) -> Path:

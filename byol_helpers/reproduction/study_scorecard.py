@@ -323,16 +323,26 @@ def _list_curve(results: Path, conditions: list[Condition]) -> Iterator[dict]:
 
 def write_study_markdown(card: dict) -> str:
     """A study's scorecard as text, the scorecards of the protocols at its end."""
+    text = f"# Scorecard of the study {card['study']}\n\n" + summarise_study(card)
+    for protocol, of_protocol in card["cards"].items():
+        inner = write_markdown(of_protocol).replace("\n#", "\n##")
+        text += f"\n## Batch norm {protocol}\n\n" + inner.partition("\n\n")[2]
+    return text
+
+
+def summarise_study(card: dict, level: str = "##") -> str:
+    """Question, controls, claims, label curve, plan and deviations of a study, as text.
+
+    ``level``: of its headings.
+    """
     progress = card["progress"]
     lines = [
-        f"# Scorecard of the study {card['study']}",
-        "",
         card["question"],
         "",
         f"{progress['done']} of {progress['planned']} trainings are done. Planned to stop: "
         f"{card['stopping']}.",
         "",
-        "## Controls",
+        f"{level} Controls",
         "",
         "| control | expected | AP points | interval | |",
         "|---|---|---|---|---|",
@@ -340,10 +350,10 @@ def write_study_markdown(card: dict) -> str:
     for control in card["controls"]:
         cells = [control["name"], control["expected"], *_format_pair(control, 2)]
         lines.append("| " + " | ".join([*cells, f"**{control['verdict']}**"]) + " |")
-    lines += _describe_claims(card)
+    lines += ["", f"{level} Claims under both protocols", "", *_describe_claims(card)]
     lines += [
         "",
-        "## AP by initial weights and number of labelled images",
+        f"{level} AP by initial weights and number of labelled images",
         "",
         "| norm | labelled images | initial weights | seeds | AP | interval | lead over random "
         "| interval |",
@@ -354,20 +364,16 @@ def write_study_markdown(card: dict) -> str:
         cells = [row["protocol"], str(row["images"]), row["label"], str(row["seeds"])]
         cells += _format_pair({"measured": row["AP"], "interval": row["interval"]}, 2)
         lines.append("| " + " | ".join([*cells, *_format_pair(lead, 2)]) + " |")
-    lines += ["", f"## Plan {card['plan']}, and what deviates from it", ""]
+    lines += ["", f"{level} Plan {card['plan']}, and what deviates from it", ""]
     lines += [f"- {line}" for line in card["deviations"]] or ["Nothing deviates from it."]
-    text = "\n".join(lines) + "\n"
-    for protocol, of_protocol in card["cards"].items():
-        inner = write_markdown(of_protocol).replace("\n#", "\n##")
-        text += f"\n## Batch norm {protocol}\n\n" + inner.partition("\n\n")[2]
-    return text
+    return "\n".join(lines) + "\n"
 
 
 def _describe_claims(card: dict) -> list[str]:
     protocols = list(card["protocols"])
     heads = itertools.chain.from_iterable((p, "interval", "verdict", "Holm") for p in protocols)
     names = ["", "claim", "unit", *heads, "frozen - trainable"]
-    lines = ["", "## Claims under both protocols", "", "| " + " | ".join(names) + " |"]
+    lines = ["| " + " | ".join(names) + " |"]
     lines.append("|---" * len(names) + "|")
     for row in card["claims"]:
         cells = [row["claim"], row["text"], row["unit"] or "–"]

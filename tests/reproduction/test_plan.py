@@ -20,7 +20,7 @@ studies:
     question: does it run?
     profile: smoke
     overrides: [data.train=12]
-    per_seed: ["seed={seed}"]
+    per_seed: ["pretrain.seed={seed}"]
     test_images: 6
     seeds: [3, 4]
     trainings:
@@ -64,7 +64,7 @@ def test_settings_of_a_condition_and_of_a_seed_are_a_profiles(tmp_path):
     study = find_study("small", write_plan(tmp_path))
     settings = study.settings + Condition("frozen", 3).settings + study.list_seed_settings(4)
     profile = load_profile("smoke", settings)
-    assert (profile.seed, profile.data.test) == (4, 6)
+    assert (profile.pretrain.seed, profile.data.test) == (4, 6)
     assert (profile.finetune.norm_policy, profile.finetune.images) == ("frozen", 3)
 
 
@@ -74,6 +74,7 @@ def test_settings_of_a_condition_and_of_a_seed_are_a_profiles(tmp_path):
         ("[C1a]", "[C15]", "primary names 'C15'"),
         ("arms: [random]", "arms: [nobody]", "trainings.1.arms.0: use byol"),
         ("labels: 0.25", "labels: 2", "trainings.1.labels"),
+        ("pretrain.seed=", "seed=", "use pretrain.seed"),
         ("stopping", "stops", "stopping: Field required"),
         ("studies:", "study:", "not a plan"),
     ],
