@@ -229,7 +229,7 @@ def compare_cosine(run: RunResults, other: str, said: float | None) -> Measure:
     """Mean cosine of BYOL minus that of another arm on the same images, in per cent: over images
     and seeds together, or over the images alone where there are too few seeds."""
     name = f"cosine BYOL - {label_arm(other)}"
-    if other not in run.background:
+    if not run.background["byol"].keys() & run.background.get(other, {}).keys():
         return Measure(name, said, None, None, ABOVE)
     differences = subtract_cosines(run, other)
     seed = run.profile["seed"]

@@ -281,7 +281,8 @@ def _interact_precision(
 def _list_leads(run: RunResults, claim: str, other: str) -> dict[int, float]:
     """BYOL minus another arm for each seed, in the unit of a claim on curves or cut-outs."""
     if claim == "C8":
-        seeds = sorted(run.background["byol"].keys() & run.background.get(other, {}).keys())
+        ours = run.background.get("byol", {})
+        seeds = sorted(ours.keys() & run.background.get(other, {}).keys())
         if not seeds:
             return {}
         return dict(zip(seeds, subtract_cosines(run, other).mean(axis=1).tolist(), strict=True))

@@ -9,7 +9,7 @@ import pytest
 from byol_helpers.cli import main
 from byol_helpers.core.files import read_json, write_json
 from byol_helpers.evaluation.comparison import compare_arms, load_result
-from byol_helpers.reproduction.plan import find_study
+from byol_helpers.reproduction.plan import find_study, list_trainings
 from byol_helpers.reproduction.recomputation import compare_values, write_cards
 from byol_helpers.reproduction.run_results import open_results
 from byol_helpers.reproduction.study_files import DRAWS_FILE, read_compressed, write_compressed
@@ -128,6 +128,20 @@ def test_a_study_in_the_making_has_a_scorecard(copied):
         "not shown"
     )
     assert "trainings are missing" in write_study_markdown(found)
+
+
+@pytest.mark.parametrize("done", range(1, 13))
+def test_a_study_has_a_scorecard_after_each_of_its_trainings(copied, done):
+    trainings = [training for training in list_trainings(find_plan(copied)) if training.condition]
+    for training in trainings[3 * done :]:
+        key = training.key.rpartition("/")[2]
+        for stage in ("finetune", "evaluate", "validation", "background"):
+            shutil.rmtree(copied / training.condition.name / stage / key)
+    for protocol in ("trainable-12", "frozen-12"):
+        if not list((copied / protocol / "finetune").glob("*")):
+            shutil.rmtree(copied / protocol)
+    found = build_study_scorecard(copied, "made", find_plan(copied), load_thesis())
+    assert write_study_markdown(found) and found["progress"]["planned"] == 45
 
 
 def run_verdicts(results):
