@@ -8,6 +8,7 @@ needs it.
 import argparse
 import errno
 import importlib.util
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -151,6 +152,14 @@ def _add_strict_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def _read_part(text: str) -> tuple[int, int]:
+    """``2/3`` as (2, 3)."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part; write 1/2 for the first of two")
+    return int(found[1]), int(found[2])
+
+
 def _add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name",
@@ -167,6 +176,12 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     )
     planned.add_argument(
         "--minutes", type=float, help="stop at a checkpoint; the same command goes on from there"
+    )
+    planned.add_argument(
+        "--part",
+        type=_read_part,
+        metavar="K/N",
+        help="every N-th seed from the K-th on: N processes work side by side, one a core",
     )
     planned.add_argument(
         "--results",
@@ -335,7 +350,13 @@ def _run_planned_study(options: argparse.Namespace) -> int:
             "--set and --out, or write a plan and name it with --plan"
         )
     out = run_planned_study(
-        options.name, study, options.minutes, options.results, options.run, options.data
+        options.name,
+        study,
+        options.minutes,
+        options.results,
+        options.run,
+        options.data,
+        options.part or (1, 1),
     )
     print(f"Results: {out}")
     return 0

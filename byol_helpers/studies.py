@@ -40,6 +40,7 @@ def run_planned_study(
     results: Path = RESULTS,
     run_path: Path | None = None,
     data: Path | None = None,
+    part: tuple[int, int] = (1, 1),
 ) -> Path:
     """Work off the trainings of a study that are still to do, in the order of its plan.
 
@@ -50,6 +51,8 @@ def run_planned_study(
         results: where ``<name>/`` is written.
         run_path: the run folder; by default ``runs/<name>``.
         data: a folder in COCO layout, instead of the profile's own source.
+        part: (k, n): every n-th seed from the k-th on, so that n processes work side by side. The
+            first is called alone until it has prepared the data.
 
     Returns:
         ``results/<name>``.
@@ -59,7 +62,8 @@ def run_planned_study(
     """
     base = pipeline.open_run(study.profile, run_path or Path("runs") / name, data, study.settings)
     out = results / name
-    trainings = list_trainings(study)
+    own = study.seeds[part[0] - 1 :: part[1]]
+    trainings = [training for training in list_trainings(study) if training.seed in own]
     with stop_after(minutes):
         try:
             _prepare(base, study, out)

@@ -35,6 +35,7 @@ class Block(FrozenModel):
         arms: initial weights, in this order for each seed.
         seeds: those of the study, where none are given.
         again: the same initial weights once more; ``REPEAT_SEED`` is added to the fine-tuning seed.
+        settings: of these trainings alone, ``key=value``; the same for all blocks of a condition.
     """
 
     protocol: Protocol
@@ -42,6 +43,7 @@ class Block(FrozenModel):
     arms: Annotated[list[ArmName], Field(min_length=1)]
     seeds: list[Index] | None = None
     again: bool = False
+    settings: list[str] = []
 
 
 class Controls(FrozenModel):
@@ -67,7 +69,8 @@ class Study(FrozenModel):
         per_seed: settings that make a pretraining's seed, with ``{seed}`` in them; a seed is that
             of pretraining and fine-tuning together.
         test_images: of the test split, at least so many.
-        trainings: in this order, the most telling first.
+        trainings: in this order for each seed, the most telling first; the seeds one after the
+            other, so that every seed that is begun is whole as soon as it can be.
         margins: where the smallest effects that matter stand.
         stopping: when no more is trained.
         primary: claims over which Holm's correction is made.
@@ -116,10 +119,11 @@ class Study(FrozenModel):
 
 @dataclass(frozen=True)
 class Condition:
-    """What a block's trainings have in common: protocol and number of labelled images."""
+    """What a block's trainings have in common: protocol, number of labelled images, settings."""
 
     protocol: str
     images: int
+    own_settings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -129,7 +133,8 @@ class Condition:
     @property
     def settings(self) -> list[str]:
         """``key=value`` of its trainings."""
-        return [f"finetune.norm_policy={self.protocol}", f"finetune.images={self.images}"]
+        common = [f"finetune.norm_policy={self.protocol}", f"finetune.images={self.images}"]
+        return [*common, *self.own_settings]
 
 
 @dataclass(frozen=True)
@@ -191,24 +196,35 @@ def count_labelled(study: Study, share: float) -> int:
     return max(1, round(share * study.load_settings().data.train))
 
 
+def make_condition(study: Study, block: Block) -> Condition:
+    """The condition of a block's trainings."""
+    images = count_labelled(study, block.labels)
+    return Condition(block.protocol, images, tuple(block.settings))
+
+
 def list_conditions(study: Study) -> dict[Condition, list[Block]]:
     """The conditions of a study in the order of the plan, with their blocks."""
     found: dict[Condition, list[Block]] = {}
     for block in study.trainings:
-        condition = Condition(block.protocol, count_labelled(study, block.labels))
-        found.setdefault(condition, []).append(block)
+        found.setdefault(make_condition(study, block), []).append(block)
     return found
 
 
 def list_trainings(study: Study) -> list[Training]:
-    """Every training in the order of the plan, a pretraining right before it is needed."""
+    """Every training: seed after seed, in the plan's order, a pretraining before it is needed."""
     listed: dict[Training, None] = {}
-    for block in study.trainings:
-        condition = Condition(block.protocol, count_labelled(study, block.labels))
-        for seed in block.seeds or study.seeds:
-            for arm in block.arms:
-                if ARMS[arm].source in ("pretrain", "supervised"):
-                    listed[Training(arm, seed)] = None
-                finetune_seed = seed + REPEAT_SEED if block.again else seed
-                listed[Training(arm, seed, condition, finetune_seed)] = None
+    for seed in study.seeds:
+        for block in study.trainings:
+            if seed in (block.seeds or study.seeds):
+                _list_block(study, block, seed, listed)
     return list(listed)
+
+
+def _list_block(study: Study, block: Block, seed: int, listed: dict[Training, None]) -> None:
+    """Add the trainings of a block with one seed."""
+    condition = make_condition(study, block)
+    for arm in block.arms:
+        if ARMS[arm].source in ("pretrain", "supervised"):
+            listed[Training(arm, seed)] = None
+        finetune_seed = seed + REPEAT_SEED if block.again else seed
+        listed[Training(arm, seed, condition, finetune_seed)] = None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from byol_helpers.cli import main
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.reproduction.plan import (
@@ -46,11 +47,11 @@ def test_trainings_come_in_the_order_of_the_plan_each_once(tmp_path):
         Training("byol", 3),
         Training("byol", 3, every, 3),
         Training("random", 3, every, 3),
+        Training("random", 3, few, 3),
+        Training("random", 3, every, 3 + REPEAT_SEED),
         Training("byol", 4),
         Training("byol", 4, every, 4),
         Training("random", 4, every, 4),
-        Training("random", 3, few, 3),
-        Training("random", 3, every, 3 + REPEAT_SEED),
         Training("random", 4, every, 4 + REPEAT_SEED),
     ]
     assert list(list_conditions(study)) == [every, few]
@@ -97,3 +98,21 @@ def test_the_packaged_plan_can_be_trained():
             seeds = study.list_seed_settings(study.seeds[0])
             load_profile(study.profile, study.settings + condition.settings + seeds)
         assert study.fingerprint() != study.model_copy(update={"test_images": 1}).fingerprint()
+
+
+def test_settings_of_a_block_belong_to_its_condition(tmp_path):
+    short = 'settings: [finetune.steps=20, "finetune.decay_steps=[]"]'
+    study = find_study("small", write_plan(tmp_path, SMALL.replace("seeds: [3]}", short + "}")))
+    frozen = list_conditions(study)
+    settings = [condition.own_settings for condition in frozen]
+    assert settings == [(), ("finetune.steps=20", "finetune.decay_steps=[]")]
+    profile = load_profile("smoke", [*study.settings, *list(frozen)[1].settings])
+    assert profile.finetune.steps == 20
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/2/3", "a/b"])
+def test_a_part_of_the_seeds_is_a_number_of_so_many(tmp_path, text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["study", "small", "--plan", str(write_plan(tmp_path)), "--part", text])
+    assert stopped.value.code == 2
+    assert "write 1/2 for the first of two" in capsys.readouterr().err
