@@ -110,7 +110,14 @@ def pretrain(run: Run, arm: str = "byol") -> Path:
     if start and random:
         transfer(run, "random")
     settings = run.profile.pretrain
-    without = {"workers", "checkpoint_every", "probe_crops", "zero_init_residual", "shared_init"}
+    without = {
+        "workers",
+        "checkpoint_every",
+        "probe_crops",
+        "probe_on",
+        "zero_init_residual",
+        "shared_init",
+    }
     parameters = settings.model_dump(exclude=without, exclude_defaults=True)
     parameters |= _base(run) | {"init": "random" if random else "supervised"}
     if random:
@@ -189,6 +196,7 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
         | settings
         | asked
         | {"crops": profile.pretrain.probe_crops}
+        | profile.pretrain.model_dump(include={"probe_on"}, exclude_defaults=True)
     )
     return read_json(run_stage(run, f"probe/{arm}", parameters, inputs, work) / "probe.json")
 

@@ -197,6 +197,8 @@ class Pretrain(Section):
     # Every training and arm that begins with random weights begins with weights/random.pth; else
     # Mask R-CNN draws its own by the seed of the fine-tuning, with residual branches that act.
     shared_init: bool = False
+    # What the probes ask: generated crops, or windows around the objects of validation scenes.
+    probe_on: Literal["crops", "windows"] = "crops"
 
 
 class Finetune(Section):

@@ -1,7 +1,8 @@
 """What a pretraining has taught its network, as one file: all probes, beside both controls.
 
-Asked are generated crops of one object each that no training sees: their numbers begin at
-``HELD_OUT``, those of the supervised stand-in at 0, and pretraining sees scenes of another draw.
+Asked are generated crops of one object each that no training sees, or windows around the objects
+of validation scenes (``pretrain.probe_on``): their numbers begin at ``HELD_OUT``, those of the
+run itself at 0, and pretraining sees scenes of another draw.
 Every network but the untrained one gets the statistics of its batch norms from the same views.
 """
 
@@ -28,6 +29,7 @@ from byol_helpers.pretraining.probes import (
     score_repeats,
 )
 from byol_helpers.synthetic.scenes import CATEGORIES, make_crop
+from byol_helpers.synthetic.windows import make_windows
 from byol_helpers.training.sampler import rng
 
 HELD_OUT = 50_000  # index of the first crop
@@ -78,6 +80,7 @@ def probe_training(
             "size": pixels.shape[1],
             "world": profile.data.world,
             "objects": profile.data.crop_objects,
+            "on": profile.pretrain.probe_on,
             "views": len(first),
         },
         "rows": [write_row(key, tables) for key in tables],
@@ -125,6 +128,10 @@ def make_held_out_crops(profile: Profile, count: int) -> tuple[np.ndarray, torch
     size = require(data.crop_size, "data.crop_size", "the probes of pretraining")
     scene = None if data.crop_objects == "large" else data.image_size
     ids = [category.id for category in CATEGORIES]
+    if profile.pretrain.probe_on == "windows":
+        side = require(data.image_size, "data.image_size", "the probes of pretraining")
+        windows, found = make_windows(profile.seed, HELD_OUT, count, size, side, data.world)
+        return windows, torch.tensor([ids.index(category_id) for category_id in found])
     images = []
     labels = []
     for index in range(HELD_OUT, HELD_OUT + count):
