@@ -110,13 +110,15 @@ def slug_heading(text: str) -> str:
 
 
 def read_titles(path: Path) -> dict[str, str]:
-    """{title in lower case: key} of a BibTeX file; a title also counts without its subtitle."""
+    """{title in lower case: key} of a BibTeX file; a title also counts without its
+    subtitle, or as ``aka`` says."""
     found = {}
     text = path.read_text(encoding="utf-8")
     for entry in re.finditer(r"@\w+\{(\w+),(.*?)\n\}", text, re.DOTALL):
         title = re.search(r"^\s*title\s*=\s*\{(.*)\}", entry[2], re.MULTILINE)
         assert title is not None, entry[1]
-        for said in (title[1], title[1].partition(":")[0]):
+        short = re.search(r"^\s*aka\s*=\s*\{(.*)\}", entry[2], re.MULTILINE)
+        for said in (title[1], short[1] if short else title[1].partition(":")[0]):
             found[said.lower()] = entry[1]
     return found
 

@@ -35,6 +35,7 @@ from docs.book.notebooks import (
 )
 
 PLACE = r"`#metadata(none) <\1>`{=typst}" + "\n\n"  # an empty place to link to
+LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 WIDEST = 96  # characters of a line of code or of printed text
 PREAMBLE = """
 #set document(title: "BYOL for instance segmentation")
@@ -147,7 +148,7 @@ def convert_text(text: str, chapter: Chapter, titles: dict[str, str], numbered: 
     text = re.sub(
         r"^(#{2,6}) (.*)$", lambda found: _label_heading(found, chapter), text, flags=re.M
     )
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", lambda found: _relink(found, chapter), text)
+    return LINK.sub(lambda found: _relink(found, chapter), text)
 
 
 def _label_heading(found: re.Match, chapter: Chapter) -> str:
@@ -186,18 +187,18 @@ def widen_tables(text: str) -> str:
     for k, line in enumerate(lines):
         if not re.fullmatch(r"\|(?:\s*:?-+:?\s*\|)+", line.strip()) or k == 0:
             continue
-        rows = [lines[k - 1]]
+        rows = [LINK.sub(r"\1", lines[k - 1])]
         for row in lines[k + 1 :]:
             if not row.lstrip().startswith("|"):
                 break
-            rows.append(row)
+            rows.append(LINK.sub(r"\1", row))
         columns = line.count("|") - 1
         cells = [re.split(r"(?<!\\)\|", row.strip().strip("|")) for row in rows]
         widths = []
         for c in range(columns):
             longest = max(len(row[c].strip()) if c < len(row) else 0 for row in cells)
             word = max((len(w) for row in cells if c < len(row) for w in row[c].split()), default=1)
-            widths.append(max(3, min(word, 16), round(2 * longest**0.6)))
+            widths.append(max(4, min(word, 16) + 2, round(1.2 * longest**0.55)))
         lines[k] = "|" + "|".join("-" * width for width in widths) + "|"
     return "\n".join(lines)
 
