@@ -36,14 +36,14 @@ def make_windows(
     index = first
     while len(images) < count:
         scene = make_scene(seed, index, scene_size, draw, world)
-        for image, category_id in cut_windows(scene, size):
+        for image, category_id in cut_around_objects(scene, size):
             images.append(image)
             ids.append(category_id)
         index += 1
     return np.stack(images[:count]), ids[:count]
 
 
-def cut_windows(scene: Scene, size: int) -> Iterator[tuple[np.ndarray, int]]:
+def cut_around_objects(scene: Scene, size: int) -> Iterator[tuple[np.ndarray, int]]:
     """A window uint8 [size, size, 3] and the category's id for each object that is seen."""
     side = len(scene.image)
     mirrored = Image.fromarray(np.pad(scene.image, ((side, side), (side, side), (0, 0)), "reflect"))
