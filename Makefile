@@ -27,7 +27,7 @@ COPIES := .nbval
 SITE := .venv-site
 
 .DELETE_ON_ERROR:
-.PHONY: help setup report test test-fast lint figures studies verdicts colab-test site check-site pdf clean
+.PHONY: help setup report test test-fast lint figures studies verdicts colab-test site check-site pdf lessons clean
 
 help:
 	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
@@ -44,6 +44,7 @@ help:
 	@echo "make site      the book as web pages, from the committed outputs: build/site/index.html"
 	@echo "make check-site links, alt texts, widths, contrast and formulas of these pages, in a Chromium or Chrome"
 	@echo "make pdf       the book as one file: build/book.pdf"
+	@echo "make lessons   slides of the notebooks, and notebooks without solutions: build/lessons"
 	@echo "make clean     remove .venv and caches; runs/ is kept"
 
 setup: STEP = [1/1]
@@ -101,6 +102,11 @@ colab-test: STEP = [1/2]
 colab-test: $(VENV)/.installed-dev
 	@echo "[2/2] Running every notebook as Colab would, in build/colab"
 	@$(PY) -m tests.helpers.colab $(if $(BASE),--base "$(BASE)")
+
+lessons: STEP = [1/2]
+lessons: $(VENV)/.installed
+	@echo "[2/2] Making slides and student notebooks in build/lessons"
+	@$(PY) -m byol_helpers lessons --out build/lessons
 
 site: $(SITE)/.installed
 	@$(SITE)/bin/python -m docs.book site

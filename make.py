@@ -59,6 +59,7 @@ def list_commands(target: str, given: dict[str, str]) -> list[Command]:
         ],
         "verdicts": [[*package, "verdicts"]],
         "colab-test": [["tests.helpers.colab"]],
+        "lessons": [[*package, "lessons", "--out", "build/lessons"]],
         "site": [["docs.book", "site"]],
         "check-site": [["docs.book", "site"], ["docs.book", "check"]],
         "pdf": [["docs.book", "pdf"]],
@@ -165,6 +166,7 @@ TARGETS = (
     "site",
     "check-site",
     "pdf",
+    "lessons",
     "clean",
 )
 

@@ -95,6 +95,18 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="the repository's address into badges and setup cells; an empty one takes it out",
     )
+    lessons = commands.add_parser(
+        "lessons", help="for lecturers: slides of the notebooks, and notebooks without solutions"
+    )
+    lessons.add_argument(
+        "--out",
+        type=expand_path,
+        default=Path("build/lessons"),
+        help="a folder for slides/ and student/ (default: %(default)s)",
+    )
+    lessons.add_argument(
+        "--reveal", help="a copy of reveal.js beside the slides, for a room without a connection"
+    )
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
 
@@ -239,6 +251,8 @@ def run_command(options: argparse.Namespace) -> int:
         return _publish(options.run, options.repository)
     if options.command == "study" and options.name not in BUILT_IN_STUDIES:
         return _run_planned_study(options)
+    if options.command == "lessons":
+        return _write_lessons(options.out, options.reveal)
     settings = collect_overrides(options)
     if options.command == "download":
         return _download(options, settings)
@@ -359,6 +373,15 @@ def _run_planned_study(options: argparse.Namespace) -> int:
         options.part or (1, 1),
     )
     print(f"Results: {out}")
+    return 0
+
+
+def _write_lessons(out: Path, reveal: str | None) -> int:
+    """The command ``lessons``: slides and student versions from the committed notebooks."""
+    from byol_helpers.report.lessons import REVEAL, write_lessons
+
+    written = write_lessons(out, reveal or REVEAL)
+    print(f"{len(written)} files in {out}: slides/*.html, student/*.ipynb")
     return 0
 
 

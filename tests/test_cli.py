@@ -9,7 +9,17 @@ import pytest
 from byol_helpers import pipeline
 from byol_helpers.cli import STAGE_HELP, main, make_parser
 
-COMMANDS = ["report", *STAGE_HELP, "study", "verdicts", "download", "cutout", "publish", "doctor"]
+COMMANDS = [
+    "report",
+    *STAGE_HELP,
+    "study",
+    "verdicts",
+    "download",
+    "cutout",
+    "publish",
+    "lessons",
+    "doctor",
+]
 
 
 def test_there_is_a_command_for_every_stage():

@@ -31,6 +31,7 @@ SHARES = {
     "05-finetuning": 560,
     "06-evaluation": 60,
     "07-background": 40,
+    "08-beyond-colour": 90,
     "09-scorecard": 8,
 }
 

@@ -30,6 +30,7 @@ from byol_helpers.evaluation.curves import (
     read_last_rates,
     read_metrics,
 )
+from byol_helpers.reproduction.image_kinds import make_measure, read_image_kinds
 from byol_helpers.reproduction.measures import (
     ABOVE,
     BELOW,
@@ -58,6 +59,7 @@ AP_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 SAME_TIME = (0.9, 1.1)  # "about the same": within ten per cent
 FALSE_DISCOVERIES = 0.05  # share of the classes called different that may be wrong
 PUBLISHED_DEVIATION = 0.3  # AP points between trainings on COCO
+KINDS_CLAIMED = {"grey", "medical", "multispectral", "video"}  # chapter 5
 LAST_ROWS = "means over the last tenth of the logged rows"
 PIXEL_RATES = "pixel rates of the training batch"
 
@@ -394,10 +396,19 @@ def measure_c13(run: RunResults, thesis: Thesis) -> Evidence:
 
 
 def measure_c14(run: RunResults, thesis: Thesis) -> Evidence:
-    raise NotTested(
-        "each kind of image needs a run of its own: give a folder of them as data and read its "
-        "row C1"
-    )
+    """Whether BYOL's features are better on each kind of image, measured once on real sets."""
+    rows = read_image_kinds()
+    if not rows:
+        raise NotTested("each kind of image needs images of its own: see notebook 08, part 10")
+    tests = [make_measure(row) for row in rows]
+    measured = {row["kind"] for row in rows}
+    for kind in sorted(KINDS_CLAIMED - measured):
+        tests.append(Measure(f"{kind}: BYOL - random", None, None, None, ABOVE, unit="IoU points"))
+    notes = [
+        "measured by notebook 08 on real sets, not by this run: a linear layer on frozen features",
+        "intervals cover the choice of test images, not the luck of training (one pretraining)",
+    ]
+    return Evidence(tests, notes=notes, images=rows[0]["test"])
 
 
 CLAIMS: dict[str, Callable[[RunResults, Thesis], Evidence]] = {

@@ -37,7 +37,7 @@ UNDECIDED = "undecided"
 NOT_TESTED = "not tested at this scale"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, EQUAL, UNDECIDED, NOT_TESTED)
 STAND_IN = "supervised (stand-in) takes the place of the thesis's ImageNet weights"
-DECIMALS = {"AP points": 2, "per cent": 2, "loss": 4, "classes": 0}
+DECIMALS = {"AP points": 2, "IoU points": 1, "per cent": 2, "loss": 4, "classes": 0}
 
 
 def build_scorecard(run_path: Path | str, thesis: Thesis) -> dict:
