@@ -10,6 +10,7 @@ from .core.errors import UserError as UserError
 from .core.files import read_json as read_json
 from .core.stage import Run as Run
 from .download.coco import fetch_coco as fetch_coco
+from .forecasts import forecast_run as forecast_run
 from .pipeline import compare as compare
 from .pipeline import evaluate as evaluate
 from .pipeline import finetune as finetune

@@ -107,6 +107,11 @@ def make_parser() -> argparse.ArgumentParser:
     lessons.add_argument(
         "--reveal", help="a copy of reveal.js beside the slides, for a room without a connection"
     )
+    commands.add_parser(
+        "forecast",
+        parents=[common],
+        help="how long a whole run takes here, after 20 steps of each training",
+    )
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
 
@@ -268,6 +273,10 @@ def run_command(options: argparse.Namespace) -> int:
 
         path = run_study(run, options.name, options.profile, settings, options.out)
         print(f"Done. {path}")
+    elif options.command == "forecast":
+        from byol_helpers.forecasts import forecast_run
+
+        print(forecast_run(run))
     else:
         pipeline.run_stage_by_name(run, options.command)
     return 0

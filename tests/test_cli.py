@@ -18,6 +18,7 @@ COMMANDS = [
     "cutout",
     "publish",
     "lessons",
+    "forecast",
     "doctor",
 ]
 

@@ -35,13 +35,23 @@ ALLOWED = {
     "pipeline": DATA | TRAINED | MEASURED,
     "ablations": DATA | MEASURED | {"pipeline"},
     "studies": DATA | MEASURED | {"pipeline", "ablations"},
+    "forecasts": {"core", "training", "pipeline"},
     "report": DATA | MEASURED | {"figures", "pipeline"},
     "download": DATA,
     "cutout": DATA | {"background", "segmentation"},
     "cli": DATA
     | TRAINED
     | MEASURED
-    | {"figures", "pipeline", "ablations", "studies", "report", "download", "cutout"},
+    | {
+        "figures",
+        "pipeline",
+        "ablations",
+        "studies",
+        "forecasts",
+        "report",
+        "download",
+        "cutout",
+    },
     "__main__": {"cli"},
 }
 # These read tensors and build networks.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _deadline: float | None = None  # in seconds of the wall clock; None: there is none
+_step_limit: int | None = None  # steps that a training does before it stops; None: all
 
 
 class StopRequested(Exception):
@@ -46,3 +47,20 @@ def check_deadline(next_step: str) -> None:
     """Raise ``StopRequested`` where the time is over, naming what was not begun."""
     if is_over(_deadline):
         raise StopRequested(f"{next_step}: not begun, the time is over")
+
+
+@contextmanager
+def stop_after_steps(steps: int) -> Iterator[None]:
+    """Let each training of the block stop after so many steps, with a checkpoint and its speed."""
+    global _step_limit
+    before = _step_limit
+    _step_limit = steps
+    try:
+        yield
+    finally:
+        _step_limit = before
+
+
+def get_step_limit() -> int | None:
+    """Steps that a training does before it stops; None: all."""
+    return _step_limit

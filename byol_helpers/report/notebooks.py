@@ -13,6 +13,7 @@ from pathlib import Path
 
 from byol_helpers import pipeline
 from byol_helpers.core.config import PROFILES
+from byol_helpers.core.deadline import StopRequested
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path, read_json, sha256, write_json, write_text
 from byol_helpers.core.progress import EVENTS_FILE, duration
@@ -159,6 +160,8 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> None:
     except PapermillExecutionError as error:
         kept = folder / f"{stem}-stopped.ipynb"
         os.replace(part, kept)
+        if error.ename.endswith("StopRequested"):
+            raise StopRequested(error.evalue) from None
         if error.ename.endswith("UserError"):
             raise UserError(error.evalue) from None
         raise UserError(

@@ -23,10 +23,10 @@ from torch import nn
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from byol_helpers.core.deadline import StopRequested, get_deadline, is_over
+from byol_helpers.core.deadline import StopRequested, get_deadline, get_step_limit, is_over
 from byol_helpers.core.environment import peak_memory_mb
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import replacing
+from byol_helpers.core.files import replacing, write_json
 from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import Progress, announce, duration
 from byol_helpers.training.metrics import Medians, write_csv
@@ -35,6 +35,7 @@ from byol_helpers.training.shared_batch_norm import share_batch_norm
 
 CHECKPOINT = "last.ckpt"
 FORECAST_AFTER = 20  # steps
+SPEED = "speed.json"  # of a training that stopped after a number of steps
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def fit(task: Task, plan: Plan) -> None:
         StopRequested: the time of ``core.deadline`` is over; a checkpoint holds the last step.
     """
     fabric = Fabric(accelerator="auto", precision=plan.precision, **_devices(plan))  # pyright: ignore[reportArgumentType]
-    work = partial(run_steps, task=task, plan=plan, deadline=get_deadline())
+    work = partial(run_steps, task=task, plan=plan, deadline=get_deadline(), limit=get_step_limit())
     try:
         done = fabric.launch(work)
     except ProcessRaisedException as error:  # another process's, as text
@@ -111,10 +112,17 @@ def fit(task: Task, plan: Plan) -> None:
         task.network.load_state_dict(load_checkpoint(plan)["network"])
 
 
-def run_steps(fabric: Fabric, task: Task, plan: Plan, deadline: float | None = None) -> int:
+def run_steps(
+    fabric: Fabric,
+    task: Task,
+    plan: Plan,
+    deadline: float | None = None,
+    limit: int | None = None,
+) -> int:
     """The training loop, in each process that shares the batches; how many steps are done.
 
-    After the deadline (``core.deadline``) it ends early, with a checkpoint of its last step.
+    After the deadline or so many steps (``core.deadline``) it ends early, with a checkpoint of its
+    last step.
     """
     keep_types(fabric)
     if fabric.world_size > 1:
@@ -161,6 +169,7 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan, deadline: float | None = N
         medians.add(step + 1, values | {"seconds": watch.end_step()})
         done = step + 1
         over = deadline is not None and fabric.broadcast(is_over(deadline))
+        over = over or done - first == limit
         if done % plan.checkpoint_every == 0 or done == plan.steps or over:
             if fabric.is_global_zero:
                 write_csv(plan.folder / "metrics.csv", medians.rows)
@@ -168,6 +177,8 @@ def run_steps(fabric: Fabric, task: Task, plan: Plan, deadline: float | None = N
                 copy_folder(plan.folder)
             fabric.barrier()
         if over:
+            if limit and fabric.is_global_zero:
+                write_json(plan.folder / SPEED, watch.measure_speed())
             return done
     watch.close()
     return done
@@ -299,6 +310,12 @@ class Stopwatch:
             if len(self.computed) == FORECAST_AFTER:
                 announce(forecast(self.plan, self.computed, self.waited))
         return self.computed[-1]
+
+    def measure_speed(self) -> dict[str, float]:
+        """Seconds of a step, and between two steps: medians, without the first."""
+        computed = self.computed[1:] or self.computed
+        waited = self.waited or [0.0]
+        return {"step": statistics.median(computed), "wait": statistics.median(waited)}
 
     def close(self) -> None:
         """Print the last line, with the whole time."""

@@ -16,7 +16,16 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 BUILD = ROOT / "build"
 # The order of the pages beside the notebooks; one that is not named comes after them.
-PAGES = ("results", "running", "your-images", "command-line", "engines", "thesis", "code")
+PAGES = (
+    "results",
+    "running",
+    "anywhere",
+    "your-images",
+    "command-line",
+    "engines",
+    "thesis",
+    "code",
+)
 LAST = ("sources",)
 ROW = re.compile(r"^\| ((?:figure|table|equation) [\d.]+) \|", re.MULTILINE)
 

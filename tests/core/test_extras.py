@@ -81,3 +81,12 @@ def test_a_command_without_its_extra_says_which(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "torch, which is not installed" in said and "[train]" in said
     assert said.count("\n") == 1
+
+
+def test_whatever_is_asked_for_is_pinned(project):
+    """The pins hold for Python 3.11 to 3.13 on Linux, macOS and Windows."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().splitlines()
+    pinned = {line.partition("==")[0].replace("_", "-") for line in lines if "==" in line}
+    asked = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    names = {line.partition(">=")[0].partition("[")[0] for line in asked}
+    assert names - {project["name"]} <= pinned
