@@ -52,7 +52,8 @@ def run_planned_study(
         run_path: the run folder; by default ``runs/<name>``.
         data: a folder in COCO layout, instead of the profile's own source.
         part: (k, n): every n-th seed from the k-th on, so that n processes work side by side. The
-            first is called alone until it has prepared the data.
+            first is called alone until it has prepared the data; it writes the scorecard, over the
+            results of all. Once all are done, a call without parts times the arms.
 
     Returns:
         ``results/<name>``.
@@ -72,11 +73,13 @@ def run_planned_study(
                     check_deadline(training.key)
                     _train(base, study, name, training, out)
                     announce(f"{training.key}: done; {describe_progress(study, out)}")
-            _time_arms(base, study, out)
+            if part == (1, 1):
+                _time_arms(base, study, out)
         except StopRequested as stopped:
             announce(f"{stopped}; the same command goes on from here")
     announce(f"study {name}: {describe_progress(study, out)}")
-    if any(is_done(study, training, out) for training in trainings if training.condition):
+    scored = any(is_done(study, training, out) for training in trainings if training.condition)
+    if scored and part[0] == 1:
         write_cards(out, name, study)
     return out
 

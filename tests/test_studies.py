@@ -104,6 +104,15 @@ def test_a_changed_plan_trains_what_it_changes(folder, capsys):
     (folder / "plan.yaml").write_text(PLAN)
 
 
+@pytest.mark.slow
+def test_each_part_works_off_its_own_seeds(folder, capsys):
+    options = ["--results", str(folder / "parts"), "--minutes", "0"]
+    assert run_study(folder, "--part", "2/2", *options) == 0
+    assert "pretrain/byol-seed1: not begun" in capsys.readouterr().out
+    assert run_study(folder, "--part", "1/2", *options) == 0
+    assert "pretrain/byol-seed0: not begun" in capsys.readouterr().out
+
+
 def test_the_plan_alone_decides_the_settings(folder, capsys):
     assert run_study(folder, "--set", "finetune.steps=20") == 2
     assert "the plan decides the settings" in capsys.readouterr().err
