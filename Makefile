@@ -27,7 +27,7 @@ COPIES := .nbval
 SITE := .venv-site
 
 .DELETE_ON_ERROR:
-.PHONY: help setup report test test-fast lint figures studies verdicts colab-test site check-site pdf lessons clean
+.PHONY: help setup report test test-fast lint figures studies verdicts weights colab-test site check-site pdf lessons clean
 
 help:
 	@echo "make report    the whole thesis on generated images; results in runs/quick/index.html"
@@ -40,6 +40,7 @@ help:
 	@echo "make figures   bring what runs/quick shows to figures/, README.md, docs/ and notebooks/"
 	@echo "make studies   again with one setting changed: hidden layer and start of BYOL, frozen batch norm, detectron2"
 	@echo "make verdicts  every committed number of results/ again, from detections, draws and curves; nothing is trained"
+	@echo "make weights   train the released backbones again by their recipes, hours, and compare"
 	@echo "make colab-test  every notebook alone, as on Colab, at smoke scale (BASE=folder of a Python 3.12 to copy)"
 	@echo "make site      the book as web pages, from the committed outputs: build/site/index.html"
 	@echo "make check-site links, alt texts, widths, contrast and formulas of these pages, in a Chromium or Chrome"
@@ -97,6 +98,11 @@ verdicts: STEP = [1/2]
 verdicts: $(VENV)/.installed
 	@echo "[2/2] Computing every committed number of results/ again"
 	@$(PY) -m byol_helpers verdicts
+
+weights: STEP = [1/2]
+weights: $(VENV)/.installed
+	@echo "[2/2] Training the released backbones again in runs/weights, and comparing"
+	@$(PY) -m byol_helpers weights --again
 
 colab-test: STEP = [1/2]
 colab-test: $(VENV)/.installed-dev

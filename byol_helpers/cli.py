@@ -112,6 +112,16 @@ def make_parser() -> argparse.ArgumentParser:
         parents=[common],
         help="how long a whole run takes here, after 20 steps of each training",
     )
+    weights = commands.add_parser("weights", help="the released backbones, with their probes")
+    weights.add_argument(
+        "--again", action="store_true", help="train them again by their recipes, and compare"
+    )
+    release = commands.add_parser(
+        "release", help="for maintainers: a run's backbones into the released ones"
+    )
+    release.add_argument(
+        "--run", type=expand_path, required=True, help="a run whose stage transfer is done"
+    )
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
 
@@ -258,6 +268,10 @@ def run_command(options: argparse.Namespace) -> int:
         return _run_planned_study(options)
     if options.command == "lessons":
         return _write_lessons(options.out, options.reveal)
+    if options.command == "weights":
+        return _show_weights(options.again)
+    if options.command == "release":
+        return _release(options.run)
     settings = collect_overrides(options)
     if options.command == "download":
         return _download(options, settings)
@@ -410,6 +424,31 @@ def _publish(run: Path | None, address: str | None) -> int:
         if address:
             print(f"Setup cells clone the tag {TAG}: give it to the commit that holds this.")
     for path in written:
+        print(path)
+    return 0
+
+
+def _show_weights(again: bool) -> int:
+    """The command ``weights``: status 1 where one trained again differs."""
+    if again:
+        from byol_helpers.releasing import compare_all
+
+        return 0 if compare_all() else 1
+    from byol_helpers.released import describe_cards
+
+    print(describe_cards())
+    return 0
+
+
+def _release(run: Path) -> int:
+    """The command ``release``: prints the files that it wrote."""
+    from byol_helpers import pipeline
+    from byol_helpers.releasing import release_run
+
+    described = run / "profile.yaml"
+    if not described.is_file():
+        raise UserError(f"{described}: no such file; give the folder of a run")
+    for path in release_run(pipeline.open_run(described, run)):
         print(path)
     return 0
 

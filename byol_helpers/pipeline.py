@@ -5,6 +5,7 @@ A stage that is up to date returns at once; an interrupted one goes on (see
 ``byol_helpers.core.stage``). torch is loaded by the stages that train or predict, and by no other.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,6 +87,8 @@ def supervised(run: Run) -> Path:
     if run.profile.supervised.source == "imagenet":
         print("supervised: ImageNet weights are used, nothing to train", flush=True)
         return run.path
+    if run.profile.pretrain.released:
+        return _take_released(run, "supervised", "supervised", {})
     from byol_helpers.pretraining.classifier import train_classifier
 
     run.profile.supervised.get_training()  # refuses where a number is not set
@@ -101,14 +104,9 @@ def supervised(run: Run) -> Path:
 
 def pretrain(run: Run, arm: str = "byol") -> Path:
     """Pretrain on the unlabelled images by the arm's method, from the arm's initial weights."""
-    from byol_helpers.backbones import load_backbone
-    from byol_helpers.pretraining.methods import train_method
-
     method = ARMS[arm].method
     start = _initial_weights(run, arm)
     random = _begins_at_random(run, arm)
-    if start and random:
-        transfer(run, "random")
     settings = run.profile.pretrain
     without = {
         "workers",
@@ -117,6 +115,7 @@ def pretrain(run: Run, arm: str = "byol") -> Path:
         "probe_on",
         "zero_init_residual",
         "shared_init",
+        "released",
     }
     parameters = settings.model_dump(exclude=without, exclude_defaults=True)
     parameters |= _base(run) | {"init": "random" if random else "supervised"}
@@ -125,16 +124,63 @@ def pretrain(run: Run, arm: str = "byol") -> Path:
     if method != "byol":
         parameters["method"] = method
 
+    if start and random:
+        transfer(run, "random")
+    if settings.released:
+        return _take_released(run, f"pretrain/{arm}", arm, parameters)
+
     def work(folder: Path) -> None:
-        weights = load_backbone(start) if start else None
-        images = _usable_images(run)
-        cache = _cache(run, f"decoded-{run.profile.pretrain.cache_side or 'whole'}")
-        train_method(run.profile, method, images, folder, f"pretrain {arm}", weights, cache)
+        _train_method(run, arm, folder)
 
     inputs = [run.path / "splits.json"]
     if start:
         inputs.append(start)
     return run_stage(run, f"pretrain/{arm}", parameters, inputs, work)
+
+
+def train_first_steps(run: Run, arm: str, steps: int) -> Path:
+    """The first steps of an arm's training in a folder of their own, to compare with those of
+    another; returned is that folder.
+    """
+    from byol_helpers.pretraining.classifier import train_classifier
+
+    folder = run.path / "first-steps" / arm
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if ARMS[arm].source == "supervised":
+        train_classifier(run.profile, run.path / "data", folder, steps)
+        return folder
+    if not _begins_at_random(run, arm):
+        supervise_all(run)
+    elif _initial_weights(run, arm):
+        transfer(run, "random")
+    _train_method(run, arm, folder, steps)
+    return folder
+
+
+def _train_method(run: Run, arm: str, folder: Path, steps: int | None = None) -> None:
+    """Pretrain an arm, or its first steps alone."""
+    from byol_helpers.backbones import load_backbone
+    from byol_helpers.pretraining.methods import train_method
+
+    start = _initial_weights(run, arm)
+    weights = load_backbone(start) if start else None
+    images = _usable_images(run)
+    cache = _cache(run, f"decoded-{run.profile.pretrain.cache_side or 'whole'}")
+    method = ARMS[arm].method
+    title = f"pretrain {arm}"
+    train_method(run.profile, method, images, folder, title, weights, cache, steps)
+
+
+def _take_released(run: Run, stage: str, arm: str, parameters: dict) -> Path:
+    """A stage that takes a released backbone instead of training one."""
+    from byol_helpers import released
+
+    card = released.find_card(run.profile, arm)
+    theirs = card.recipe["pretrain"]
+    taken = {key: theirs.get(key, value) for key, value in parameters.items() if key != "init"}
+    taken |= _architecture(run) | {"released": card.sha256, "init": parameters.get("init")}
+    return run_stage(run, stage, taken, [], lambda folder: released.leave_released(card, folder))
 
 
 def measure_knn(run: Run, arm: str = "byol") -> list[float] | None:
@@ -618,8 +664,13 @@ def _draw_random(run: Run, arm: str) -> Path:
 
 def _describe_training(run: Run, arm: str) -> dict:
     """What the JSON file beside weights says of where they come from."""
-    seed = run.profile.pretraining_seed
-    return {"kind": label_arm(arm), "profile": run.profile.name, "seed": seed}
+    profile = run.profile
+    source = {"kind": label_arm(arm), "profile": profile.name, "seed": profile.pretraining_seed}
+    from_crops = ARMS[arm].source != "pretrain" and profile.supervised.source == "crops"
+    if profile.pretrain.released and not ARMS[arm].is_random:
+        if from_crops or ARMS[arm].source == "pretrain":
+            source["released"] = True
+    return source
 
 
 def _random_weights(run: Run) -> dict:

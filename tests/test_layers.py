@@ -17,7 +17,7 @@ STUBS = sorted(PACKAGE.rglob("__init__.pyi"))  # the names that a room offers, i
 # and background are strangers to each other; backbones is the bridge of the first two, and adoption
 # brings weights of others onto it. download and cutout are for the command line alone.
 DATA = {"core", "synthetic", "coco"}
-TRAINED = {"training", "pretraining", "segmentation", "adoption", "backbones"}
+TRAINED = {"training", "pretraining", "segmentation", "adoption", "backbones", "released"}
 MEASURED = {"background", "evaluation", "reproduction"}
 ALLOWED = {
     "core": set(),
@@ -28,6 +28,7 @@ ALLOWED = {
     "segmentation": DATA | {"training"},
     "background": DATA,
     "adoption": DATA | {"segmentation"},
+    "released": {"core"},
     "backbones": DATA | {"training", "pretraining", "segmentation", "adoption"},
     "evaluation": DATA,
     "reproduction": DATA | {"evaluation"},
@@ -36,6 +37,7 @@ ALLOWED = {
     "ablations": DATA | MEASURED | {"pipeline"},
     "studies": DATA | MEASURED | {"pipeline", "ablations"},
     "forecasts": {"core", "training", "pipeline"},
+    "releasing": {"core", "backbones", "released", "pipeline"},
     "report": DATA | MEASURED | {"figures", "pipeline"},
     "download": DATA,
     "cutout": DATA | {"background", "segmentation"},
@@ -48,6 +50,7 @@ ALLOWED = {
         "ablations",
         "studies",
         "forecasts",
+        "releasing",
         "report",
         "download",
         "cutout",

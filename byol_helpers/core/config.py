@@ -199,6 +199,8 @@ class Pretrain(Section):
     shared_init: bool = False
     # What the probes ask: generated crops, or windows around the objects of validation scenes.
     probe_on: Literal["crops", "windows"] = "crops"
+    # Take the released backbones of the package where stand-in and pretraining would be trained.
+    released: bool = False
 
 
 class Finetune(Section):

@@ -56,8 +56,13 @@ class ClassifierTask(Task):
         return loss, values
 
 
-def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
-    """Train the stand-in on ``data/crops`` and return its encoder's tensors."""
+def train_classifier(
+    profile: Profile, data: Path, folder: Path, first_steps: int | None = None
+) -> dict:
+    """Train the stand-in on ``data/crops`` and return its encoder's tensors.
+
+    ``first_steps``: how many of the training's steps to do; None for all.
+    """
     settings = profile.supervised.get_training()
     seed = profile.pretraining_seed
     torch.manual_seed(seed)
@@ -68,7 +73,7 @@ def train_classifier(profile: Profile, data: Path, folder: Path) -> dict:
         "supervised stand-in",
         folder,
         seed,
-        settings.steps,
+        first_steps or settings.steps,
         settings.batch_size,
         settings.checkpoint_every,
         METRICS_EVERY,

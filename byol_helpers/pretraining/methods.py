@@ -39,6 +39,7 @@ def train_method(
     title: str,
     weights: dict[str, torch.Tensor] | None,
     cache: Path | None = None,
+    first_steps: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """Pretrain and return the encoder's tensors.
 
@@ -51,6 +52,7 @@ def train_method(
         weights: torchvision-named tensors to begin with; None for those of ``draw_encoder``.
         cache: folder for the decoded images of ``pretrain.views=batch``, shared by the trainings on
             the same images; None: one in ``folder``.
+        first_steps: how many of the training's steps to do; None for all.
     """
     settings = profile.pretrain
     if len(files) < settings.batch_size:
@@ -65,7 +67,7 @@ def train_method(
         title,
         folder,
         profile.pretraining_seed,
-        settings.steps,
+        first_steps or settings.steps,
         settings.batch_size,
         settings.checkpoint_every,
         METRICS_EVERY,

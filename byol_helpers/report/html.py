@@ -13,6 +13,7 @@ from byol_helpers.core.files import read_json
 from byol_helpers.core.progress import duration
 from byol_helpers.core.stage import Run
 from byol_helpers.report.intervals import format_percent, is_defined
+from byol_helpers.reproduction.run_results import describe_origin
 
 TEMPLATES = Path(__file__).parent / "templates"
 MATH = re.compile(
@@ -93,7 +94,10 @@ def render_index(run: Run, stems: list[str]) -> str:
         name=run.path.name,
         provenance=_describe_run(run),
         metrics=INDEX_METRICS,
-        arms=[compared["arms"][name] for name in run.profile.finetune.arms],
+        arms=[
+            compared["arms"][name] | {"weights": describe_origin(run.path, name)}
+            for name in run.profile.finetune.arms
+        ],
         precision_note=_describe_precision(compared),
         notebooks=[{"stem": stem, "title": _read_title(run, stem)} for stem in stems],
         pictures=_find_pictures(run),

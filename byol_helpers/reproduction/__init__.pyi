@@ -3,6 +3,7 @@ from .measures import ABOVE as ABOVE
 from .measures import Measure as Measure
 from .measures import subtract_objectives as subtract_objectives
 from .other_machine import describe_other_machine as describe_other_machine
+from .run_results import describe_origin as describe_origin
 from .study_scorecard import summarise_study as summarise_study
 from .thesis import load_thesis as load_thesis
 from .verdicts import DECIMALS as DECIMALS

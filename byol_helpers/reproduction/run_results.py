@@ -9,12 +9,21 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from byol_helpers.core.arms import BASELINE_LABELS
+from byol_helpers.core.arms import ARMS, BASELINE_LABELS
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.evaluation import comparison as comparisons
 
 PRETRAINED = {"byol": "2048", "byol-random": "random"}  # arm: its variant in pretraining_study
+# Where weights of each kind of arm come from, unless they are released ones.
+ORIGINS = {
+    "pretrain": "trained here",
+    "supervised": "trained here",
+    "imagenet": "torchvision's",
+    "file": "a file",
+    "random": "drawn here",
+    "measured": "statistics measured here",
+}
 
 
 @dataclass(frozen=True)
@@ -191,6 +200,16 @@ def open_results(run_path: Path | str) -> RunResults:
     except yaml.YAMLError:
         raise UserError(f"{path}: not valid YAML; open the run again to write it anew") from None
     return RunResults(Path(run_path), profile)
+
+
+def describe_origin(run_path: Path, arm: str) -> str:
+    """How an arm came by its weights, for a table: ``released``, ``trained here``, ..."""
+    kind = ARMS[arm].source
+    path = Path(run_path) / "weights" / f"{arm}.json"
+    source = read_json(path)["source"] if path.is_file() else {}
+    if source.get("released"):
+        return "released, statistics measured here" if kind == "measured" else "released"
+    return ORIGINS[kind]
 
 
 def _group_by_arm(found: dict) -> dict[str, dict]:
