@@ -19,6 +19,8 @@ COMMANDS = [
     "publish",
     "lessons",
     "forecast",
+    "weights",
+    "release",
     "doctor",
 ]
 
