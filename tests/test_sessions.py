@@ -92,7 +92,7 @@ def test_a_run_in_sessions_on_new_machines_ends_as_one_done_at_once(tmp_path, mo
     drive = tmp_path / "drive"
     drive.mkdir()
     monkeypatch.setattr(deadline, "time", Clock())
-    stops = do_sessions(tmp_path / "session", drive, 9)
+    stops = do_sessions(tmp_path / "session", drive, 6)
     trainings = ("supervised", "pretrain", "finetune byol", "finetune random")
     assert [said for said in stops if "stopped after" in said] != []
     for name in trainings:

@@ -23,7 +23,15 @@ MODULE_OF = {
     "ipykernel": "IPython",
 }
 # Brought by something that an extra asks for, or installed by hand.
-OTHERS = {"detectron2", "fvcore", "google", "markupsafe", "pkg_resources"}
+OTHERS = {
+    "detectron2",
+    "fvcore",
+    "google",
+    "markupsafe",
+    "nbformat",
+    "pkg_resources",
+    "traitlets",
+}
 
 
 def list_modules(lines: list[str]) -> set[str]:
