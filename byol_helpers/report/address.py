@@ -97,16 +97,21 @@ def _write_project(text: str, address: str, _: Path) -> str:
 def _write_notebook(text: str, address: str, path: Path) -> str:
     notebook = json.loads(text)
     title, *_ = notebook["cells"]
-    title["source"] = _split_lines(_add_badges("".join(title["source"]), address, path.stem))
+    before = "".join(title["source"])
+    titled = _add_badges(before, address, path.stem)
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     source = "".join(code[0]["source"]) if code else ""
+    begun = source
     if not _SETUP_LINE.search(source) or not _TAG_LINE.search(source):
         raise UserError(
             f"{path}: its first code cell is not the setup cell; copy that of {FIRST}.ipynb"
         )
     source = _SETUP_LINE.sub(lambda _: f'REPOSITORY = "{address}"', source, count=1)
     source = _TAG_LINE.sub(lambda _: f'TAG = "{TAG}"', source, count=1)
-    code[0]["source"] = _split_lines(source)
+    if (titled, source) == (before, begun):
+        return text
+    title["source"] = _write_like(title["source"], titled)
+    code[0]["source"] = _write_like(code[0]["source"], source)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -121,5 +126,6 @@ def _add_badges(text: str, address: str, stem: str) -> str:
     return f"{title}\n\n{badges}{newline}{rest}" if badges else title + newline + rest
 
 
-def _split_lines(text: str) -> list[str]:
-    return text.splitlines(keepends=True)
+def _write_like(before: str | list[str], text: str) -> str | list[str]:
+    """A cell's source as one text or as lines, whichever it was."""
+    return text if isinstance(before, str) else text.splitlines(keepends=True)
