@@ -10,6 +10,7 @@ from torch import nn
 
 from byol_helpers.coco.dataset import Split
 from byol_helpers.core.config import Profile
+from byol_helpers.core.deadline import check_deadline
 from byol_helpers.core.progress import Progress
 from byol_helpers.segmentation.dataset import InstanceDataset
 from byol_helpers.segmentation.torchvision_engine import MaskRCNNTask, build
@@ -51,6 +52,7 @@ def time_steps(
     progress = Progress("time the steps of the arms", TIMED_BLOCKS + 1, "blocks")
     rows = []
     for block in range(TIMED_BLOCKS + 1):
+        check_deadline("time the steps of the arms")  # blocks of two days are not side by side
         turn = block % len(arms)
         for arm in arms[turn:] + arms[:turn]:
             task, optimizer = trained[arm]
