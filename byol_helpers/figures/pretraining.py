@@ -24,7 +24,8 @@ CONTROL_LINES = {  # encoder of the probes' rows -> its line; greys, since a con
     "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
 }
 RIGHT = "#1B7837"  # the frame of a neighbour of the same category
-NEIGHBOUR = 0.92  # inches
+NEIGHBOUR = 0.64  # inches
+ROW_WIDTH = 13.5  # neighbours that a row has room for
 
 
 def plot_probe_curves(
@@ -96,6 +97,8 @@ def draw_neighbours(
     widths = [1.0]
     for _ in neighbours:
         widths += [0.18] + [1.0] * count
+    columns = len(widths)
+    widths.append(max(0.01, ROW_WIDTH - sum(widths)))  # crops are small: nothing beside them
     fig = create_figure(
         NEIGHBOUR * len(queries) + 0.3, title, "Framed in green: the category of the first crop."
     )
@@ -112,6 +115,7 @@ def draw_neighbours(
             if row == 0:
                 axes[0, column + 1].set_title(name, loc="left", size=9)
             column += count + 1
+        axes[row, columns].axis("off")
     axes[0, 0].set_title("asks", loc="left", size=9)
     return fig
 
