@@ -117,7 +117,7 @@ def test_the_tables_of_the_results_are_those_of_the_run(run):
 
 def test_the_readme_says_what_the_study_measured(tmp_path):
     text = fill_readme(STUDY, README)
-    assert "| BYOL - random | **-1.2** (-3.2 to +0.4) | **+6.0** (+4.6 to +8.0) |\n" in text
+    assert "| BYOL - random | **+1.0** (-1.1 to +2.9) | **+5.5** (+4.1 to +7.2) |\n" in text
     assert text.startswith("before\n") and text.endswith("<!-- end -->\nafter\n")
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     assert fill_readme(STUDY, page) == page, "python -m byol_helpers publish writes it"
