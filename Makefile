@@ -58,10 +58,11 @@ report: $(VENV)/.installed
 	@$(PY) -m byol_helpers report $(OPTIONS)
 
 test: export TQDM_DISABLE = 1
+test: export OMP_NUM_THREADS = 1
 test: STEP = [1/3]
 test: $(VENV)/.installed-dev
-	@echo "[2/3] Unit tests, and every stage and notebook at smoke scale"
-	@$(PY) -m pytest
+	@echo "[2/3] Unit tests, and every stage and notebook at smoke scale, on all cores"
+	@$(PY) -m pytest -n auto
 	@echo "[3/3] Checked outputs of the committed notebooks, at smoke scale"
 	@$(PY) -m tests.helpers.notebook_copies --profile smoke --out $(COPIES)
 	@$(PY) -m pytest --nbval-lax --nbval-current-env $(COPIES)/*.ipynb

@@ -45,7 +45,7 @@ def list_commands(target: str, given: dict[str, str]) -> list[Command]:
         "setup": [],
         "report": [[*package, "report", *options]],
         "test": [
-            ["pytest"],
+            ["pytest", "-n", "auto"],
             ["tests.helpers.notebook_copies", "--profile", "smoke", "--out", COPIES],
             ["pytest", "--nbval-lax", "--nbval-current-env", f"{COPIES}/*.ipynb"],
         ],
@@ -125,7 +125,7 @@ def make(target: str, given: dict[str, str]) -> None:
             install_package("dev", ".installed-dev")
         else:
             install_package("video,notebooks", ".installed")
-    variables = {"test": QUIET, "test-fast": FAST}.get(target, {})
+    variables = {"test": FAST, "test-fast": FAST}.get(target, {})
     python = str(find_python(environment))
     for command in list_commands(target, given):
         if "engines" in command and not list(VENV.rglob("site-packages/detectron2")):
