@@ -137,7 +137,8 @@ def write_page(path: Path, text: str) -> None:
     within the site, or the names of the files."""
 
     def relink(found: re.Match) -> str:
-        label, target = found[1], found[2]
+        label = found[1]
+        target = found[2]
         name, _, fragment = target.partition("#")
         place = (DOCS / name).resolve()
         if place.parent == ROOT / "notebooks" and place.suffix == ".ipynb":

@@ -164,7 +164,8 @@ def _relink(found: re.Match, chapter: Chapter) -> str:
     """A link within the book, one that leads out of it, or only its words."""
     from urllib.parse import unquote
 
-    label, target = found[1], found[2]
+    label = found[1]
+    target = found[2]
     if target.startswith(("http", "mailto")):
         return found[0]
     name, _, fragment = target.partition("#")
