@@ -3,8 +3,9 @@
 online:  view  -> encoder f -> projector g -> predictor q      weights theta, trained
 target:  view' -> encoder f -> projector g                     weights xi, a moving average of theta
 
-A training step, in the order of ``training.loop``: ``BYOLTask.loss`` (through ``BYOL.forward``),
-backward, the optimiser's step, ``BYOLTask.after_step`` (``BYOL.update_target``).
+A training step, in the order of ``training.loop``: ``BYOLTask.compare_views`` (through
+``BYOL.forward``), backward, the optimiser's step, ``BYOLTask.after_step``
+(``BYOL.update_target``). The optimiser and its schedule are in ``method_task.py``.
 """
 
 import copy
@@ -14,14 +15,10 @@ from typing import NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import Dataset
 
 from byol_helpers.core.config import Pretrain
-from byol_helpers.pretraining.diagnostics import alignment, effective_rank, feature_std, mean_cosine
-from byol_helpers.pretraining.optimizers import make_optimizer
-from byol_helpers.training.loop import Task, cosine_with_warmup
-
-RANK_EVERY = 5  # steps: the effective rank is a decomposition, too dear for every step of a GPU
+from byol_helpers.pretraining.diagnostics import mean_cosine
+from byol_helpers.pretraining.method_task import MethodTask, measure_features, measure_rank
 
 
 def head(inputs: int, hidden: int, output: int, norm: bool = True) -> nn.Sequential:
@@ -130,8 +127,8 @@ class BYOL(nn.Module):
             xi.lerp_(theta, 1 - tau)  # xi + (1 - tau) (theta - xi), which is the same sum
 
 
-class BYOLTask(Task):
-    """BYOL: warm-up and cosine, target update after the optimiser's step.
+class BYOLTask(MethodTask):
+    """BYOL: the target is updated after the optimiser's step.
 
     With ``accumulate`` several batches make one step, and the target is updated once for all of
     them. That saves memory; it is not a larger batch, because batch norm sees each of them alone.
@@ -139,35 +136,19 @@ class BYOLTask(Task):
 
     network: BYOL
 
-    def __init__(self, encoder: nn.Module, dataset: Dataset, settings: Pretrain):
-        self.network = BYOL(encoder, settings.hidden, settings.output, settings.head_norm)
-        self.dataset = dataset
-        self.settings = settings
-        self.learning_rate = settings.learning_rate
+    def build_network(self, encoder: nn.Module, settings: Pretrain) -> BYOL:
+        return BYOL(encoder, settings.hidden, settings.output, settings.head_norm)
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.network, self.settings)
-
-    def lr_factor(self, step: int) -> float:
-        return cosine_with_warmup(step, self.settings.steps, self.settings.warmup_steps)
-
-    def loss(
-        self, network: nn.Module, batch: list[torch.Tensor], step: int
+    def compare_views(
+        self, network: nn.Module, first: torch.Tensor, second: torch.Tensor, step: int
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        if self.settings.channels_last:
-            batch = [view.contiguous(memory_format=torch.channels_last) for view in batch]
-        loss, seen = network(*batch)
-        first, second = seen.features.chunk(2)
+        loss, seen = network(first, second)
         values = {
-            "loss": loss.item(),
-            "lr": self.lr_at(step),
             "tau": self.tau(step),
-            "feature_std": feature_std(seen.features),
-            "alignment": alignment(first, second),
+            **measure_features(seen.features),
             "target_cosine": mean_cosine(seen.projections, seen.targets),
+            **measure_rank(seen.features, step),
         }
-        if (step + 1) % RANK_EVERY == 0:
-            values["effective_rank"] = effective_rank(seen.features)
         return loss, values
 
     def after_step(self, step: int) -> None:

@@ -1,29 +1,26 @@
 """The methods of pretraining, and the stage that trains one of them.
 
-A method is one class, a ``training.loop.Task`` made from an encoder, a dataset of two views of each
-image and the section ``pretrain`` of a profile: the loss of a batch and what it logs (``loss``),
-what follows the optimiser's step (``after_step``). Its ``network`` holds the trained encoder as
-``network.encoder``. A new one is a file beside ``byol.py``, an entry in ``METHODS``, and an arm in
-``core.arms`` that names it.
+A method is one class, a ``MethodTask``: its network (``build_network``), the loss of two views and
+what it logs (``compare_views``), what follows the optimiser's step (``after_step``). A new one is a
+file beside ``byol.py``, an entry in ``METHODS``, and an arm in ``core.arms`` that names it.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.utils.data import Dataset
 
-from byol_helpers.core.config import Pretrain, Profile
+from byol_helpers.core.config import Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.byol import BYOLTask
 from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
 from byol_helpers.pretraining.encoder import copy_tensors, draw_encoder
+from byol_helpers.pretraining.method_task import MethodTask
 from byol_helpers.pretraining.pixel_cache import decode_images
 from byol_helpers.pretraining.simclr import SimCLRTask
-from byol_helpers.training.loop import Plan, Task, fit
+from byol_helpers.training.loop import Plan, fit
 
-METHODS: dict[str, Callable[[nn.Module, Dataset, Pretrain], Task]] = {
+METHODS: dict[str, type[MethodTask]] = {
     "byol": BYOLTask,
     "simclr": SimCLRTask,
 }

@@ -10,16 +10,13 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import Dataset
 
 from byol_helpers.core.config import Pretrain
-from byol_helpers.pretraining.byol import RANK_EVERY, head
-from byol_helpers.pretraining.diagnostics import alignment, effective_rank, feature_std
-from byol_helpers.pretraining.optimizers import make_optimizer
-from byol_helpers.training.loop import Task, cosine_with_warmup
+from byol_helpers.pretraining.byol import head
+from byol_helpers.pretraining.method_task import MethodTask, measure_features, measure_rank
 
 
-def compare_views(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def score_pairs(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Cosines [2N, 2N] of the projections [N, D] of two views of N images, first views first.
 
     A view is not compared with itself: -inf on the diagonal.
@@ -34,6 +31,13 @@ def list_partners(images: int, device: torch.device) -> torch.Tensor:
     return torch.arange(2 * images, device=device).roll(images)
 
 
+@torch.no_grad()
+def measure_partners(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Share of the 2N projections that are nearest to the one of the same image."""
+    found = score_pairs(first, second).argmax(dim=1)
+    return float((found == list_partners(len(first), found.device)).float().mean())
+
+
 def nt_xent_loss(first: torch.Tensor, second: torch.Tensor, temperature: float) -> torch.Tensor:
     """The normalised, temperature-scaled cross entropy (equation 1), a mean over the 2N views.
 
@@ -45,7 +49,7 @@ def nt_xent_loss(first: torch.Tensor, second: torch.Tensor, temperature: float) 
         second: of the other view of the same images.
         temperature: above 0.
     """
-    scores = compare_views(first, second) / temperature
+    scores = score_pairs(first, second) / temperature
     return F.cross_entropy(scores, list_partners(len(first), first.device))
 
 
@@ -71,8 +75,8 @@ class SimCLR(nn.Module):
         return features, [self.projector(feature) for feature in features]
 
 
-class SimCLRTask(Task):
-    """SimCLR: warm-up and cosine; the optimiser, heads and views are BYOL's.
+class SimCLRTask(MethodTask):
+    """SimCLR; heads, views and optimiser are BYOL's.
 
     With several devices, or with ``accumulate``, a view looks for its partner among those of its
     own part of the batch.
@@ -80,36 +84,18 @@ class SimCLRTask(Task):
 
     network: SimCLR
 
-    def __init__(self, encoder: nn.Module, dataset: Dataset, settings: Pretrain):
-        self.network = SimCLR(encoder, settings.hidden, settings.output, settings.head_norm)
-        self.dataset = dataset
-        self.settings = settings
-        self.learning_rate = settings.learning_rate
+    def build_network(self, encoder: nn.Module, settings: Pretrain) -> SimCLR:
+        return SimCLR(encoder, settings.hidden, settings.output, settings.head_norm)
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.network, self.settings)
-
-    def lr_factor(self, step: int) -> float:
-        return cosine_with_warmup(step, self.settings.steps, self.settings.warmup_steps)
-
-    def loss(
-        self, network: nn.Module, batch: list[torch.Tensor], step: int
+    def compare_views(
+        self, network: nn.Module, first: torch.Tensor, second: torch.Tensor, step: int
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        if self.settings.channels_last:
-            batch = [view.contiguous(memory_format=torch.channels_last) for view in batch]
-        features, projections = network(*batch)
+        features, projections = network(first, second)
         loss = nt_xent_loss(projections[0], projections[1], self.settings.temperature)
-        first, second = (feature.detach() for feature in features)
-        with torch.no_grad():
-            found = compare_views(projections[0], projections[1]).argmax(dim=1)
-        both = torch.cat([first, second])
+        both = torch.cat(features).detach()
         values = {
-            "loss": loss.item(),
-            "lr": self.lr_at(step),
-            "feature_std": feature_std(both),
-            "alignment": alignment(first, second),
-            "partners": float((found == list_partners(len(first), found.device)).float().mean()),
+            **measure_features(both),
+            "partners": measure_partners(projections[0], projections[1]),
+            **measure_rank(both, step),
         }
-        if (step + 1) % RANK_EVERY == 0:
-            values["effective_rank"] = effective_rank(both)
         return loss, values

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from byol_helpers.core.config import Pretrain
-from byol_helpers.training.loop import Task
+from byol_helpers.pretraining.method_task import MethodTask
 
 
 class ToyNetwork(nn.Module):
@@ -19,24 +19,16 @@ class ToyNetwork(nn.Module):
         return F.mse_loss(self.encoder(first), self.encoder(second))
 
 
-class ToyTask(Task):
+class ToyTask(MethodTask):
     """Pulls two views of an image together; it counts its steps in ``after_step``."""
 
-    def __init__(self, encoder: nn.Module, dataset, settings: Pretrain):
-        self.network = ToyNetwork(encoder)
-        self.dataset = dataset
-        self.learning_rate = settings.learning_rate
-        self.steps = 0
+    steps = 0
 
-    def make_optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.network.parameters(), self.learning_rate)
+    def build_network(self, encoder: nn.Module, settings: Pretrain) -> ToyNetwork:
+        return ToyNetwork(encoder)
 
-    def lr_factor(self, step: int) -> float:
-        return 1.0
-
-    def loss(self, network, batch, step):
-        loss = network(*batch)
-        return loss, {"loss": loss.item(), "lr": self.lr_at(step), "counted": self.steps}
+    def compare_views(self, network, first, second, step):
+        return network(first, second), {"counted": self.steps}
 
     def after_step(self, step: int) -> None:
         self.steps += 1
