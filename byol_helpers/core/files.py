@@ -3,11 +3,21 @@
 import hashlib
 import json
 import os
-from contextlib import contextmanager
+import platform
+import re
+import time
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from byol_helpers.core.errors import UserError
+
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+PART = re.compile(r"\..+\.([0-9a-f]{6})-(\d+)\.part")  # of a machine and a process
+FORGOTTEN = 24 * 3600  # seconds without a write to a part of another machine
 
 
 def expand_path(path: str | Path) -> Path:
@@ -19,17 +29,36 @@ def expand_path(path: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: Path):
-    """Give a temporary path beside ``path``.
+    """Give a temporary path beside ``path``, of this process alone.
 
-    Rename it into place when the block ends, remove it when it fails.
+    Rename it into place when the block ends, remove it when it fails. Of several processes that
+    write one file at once, the last to end leaves its own. What a killed process has left goes when
+    the next one writes into the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    _remove_abandoned_parts(path.parent.absolute())
+    part = path.with_name(f".{path.name}.{MACHINE}-{os.getpid()}.part")
     try:
         yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@cache
+def _remove_abandoned_parts(folder: Path) -> None:
+    """Remove the parts of processes that are gone; once a process, since a folder may be large."""
+    for path in folder.iterdir():
+        found = PART.fullmatch(path.name)
+        with suppress(FileNotFoundError):  # another process has removed it
+            if found and _is_abandoned(path, found[1], int(found[2])):
+                path.unlink()
+
+
+def _is_abandoned(part: Path, machine: str, process: int) -> bool:
+    if machine == MACHINE:
+        return not psutil.pid_exists(process)
+    return time.time() - part.stat().st_mtime > FORGOTTEN
 
 
 def write_bytes(path: Path, content: bytes) -> Path:

@@ -102,8 +102,12 @@ def _mirror_files(source: Path, target: Path) -> None:
     ours = _list_files(source)
     for path in ours:
         copied = target / path.relative_to(source)
-        if not _is_same(path, copied):
-            _copy(path, copied)
+        try:
+            if not _is_same(path, copied):
+                _copy(path, copied)
+        except FileNotFoundError:
+            if path.exists():  # else another command has removed it meanwhile
+                raise
     names = {path.relative_to(source) for path in ours}
     for path in _list_files(target):
         if path.relative_to(target) not in names:

@@ -89,7 +89,7 @@ def run_stage(
     start = time.monotonic()
     work(folder)
     write_json(folder / "stage.json", wanted | _measure_cost(start))
-    (folder / "started.json").unlink()
+    (folder / "started.json").unlink(missing_ok=True)  # another command may have done the same
     copy_folder(run.path)
     return folder
 

@@ -196,6 +196,7 @@ def test_an_interrupted_video_leaves_nothing_and_is_done_again(tmp_path):
         time.sleep(0.02)
     process.kill()
     process.wait()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".a.mov.part"]
+    (part,) = (tmp_path / "out").iterdir()
+    assert part.name.startswith(".a.mov.") and part.suffix == ".part"
     assert cut_out(tmp_path, left_half, tmp_path / "out").done == 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.mov"]
