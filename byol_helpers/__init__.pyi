@@ -11,19 +11,19 @@ from .core.files import read_json as read_json
 from .core.stage import Run as Run
 from .download.coco import fetch_coco as fetch_coco
 from .forecasts import forecast_run as forecast_run
+from .initial_weights import pretrain as pretrain
+from .initial_weights import supervised as supervised
+from .initial_weights import transfer as transfer
 from .pipeline import compare as compare
 from .pipeline import evaluate as evaluate
 from .pipeline import finetune as finetune
 from .pipeline import list_models as list_models
 from .pipeline import list_pretrained_arms as list_pretrained_arms
 from .pipeline import open_run as open_run
-from .pipeline import pretrain as pretrain
 from .pipeline import remove_background as remove_background
 from .pipeline import run_stage_by_name as run_stage_by_name
 from .pipeline import run_up_to as run_up_to
 from .pipeline import scorecard as scorecard
-from .pipeline import supervised as supervised
-from .pipeline import transfer as transfer
 from .reproduction.thesis import load_thesis as load_thesis
 
 __version__: str

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from byol_helpers import pipeline
+from byol_helpers import pipeline, probing
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_text
@@ -107,7 +107,7 @@ def _train_pretrainings(run: Run, profile: str, overrides: list[str]) -> list[di
 def _read_pretraining(variant: Run, name: str, seed: int) -> list[dict]:
     """The rows of one variant's pretraining, which is done first."""
     columns = read_metrics(pipeline.pretrain(variant, "byol") / "metrics.csv")
-    knn = pipeline.measure_knn(variant) or [math.nan] * 3
+    knn = probing.measure_knn(variant) or [math.nan] * 3
     settings = variant.profile.pretrain
     rows = []
     for k, step in enumerate(columns["step"]):

@@ -5,29 +5,38 @@ A stage that is up to date returns at once; an interrupted one goes on (see
 ``byol_helpers.core.stage``). torch is loaded by the stages that train or predict, and by no other.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from byol_helpers.coco import resized_cache
 from byol_helpers.coco.dataset import (
     get_area_limits,
-    list_pretraining_images,
     load_split,
     load_splits,
     take_images,
 )
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
-from byol_helpers.core.config import FULL_WIDTH, dump_profile, load_profile
+from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.deadline import set_deadline
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import expand_path, read_json, sha256, write_json, write_text
+from byol_helpers.core.files import expand_path, write_json, write_text
 from byol_helpers.core.kept_copy import copy_folder, restore_run
 from byol_helpers.core.notebook_parameters import check_parameters
 from byol_helpers.core.stage import Run, run_stage
+from byol_helpers.core.stage_parameters import describe_backbone, describe_run
+from byol_helpers.initial_weights import (
+    begins_at_random,
+    describe_branches,
+    find_weights,
+    pretrain,
+    supervised,
+    transfer,
+)
+
+# Notebooks call these two here.
+from byol_helpers.probing import load_probed_networks, measure_probes  # noqa: F401
 
 if TYPE_CHECKING:
     from byol_helpers.evaluation.comparison import ModelResult
@@ -79,238 +88,6 @@ def open_run(
     return Run(path, settings, folder, str(profile))
 
 
-def supervised(run: Run) -> Path:
-    """Train the supervised stand-in on generated crops.
-
-    With ImageNet weights there is nothing to train.
-    """
-    if run.profile.supervised.source == "imagenet":
-        print("supervised: ImageNet weights are used, nothing to train", flush=True)
-        return run.path
-    if run.profile.pretrain.released:
-        return _take_released(run, "supervised", "supervised", {})
-    from byol_helpers.pretraining.classifier import train_classifier
-
-    run.profile.supervised.get_training()  # refuses where a number is not set
-    settings = run.profile.supervised.model_dump()
-    return run_stage(
-        run,
-        "supervised",
-        settings | _base(run) | _random_weights(run),
-        [run.path / "data/crops.csv"],
-        lambda folder: train_classifier(run.profile, run.path / "data", folder),
-    )
-
-
-def pretrain(run: Run, arm: str = "byol") -> Path:
-    """Pretrain on the unlabelled images by the arm's method, from the arm's initial weights."""
-    method = ARMS[arm].method
-    start = _initial_weights(run, arm)
-    random = _begins_at_random(run, arm)
-    settings = run.profile.pretrain
-    without = {
-        "workers",
-        "checkpoint_every",
-        "probe_crops",
-        "probe_on",
-        "zero_init_residual",
-        "shared_init",
-        "released",
-    }
-    parameters = settings.model_dump(exclude=without, exclude_defaults=True)
-    parameters |= _base(run) | {"init": "random" if random else "supervised"}
-    if random:
-        parameters["zero_init_residual"] = settings.zero_init_residual
-    if method != "byol":
-        parameters["method"] = method
-
-    if start and random:
-        transfer(run, "random")
-    if settings.released:
-        return _take_released(run, f"pretrain/{arm}", arm, parameters)
-
-    def work(folder: Path) -> None:
-        _train_method(run, arm, folder)
-
-    inputs = [run.path / "splits.json"]
-    if start:
-        inputs.append(start)
-    return run_stage(run, f"pretrain/{arm}", parameters, inputs, work)
-
-
-def train_first_steps(run: Run, arm: str, steps: int) -> Path:
-    """The first steps of an arm's training in a folder of their own, to compare with those of
-    another; returned is that folder.
-    """
-    from byol_helpers.pretraining.classifier import train_classifier
-
-    folder = run.path / "first-steps" / arm
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    if ARMS[arm].source == "supervised":
-        train_classifier(run.profile, run.path / "data", folder, steps)
-        return folder
-    if not _begins_at_random(run, arm):
-        supervise_all(run)
-    elif _initial_weights(run, arm):
-        transfer(run, "random")
-    _train_method(run, arm, folder, steps)
-    return folder
-
-
-def _train_method(run: Run, arm: str, folder: Path, steps: int | None = None) -> None:
-    """Pretrain an arm, or its first steps alone."""
-    from byol_helpers.backbones import load_backbone
-    from byol_helpers.pretraining.methods import train_method
-
-    start = _initial_weights(run, arm)
-    weights = load_backbone(start) if start else None
-    images = _usable_images(run)
-    cache = _cache(run, f"decoded-{run.profile.pretrain.cache_side or 'whole'}")
-    method = ARMS[arm].method
-    title = f"pretrain {arm}"
-    train_method(run.profile, method, images, folder, title, weights, cache, steps)
-
-
-def _take_released(run: Run, stage: str, arm: str, parameters: dict) -> Path:
-    """A stage that takes a released backbone instead of training one."""
-    from byol_helpers import released
-
-    card = released.find_card(run.profile, arm)
-    theirs = card.recipe["pretrain"]
-    taken = {key: theirs.get(key, value) for key, value in parameters.items() if key != "init"}
-    taken |= _architecture(run) | {"released": card.sha256, "init": parameters.get("init")}
-    return run_stage(run, stage, taken, [], lambda folder: released.leave_released(card, folder))
-
-
-def measure_knn(run: Run, arm: str = "byol") -> list[float] | None:
-    """kNN accuracy on the generated crops; None where there are none.
-
-    Of a pretraining's initial weights, of the same with measured statistics, and of its end.
-    """
-    from byol_helpers.backbones import extract_encoder, load_backbone
-    from byol_helpers.pretraining import probes
-
-    if run.profile.supervised.source != "crops":
-        return None
-    start = _initial_weights(run, arm)
-    weights = load_backbone(start) if start else None
-    tensors = extract_encoder(run.path / "pretrain" / arm / "last.ckpt")
-    images = _usable_images(run)
-    return probes.compare_knn(run.profile, weights, tensors, run.path / "data", images)
-
-
-def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) -> dict | None:
-    """``probe/<arm>/probe.json``: what the arm's weights know of held-out crops, beside controls.
-
-    Measured once for the weights as they are. None where there are no generated crops.
-
-    Args:
-        run: its stages up to the arm's transfer must be done.
-        arm: one whose weights are a file; of a pretraining, gains are counted from its start.
-        detector: ``model.pth`` of a fine-tuning on other labelled scenes, whose backbone then
-            stands in the table as an upper bound.
-    """
-    from byol_helpers import backbones
-    from byol_helpers.pretraining.probe_results import probe_training
-
-    profile = run.profile
-    if profile.supervised.source != "crops":
-        return None
-    start = _initial_weights(run, arm) if ARMS[arm].source == "pretrain" else None
-    weights = _weights(run, arm)
-    files = {label_arm(arm): weights}
-    inputs = [run.path / "splits.json", weights]
-    if start:
-        inputs.append(start)
-    if detector:
-        files["body of a detector"] = detector
-        inputs.append(detector)
-
-    def work(folder: Path) -> None:
-        trained = {name: backbones.load_body(file) for name, file in files.items()}
-        begun = backbones.load_backbone(start) if start else None
-        found = probe_training(profile, begun, trained, _usable_images(run))
-        about = {"arm": arm, "profile": profile.name, "seed": profile.pretraining_seed}
-        write_json(folder / "probe.json", about | found)
-
-    settings = profile.pretrain.model_dump(include={"view_size", "batch_size", "crop_scale"})
-    asked = profile.data.model_dump(include={"crop_size", "image_size", "world", "crop_objects"})
-    parameters = (
-        _base(run)
-        | _random_weights(run)
-        | settings
-        | asked
-        | {"crops": profile.pretrain.probe_crops}
-        | profile.pretrain.model_dump(include={"probe_on"}, exclude_defaults=True)
-    )
-    return read_json(run_stage(run, f"probe/{arm}", parameters, inputs, work) / "probe.json")
-
-
-def load_probed_networks(run: Run, arm: str = "byol") -> dict:
-    """The networks that ``measure_probes`` asks, by their names in its table, in eval mode."""
-    from byol_helpers.backbones import load_backbone
-    from byol_helpers.pretraining.probe_results import prepare_networks
-
-    start = _initial_weights(run, arm) if ARMS[arm].source == "pretrain" else None
-    begun = load_backbone(start) if start else None
-    trained = {label_arm(arm): load_backbone(_weights(run, arm))}
-    return prepare_networks(run.profile, begun, trained, _usable_images(run))
-
-
-def transfer(run: Run, arm: str) -> Path | None:
-    """Write ``weights/<arm>.pth``; None for random weights that Mask R-CNN draws itself."""
-    from byol_helpers import backbones
-    from byol_helpers.adoption import adopt_checkpoint
-
-    profile = run.profile
-    origin = ARMS[arm].source
-    files = {
-        "pretrain": run.path / "pretrain" / arm / "last.ckpt",
-        "supervised": run.path / "supervised" / "last.ckpt",
-        "imagenet": profile.supervised.weights_file,
-        "file": profile.finetune.weights_file,
-    }
-    if origin == "random":
-        return _draw_random(run, arm) if profile.pretrain.shared_init else None
-    if origin == "measured":
-        return _measure_statistics(run, arm)
-    file = files[origin]
-    inputs = [Path(file).expanduser()] if file else []
-    path = _weights(run, arm)
-
-    def work(folder: Path) -> None:
-        if origin == "imagenet":
-            file = inputs[0] if inputs else None
-            tensors, source = backbones.read_imagenet(profile.depth, file, profile.width)
-        elif origin == "file":
-            tensors, source = adopt_checkpoint(inputs[0], profile.depth, profile.width)
-            source = {"kind": label_arm(arm)} | source
-        else:
-            tensors = backbones.extract_encoder(inputs[0])
-            source = _describe_training(run, arm)
-        shape = {"depth": profile.depth, "width": profile.width}
-        backbones.save_backbone(tensors, path, source | shape)
-
-    outputs = [path, path.with_suffix(".json")]
-    run_stage(run, f"transfer/{arm}", _architecture(run), inputs, work, outputs)
-    return path
-
-
-def bring_weights(run: Run, arm: str) -> None:
-    """``weights/<arm>.pth`` and all that it is made from."""
-    source = ARMS[arm].source
-    if source in ("supervised", "imagenet"):
-        supervised(run)
-    elif source in ("pretrain", "measured"):
-        is_random = ARMS[arm].initial_weights == "random"
-        is_random |= source == "pretrain" and _begins_at_random(run, arm)
-        bring_weights(run, "random" if is_random else run.profile.reference_arm)
-    if source == "pretrain":
-        pretrain(run, arm)
-    transfer(run, arm)
-
-
 def finetune(run: Run, arm: str, seed: int) -> Path:
     """Fine-tune Mask R-CNN from the arm's weights.
 
@@ -320,7 +97,7 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
     from byol_helpers.segmentation.engine import load_engine, save_model
 
     weights = find_weights(run, arm)
-    opened = _opens_branches(run, arm)
+    opened = describe_branches(run, arm)
     engine = run.profile.finetune.engine
     images = run.profile.finetune.images
     split = load_split(run, "train")
@@ -525,7 +302,7 @@ def transfer_all(run: Run) -> None:
     """Every arm, and the weights that a pretraining of the profile begins with."""
     begun_with = []
     for arm in list_pretrained_arms(run):
-        if not _begins_at_random(run, arm):
+        if not begins_at_random(run, arm):
             begun_with.append(run.profile.reference_arm)
     for arm in dict.fromkeys([*begun_with, *run.profile.finetune.arms]):
         transfer(run, arm)
@@ -584,131 +361,6 @@ def run_up_to(run: Run, last: str) -> None:
             return
 
 
-def _measure_statistics(run: Run, arm: str) -> Path:
-    """Write ``weights/<arm>.pth``: random or supervised weights with measured statistics."""
-    from byol_helpers import backbones
-    from byol_helpers.pretraining.probes import measure_backbone
-
-    start = find_weights(run, "random" if ARMS[arm].is_random else run.profile.reference_arm)
-    if start and ARMS[arm].is_random:
-        transfer(run, "random")
-    path = _weights(run, arm)
-    opened = _opens_branches(run, arm)
-
-    def work(folder: Path) -> None:
-        weights = backbones.load_backbone(start) if start else None
-        if weights and opened:
-            weights = backbones.open_residual_branches(weights)
-        tensors = measure_backbone(run.profile, weights, _usable_images(run))
-        shape = {"depth": run.profile.depth, "width": run.profile.width}
-        backbones.save_backbone(tensors, path, _describe_training(run, arm) | shape)
-
-    settings = run.profile.pretrain
-    parameters = _base(run) | {"view_size": settings.view_size, "batch_size": settings.batch_size}
-    parameters |= opened
-    if settings.seed is not None:
-        parameters["seed"] = settings.seed
-    inputs = [run.path / "splits.json", *([start] if start else [])]
-    outputs = [path, path.with_suffix(".json")]
-    run_stage(run, f"transfer/{arm}", parameters, inputs, work, outputs)
-    return path
-
-
-def _opens_branches(run: Run, arm: str) -> dict:
-    """A parameter of the stages where random residual branches that begin at 0 must be opened."""
-    pretrain = run.profile.pretrain
-    frozen = run.profile.finetune.norm_policy == "frozen"
-    closed = pretrain.shared_init and pretrain.zero_init_residual
-    return {"residual_gamma": 1} if frozen and closed and ARMS[arm].is_random else {}
-
-
-def _weights(run: Run, arm: str) -> Path:
-    return run.path / "weights" / f"{arm}.pth"
-
-
-def find_weights(run: Run, arm: str) -> Path | None:
-    """Where the stage transfer leaves an arm's weights; None where Mask R-CNN draws its own."""
-    from_no_file = ARMS[arm].source == "random" and not run.profile.pretrain.shared_init
-    return None if from_no_file else _weights(run, arm)
-
-
-def _begins_at_random(run: Run, arm: str) -> bool:
-    """Whether a pretraining begins with random weights."""
-    return ARMS[arm].initial_weights == "random" or run.profile.pretrain.init == "random"
-
-
-def _initial_weights(run: Run, arm: str) -> Path | None:
-    """What a pretraining begins with; None for random weights that it draws itself."""
-    begun_with = "random" if _begins_at_random(run, arm) else run.profile.reference_arm
-    return find_weights(run, begun_with)
-
-
-def _draw_random(run: Run, arm: str) -> Path:
-    """Write ``weights/<arm>.pth``: the random weights that are the same for all who want some."""
-    from byol_helpers import backbones
-    from byol_helpers.pretraining.encoder import copy_tensors, draw_encoder
-
-    path = _weights(run, arm)
-    profile = run.profile
-
-    def work(folder: Path) -> None:
-        shape = {"depth": profile.depth, "width": profile.width}
-        tensors = copy_tensors(draw_encoder(profile))
-        backbones.save_backbone(tensors, path, _describe_training(run, arm) | shape)
-
-    parameters = _architecture(run) | _random_weights(run) | {"seed": profile.pretraining_seed}
-    outputs = [path, path.with_suffix(".json")]
-    run_stage(run, f"transfer/{arm}", parameters, [], work, outputs)
-    return path
-
-
-def _describe_training(run: Run, arm: str) -> dict:
-    """What the JSON file beside weights says of where they come from."""
-    profile = run.profile
-    source = {"kind": label_arm(arm), "profile": profile.name, "seed": profile.pretraining_seed}
-    from_crops = ARMS[arm].source != "pretrain" and profile.supervised.source == "crops"
-    if profile.pretrain.released and not ARMS[arm].is_random:
-        if from_crops or ARMS[arm].source == "pretrain":
-            source["released"] = True
-    return source
-
-
-def _random_weights(run: Run) -> dict:
-    """What decides the random weights of a training, as far as it is not the default."""
-    names = {"seed", "shared_init", "zero_init_residual"}
-    return run.profile.pretrain.model_dump(include=names, exclude_defaults=True)
-
-
-def _usable_images(run: Run) -> list[Path]:
-    """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
-    side = run.profile.pretrain.cache_side
-    files = list_pretraining_images(run)
-    if side is None:
-        return resized_cache.keep_readable(files, "check images")
-    folder = _cache(run, str(side))
-    return resized_cache.resize_images(files, folder, side, f"shrink images to {side} pixels")
-
-
-def _cache(run: Run, kind: str) -> Path:
-    """A folder for what is made once of the pretraining images; another list has another one."""
-    listed = sha256(run.path / "splits.json")[:8]
-    return run.path / "cache" / f"{kind}-{listed}"
-
-
-def _architecture(run: Run) -> dict:
-    """The backbone in a stage's parameters: the width only where it is not 64, since earlier run
-    folders do not say it.
-    """
-    described = {"depth": run.profile.depth, "width": run.profile.width}
-    if run.profile.width == FULL_WIDTH:
-        described.pop("width")
-    return described
-
-
-def _base(run: Run) -> dict:
-    return _architecture(run) | {"run_seed": run.profile.seed}
-
-
 def _removal(run: Run) -> tuple:
     """The task of scoring background removal, and the parameters of its stages."""
     from byol_helpers.background.experiment import RemovalTask
@@ -719,7 +371,7 @@ def _removal(run: Run) -> tuple:
     task = RemovalTask(
         split.file, split.root, settings.images, run.profile.seed, draws.bootstrap, draws.confidence
     )
-    parameters = settings.model_dump() | _base(run)
+    parameters = settings.model_dump() | describe_run(run)
     parameters |= {"bootstrap": draws.bootstrap, "confidence": draws.confidence}
     return task, parameters
 
@@ -728,4 +380,4 @@ def _engine_settings(run: Run) -> dict:
     """What decides a fine-tuned model, without what only decides how it is reached."""
     without = {"arms", "seeds", "workers", "checkpoint_every", "weights_file"}
     settings = run.profile.finetune.model_dump(exclude=without, exclude_defaults=True)
-    return _architecture(run) | {"revision": FINETUNE_REVISION} | settings
+    return describe_backbone(run) | {"revision": FINETUNE_REVISION} | settings

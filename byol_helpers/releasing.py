@@ -9,7 +9,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from byol_helpers import pipeline, released
+from byol_helpers import initial_weights, pipeline, probing, released
 from byol_helpers.backbones import load_backbone
 from byol_helpers.core.arms import ARMS
 from byol_helpers.core.config import PROFILES
@@ -154,7 +154,7 @@ def repeat_first_row(card: Card, folder: Path) -> dict[str, str]:
     run = open_recipe(card, folder)
     pipeline.prepare(run)
     steps = int(card.first_row["step"])
-    return read_first_row(pipeline.train_first_steps(run, card.arm, steps) / "metrics.csv")
+    return read_first_row(initial_weights.train_first_steps(run, card.arm, steps) / "metrics.csv")
 
 
 def train_again(card: Card, folder: Path) -> dict[str, float]:
@@ -225,7 +225,7 @@ def _describe_recipe(run: Run) -> dict[str, Any]:
 
 def _probe_arm(run: Run, arm: str) -> list[dict[str, Any]]:
     """Accuracies of the linear probe, last stage, all labels; of the arm and its controls."""
-    found = pipeline.measure_probes(run, arm)
+    found = probing.measure_probes(run, arm)
     rows = []
     for row in (found or {"rows": []})["rows"]:
         if (row["stage"], row["probe"], row["per_class"]) == ("layer4", "linear", None):

@@ -9,7 +9,7 @@ are there is not done again.
 
 from pathlib import Path
 
-from byol_helpers import pipeline
+from byol_helpers import initial_weights, pipeline, probing
 from byol_helpers.ablations import DATA_FILES, open_variant
 from byol_helpers.coco.dataset import list_pretraining_images, load_split
 from byol_helpers.core.arms import ARMS
@@ -136,7 +136,7 @@ def _train(base: Run, study: Study, name: str, training: Training, out: Path) ->
     settings = study.settings + study.list_seed_settings(training.seed)
     folder = f"seed{training.seed}"
     seed_run = open_variant(base, study.profile, folder, settings, DATA_FILES)
-    pipeline.bring_weights(seed_run, training.arm)
+    initial_weights.bring_weights(seed_run, training.arm)
     record = {"planned": _describe(study, training), "plan": study.fingerprint()}
     if training.condition is None:
         _keep_pretraining(seed_run, training, out / training.key, record)
@@ -205,7 +205,7 @@ def _keep_pretraining(run: Run, training: Training, folder: Path, record: dict) 
     supervised = ARMS[training.arm].source == "supervised"
     stage = run.path / ("supervised" if supervised else f"pretrain/{training.arm}")
     study_files.write_curve(stage / "metrics.csv", folder / "metrics.csv")
-    write_json(folder / "probes.json", pipeline.measure_probes(run, training.arm))
+    write_json(folder / "probes.json", probing.measure_probes(run, training.arm))
     weights = run.path / "weights" / f"{training.arm}.pth"
     study_files.write_stage(stage, folder / "stage.json", weights, record)
 

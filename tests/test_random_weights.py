@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from byol_helpers import pipeline
+from byol_helpers import initial_weights, pipeline
 from byol_helpers.backbones import load_backbone
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.deadline import StopRequested
@@ -91,7 +91,7 @@ def test_without_the_setting_nothing_changes(tmp_path):
     """Mask R-CNN draws by the seed of the fine-tuning; the stages' parameters are as they were."""
     run = open_small(tmp_path, "pretrain.seed=null")
     assert pipeline.transfer(run, "random") is None
-    assert pipeline.find_weights(run, "random") is None
+    assert initial_weights.find_weights(run, "random") is None
     pipeline.supervised(run)
     pipeline.pretrain(run, "byol-random")
     for name in ("supervised", "pretrain/byol-random"):

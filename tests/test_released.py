@@ -6,7 +6,7 @@ import yaml
 from safetensors.torch import load_file
 from torchvision.models import resnet18
 
-from byol_helpers import backbones, pipeline, released, releasing
+from byol_helpers import backbones, pipeline, probing, released, releasing
 from byol_helpers.cli import main
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
@@ -104,7 +104,7 @@ def test_the_stages_take_them_and_train_nothing(taken, made, capsys):
         assert parameters["released"] == find(arm).sha256
         curves = [(run.path / stage / "metrics.csv").read_text() for run in (taken, made)]
         assert curves[0] == curves[1]
-    assert len(pipeline.measure_knn(taken, "byol")) == 3
+    assert len(probing.measure_knn(taken, "byol")) == 3
     pipeline.run_up_to(taken, "transfer")
     assert "runs afresh" not in capsys.readouterr().out
 

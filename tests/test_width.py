@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from byol_helpers import backbones, pipeline
+from byol_helpers import backbones, pipeline, probing
 from byol_helpers.adoption import adopt_checkpoint
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
@@ -59,7 +59,7 @@ def test_every_file_of_the_run_is_of_that_width(done):
         assert (done.path / f"background/{arm}-seed{seed}/metrics.json").is_file()
     stages = [read_json(path)["parameters"] for path in done.path.rglob("stage.json")]
     assert sum(stage.get("width") == 16 for stage in stages) >= 9
-    assert len(pipeline.measure_knn(done)) == 3
+    assert len(probing.measure_knn(done)) == 3
 
 
 @pytest.mark.slow

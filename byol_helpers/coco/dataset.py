@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from byol_helpers.coco import resized_cache
 from byol_helpers.coco.annotations import AnnotationsByImage, Labels
 from byol_helpers.coco.splits import order_ids
 from byol_helpers.core.config import require
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import read_json
+from byol_helpers.core.files import read_json, sha256
 from byol_helpers.core.stage import Run
 
 COCO_AREA_LIMITS = (32.0**2, 96.0**2)  # square pixels: below is small, above is large
@@ -84,6 +85,22 @@ def list_pretraining_images(run: Run) -> list[Path]:
     """Paths of the images for pretraining: a list of files, no annotation is opened."""
     splits = load_splits(run)
     return [find_image_root(run, splits) / name for name in splits["pretrain"]]
+
+
+def list_usable_images(run: Run) -> list[Path]:
+    """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
+    side = run.profile.pretrain.cache_side
+    files = list_pretraining_images(run)
+    if side is None:
+        return resized_cache.keep_readable(files, "check images")
+    folder = place_cache(run, str(side))
+    return resized_cache.resize_images(files, folder, side, f"shrink images to {side} pixels")
+
+
+def place_cache(run: Run, kind: str) -> Path:
+    """A folder for what is made once of the pretraining images; another list has another one."""
+    listed = sha256(run.path / "splits.json")[:8]
+    return run.path / "cache" / f"{kind}-{listed}"
 
 
 def get_area_limits(run: Run) -> tuple[float, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from byol_helpers import pipeline
+from byol_helpers import pipeline, probing
 from byol_helpers.backbones import load_backbone, load_body
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.files import read_json
@@ -48,7 +48,7 @@ def test_crops_are_those_that_no_training_sees():
 
 
 def test_probes_of_a_run_stand_beside_both_controls_and_are_kept(run, capsys):
-    found = pipeline.measure_probes(run, "byol-random")
+    found = probing.measure_probes(run, "byol-random")
     rows = {}
     for row in found["rows"]:
         rows[row["encoder"], row["stage"], row["probe"], row["per_class"]] = row
@@ -67,7 +67,7 @@ def test_probes_of_a_run_stand_beside_both_controls_and_are_kept(run, capsys):
         assert described["effective_rank"] >= 1
     assert found["crops"]["objects"] == "scenes"
     capsys.readouterr()
-    assert pipeline.measure_probes(run, "byol-random") == found
+    assert probing.measure_probes(run, "byol-random") == found
     assert "probe/byol-random: up to date" in capsys.readouterr().out
     assert read_json(run.path / "probe/byol-random/probe.json") == found
 
@@ -77,7 +77,7 @@ def test_the_body_of_a_detector_is_an_upper_bound_in_the_table(run, tmp_path):
     body = {f"backbone.body.{name}": value for name, value in weights.items()}
     heads = {"roi_heads.box_predictor.bbox_pred.bias": torch.zeros(4)}
     torch.save(body | heads, tmp_path / "model.pth")
-    found = pipeline.measure_probes(run, "byol-random", tmp_path / "model.pth")
+    found = probing.measure_probes(run, "byol-random", tmp_path / "model.pth")
     rows = {}
     for row in found["rows"]:
         key = row["stage"], row["probe"], row["per_class"]
