@@ -18,27 +18,10 @@ from byol_helpers.core.files import read_json
 from byol_helpers.evaluation.curves import read_metrics
 from byol_helpers.pretraining.methods import METHODS
 from byol_helpers.segmentation.engine import load_model, make_predictor
+from tests.helpers.small_runs import SMALL
 from tests.helpers.toy_method import ToyTask
 
-SMALL = [
-    "data.unlabelled=16",
-    "data.train=4",
-    "data.val=2",
-    "data.test=4",
-    "data.crops=16",
-    "pretrain.steps=3",
-    "pretrain.warmup_steps=1",
-    "pretrain.batch_size=4",
-    "supervised.steps=2",
-    "supervised.batch_size=4",
-    "finetune.steps=20",
-    "finetune.batch_size=1",
-    "finetune.warmup_steps=2",
-    "finetune.decay_steps=[]",
-    "finetune.short_side=[96]",
-    "evaluate.bootstrap=20",
-    "background.images=2",
-]
+SIDE = "finetune.short_side=[96]"
 
 
 @pytest.fixture
@@ -50,7 +33,9 @@ def with_toy_method(monkeypatch):
 
 @pytest.mark.slow
 def test_a_method_is_one_file_and_one_entry(with_toy_method, tmp_path):
-    run = pipeline.open_run("smoke", tmp_path, overrides=[*SMALL, "finetune.arms=[toy, random]"])
+    run = pipeline.open_run(
+        "smoke", tmp_path, overrides=[*SMALL, SIDE, "finetune.arms=[toy, random]"]
+    )
     pipeline.run_up_to(run, "scorecard")
 
     with open(tmp_path / "pretrain/toy/metrics.csv", newline="") as file:
@@ -85,7 +70,7 @@ def has_text(artist) -> bool:
 def test_an_engine_is_one_file_and_one_entry(monkeypatch, tmp_path):
     entry = EngineEntry("tests.helpers.toy_engine", "torchvision", "nothing to do", scales=False)
     monkeypatch.setitem(ENGINES, "toy", entry)
-    settings = [*SMALL, "finetune.engine=toy", "finetune.arms=[supervised, random]"]
+    settings = [*SMALL, SIDE, "finetune.engine=toy", "finetune.arms=[supervised, random]"]
     run = pipeline.open_run("smoke", tmp_path, overrides=settings)
     pipeline.run_up_to(run, "evaluate")
     model = tmp_path / "finetune/supervised-seed0/model.pth"

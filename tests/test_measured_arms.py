@@ -9,13 +9,11 @@ from byol_helpers.core.config import load_profile
 from byol_helpers.core.files import read_json
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation import torchvision_engine
+from tests.helpers.small_runs import SMALL
 
-SMALL = [
-    "data.unlabelled=16",
-    "data.train=4",
-    "data.val=2",
+SETTINGS = [
+    *SMALL,
     "data.test=2",
-    "data.crops=16",
     "finetune.arms=[byol, random, random-measured]",
     "finetune.norm_policy=frozen",
 ]
@@ -23,7 +21,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    opened = pipeline.open_run("smoke", tmp_path_factory.mktemp("runs") / "frozen", None, SMALL)
+    opened = pipeline.open_run("smoke", tmp_path_factory.mktemp("runs") / "frozen", None, SETTINGS)
     pipeline.prepare(opened)
     return opened
 

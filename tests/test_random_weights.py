@@ -11,35 +11,15 @@ from byol_helpers.core.files import read_json
 from byol_helpers.pretraining import classifier, methods
 from byol_helpers.pretraining.encoder import draw_encoder
 from byol_helpers.segmentation import torchvision_engine
+from tests.helpers.small_runs import NARROW
 
 ARMS = "[byol-random, simclr-random, random, random-measured]"
-SMALL = [
-    "width=8",
-    "data.unlabelled=8",
-    "data.train=4",
-    "data.val=2",
-    "data.test=2",
-    "data.crops=16",
-    "supervised.steps=2",
-    "supervised.batch_size=4",
-    "pretrain.steps=3",
-    "pretrain.warmup_steps=1",
-    "pretrain.batch_size=4",
-    "pretrain.hidden=16",
-    "pretrain.output=8",
-    "pretrain.view_size=32",
-    "pretrain.seed=7",
-    f"finetune.arms={ARMS}",
-    "finetune.seeds=[0, 1]",
-    "finetune.steps=20",
-    "finetune.batch_size=1",
-    "finetune.decay_steps=[]",
-]
+SETTINGS = [*NARROW, "pretrain.seed=7", f"finetune.arms={ARMS}", "finetune.seeds=[0, 1]"]
 SHARED = ["pretrain.shared_init=true", "pretrain.zero_init_residual=false"]
 
 
 def open_small(folder, *overrides):
-    run = pipeline.open_run("smoke", folder, None, [*SMALL, *overrides])
+    run = pipeline.open_run("smoke", folder, None, [*SETTINGS, *overrides])
     pipeline.prepare(run)
     return run
 

@@ -16,24 +16,14 @@ from byol_helpers.core.weights import drop_counters, load_exactly
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.reproduction import describe_origin
 from byol_helpers.segmentation import torchvision_engine
+from tests.helpers.small_runs import NARROW
 
 SHIPPED = released.FOLDER
 ARMS = ["supervised", "byol", "byol-random"]
-SMALL = [
-    "width=8",
-    "data.unlabelled=8",
-    "data.train=4",
-    "data.val=2",
-    "data.test=2",
-    "data.crops=16",
+SETTINGS = [
+    *NARROW,
     "supervised.steps=6",
-    "supervised.batch_size=4",
     "pretrain.steps=6",
-    "pretrain.warmup_steps=1",
-    "pretrain.batch_size=4",
-    "pretrain.hidden=16",
-    "pretrain.output=8",
-    "pretrain.view_size=32",
     "pretrain.probe_crops=20",
     "finetune.arms=[byol, byol-random, random]",
 ]
@@ -52,7 +42,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(folder, tmp_path_factory):
     """A run whose backbones are released."""
-    run = pipeline.open_run("smoke", tmp_path_factory.mktemp("runs") / "made", None, SMALL)
+    run = pipeline.open_run("smoke", tmp_path_factory.mktemp("runs") / "made", None, SETTINGS)
     pipeline.run_up_to(run, "transfer")
     assert main(["release", "--run", str(run.path)]) == 0
     return run
@@ -61,7 +51,7 @@ def made(folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def taken(made, tmp_path_factory):
     """A run that takes them."""
-    settings = [*SMALL, "pretrain.released=true"]
+    settings = [*SETTINGS, "pretrain.released=true"]
     run = pipeline.open_run("smoke", tmp_path_factory.mktemp("runs") / "taken", None, settings)
     pipeline.run_up_to(run, "transfer")
     return run
@@ -144,7 +134,7 @@ def test_the_command_lists_them(made, capsys):
 
 @pytest.mark.parametrize("other", ["width=16", "pretrain.seed=3", "data.world=shapes", "depth=50"])
 def test_another_backbone_is_not_taken_in_its_place(made, other):
-    profile = load_profile("smoke", [*SMALL, "pretrain.released=true", other])
+    profile = load_profile("smoke", [*SETTINGS, "pretrain.released=true", other])
     with pytest.raises(UserError, match="no released backbone is BYOL, .*pretrain.released=false"):
         released.find_card(profile, "byol")
 

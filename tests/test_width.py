@@ -14,33 +14,16 @@ from byol_helpers.pretraining import probes
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation import torchvision_engine
 from byol_helpers.segmentation.engine import load_model, make_predictor
+from tests.helpers.small_runs import SMALL
 
-SMALL = [
-    "width=16",
-    "data.unlabelled=16",
-    "data.train=4",
-    "data.val=2",
-    "data.test=4",
-    "data.crops=16",
-    "pretrain.steps=3",
-    "pretrain.warmup_steps=1",
-    "pretrain.batch_size=4",
-    "supervised.steps=2",
-    "supervised.batch_size=4",
-    "finetune.arms=[byol, random, random-measured]",
-    "finetune.steps=20",
-    "finetune.batch_size=1",
-    "finetune.warmup_steps=2",
-    "finetune.decay_steps=[]",
-    "evaluate.bootstrap=20",
-    "background.images=2",
-]
+ARMS = "finetune.arms=[byol, random, random-measured]"
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """A run of a ResNet-18 of width 16 with every stage done."""
-    run = pipeline.open_run("smoke", tmp_path_factory.mktemp("runs") / "narrow", None, SMALL)
+    settings = [*SMALL, ARMS, "width=16"]
+    run = pipeline.open_run("smoke", tmp_path_factory.mktemp("runs") / "narrow", None, settings)
     pipeline.run_up_to(run, "scorecard")
     return run
 
@@ -76,8 +59,8 @@ def test_nothing_runs_twice(done, capsys):
 
 def test_the_full_width_is_in_no_stages_parameters(tmp_path):
     """A run folder of an earlier version stays up to date."""
-    settings = [setting for setting in SMALL if not setting.startswith("width")]
-    run = pipeline.open_run("smoke", tmp_path, None, [*settings, "finetune.engine=torchvision"])
+    settings = [*SMALL, ARMS, "finetune.engine=torchvision"]
+    run = pipeline.open_run("smoke", tmp_path, None, settings)
     pipeline.prepare(run)
     pipeline.supervise_all(run)
     for path in run.path.rglob("stage.json"):
