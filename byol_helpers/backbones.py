@@ -6,7 +6,6 @@ says where the tensors come from and how pictures must be normalised for them.
 
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from torchvision.models import ResNet18_Weights, ResNet50_Weights
@@ -16,6 +15,7 @@ from byol_helpers.core.channels import RGB
 from byol_helpers.core.config import FULL_WIDTH
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing, sha256, write_json
+from byol_helpers.core.resnet import run_stages
 from byol_helpers.core.weights import load_tensors
 from byol_helpers.segmentation.detectron2_names import (
     BODY,
@@ -163,16 +163,13 @@ def measure_feature_differences(
     outputs = []
     for network in (first, second):
         was_training = network.training
-        outputs.append(_stages(network.eval(), images))
+        outputs.append(_run_stages(network.eval(), images))
         network.train(was_training)
     return {name: float((outputs[0][name] - outputs[1][name]).abs().max()) for name in outputs[0]}
 
 
-def _stages(network: Any, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    if not hasattr(network, "layer1"):  # detectron2's gives its stages itself
-        return {f"layer{int(name[-1]) - 1}": value for name, value in network(images).items()}
-    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
-    kept = {}
-    for name in ("layer1", "layer2", "layer3", "layer4"):
-        x = kept[name] = getattr(network, name)(x)
-    return kept
+def _run_stages(network: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The maps of torchvision's stages, or of detectron2's, which gives them itself."""
+    if hasattr(network, "layer1"):
+        return run_stages(network, images)
+    return {f"layer{int(name[-1]) - 1}": value for name, value in network(images).items()}

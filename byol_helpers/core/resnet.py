@@ -7,12 +7,14 @@ Pretraining, both engines' weights and adoption build their network here, so tha
 from collections.abc import Callable
 from typing import Any, cast
 
+import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from byol_helpers.core.channels import RGB, Channels, set_input_channels
 from byol_helpers.core.config import FULL_WIDTH
 
+STAGES = ("layer1", "layer2", "layer3", "layer4")
 # Of each depth that a profile can have: its block, and how many of them each stage has.
 BLOCKS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     18: (BasicBlock, [2, 2, 2, 2]),
@@ -75,3 +77,14 @@ def _draw_weights(network: nn.Module, zero_init_residual: bool) -> None:
         elif isinstance(module, BasicBlock | Bottleneck) and zero_init_residual:
             last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
             nn.init.zeros_(cast(nn.BatchNorm2d, last).weight)
+
+
+def run_stages(encoder: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The maps [N, C, H', W'] that the four stages of a torchvision ResNet give."""
+    network: Any = encoder
+    maps = {}
+    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+    for stage in STAGES:
+        x = getattr(network, stage)(x)
+        maps[stage] = x
+    return maps

@@ -20,7 +20,8 @@ from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import decode_mask
 from byol_helpers.core.intervals import draw_weights, percentile_interval
-from byol_helpers.pretraining.probes import STAGES, normalise_pixels, run_stages
+from byol_helpers.core.resnet import STAGES, run_stages
+from byol_helpers.pretraining.probes import normalise_pixels
 from byol_helpers.training.sampler import rng
 
 CELL = 4  # pixels of a cell's side: the stride of a ResNet's first stage

@@ -15,7 +15,7 @@ import csv
 import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from torch.optim.swa_utils import update_bn
 from byol_helpers.coco.images import read_image
 from byol_helpers.core.config import Profile
 from byol_helpers.core.intervals import draw_weights, percentile_interval
+from byol_helpers.core.resnet import STAGES, run_stages
 from byol_helpers.pretraining.augmentations import MEAN, STD
 from byol_helpers.pretraining.dataset import ViewsDataset
 from byol_helpers.pretraining.diagnostics import (
@@ -38,7 +39,6 @@ from byol_helpers.pretraining.encoder import build_encoder, copy_tensors, draw_e
 from byol_helpers.training.sampler import Item
 
 STATISTICS_BATCHES = 8
-STAGES = ("layer1", "layer2", "layer3", "layer4")  # of a torchvision ResNet
 PER_CLASS = (1, 2, 5, 10, 50, None)  # labels of each class; None: all there are
 # Of the squared weights, as a share of the number of images.
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
@@ -113,17 +113,6 @@ def make_controls(
     if weights is not None:
         start.load_state_dict(weights)
     return {"untrained": untrained.eval(), "start, measured": measure_statistics(start, batches)}
-
-
-def run_stages(encoder: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The maps [N, C, H', W'] that the four stages of a torchvision ResNet give."""
-    network: Any = encoder
-    maps = {}
-    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
-    for stage in STAGES:
-        x = getattr(network, stage)(x)
-        maps[stage] = x
-    return maps
 
 
 @torch.no_grad()
