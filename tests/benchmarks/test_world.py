@@ -1,11 +1,10 @@
-"""The measures of the generated worlds and the pilot's pieces, at a scale of seconds."""
+"""The measures of the generated worlds, at a scale of seconds."""
 
 import json
 
 import numpy as np
-import torch
 
-from benchmarks import pilot, world
+from benchmarks import world
 from benchmarks.__main__ import main
 
 
@@ -40,21 +39,3 @@ def test_shrunk_crops_are_means():
     shrunk = world.shrink_crops(crops).reshape(2, 16, 16, 3)
     expected = crops[1, 4:6, 6:8].mean(axis=(0, 1)) / 255
     np.testing.assert_allclose(shrunk[1, 2, 3], expected, rtol=1e-6)
-
-
-def test_a_narrow_encoder_has_a_quarter_of_the_channels():
-    encoder = pilot.build_narrow_encoder(0, True)
-    encoder.eval()
-    assert encoder(torch.zeros(2, 3, 48, 48)).shape == (2, 128)
-    assert [encoder.layer1[0].conv1.out_channels, encoder.layer4[1].conv2.out_channels] == [16, 128]
-    again = pilot.build_narrow_encoder(0, True)
-    assert torch.equal(encoder.layer3[0].conv1.weight, again.layer3[0].conv1.weight)
-
-
-def test_the_pilot_trains_by_either_method():
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
-    for method in ("byol", "simclr"):
-        options = pilot.parse_options(["--method", method, "--steps", "2"])
-        before = pilot.build_narrow_encoder(0, True)
-        encoder, _ = pilot.pretrain_encoder(options, pixels, 0.9, 0)
-        assert not torch.equal(encoder.conv1.weight, before.conv1.weight)

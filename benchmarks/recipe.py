@@ -1,0 +1,123 @@
+"""The trials by which the recipe of profile ``study`` was chosen: ``python -m benchmarks.recipe``.
+
+Each trial is a pretraining of the profile, 1,000 steps instead of 4,000, with some settings
+changed. It is judged by what a linear layer and neighbours read from its frozen features on windows
+around the objects of validation scenes, beside the start with measured batch-norm statistics; no
+detector is trained. A trial takes three minutes of one core, and what is done is not done again.
+The rows are written to ``recipe.csv``.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from byol_helpers import pipeline
+from byol_helpers.ablations import DATA_FILES, open_variant
+from byol_helpers.core.files import read_json, write_text
+from byol_helpers.core.stage import Run
+
+PROFILE = "study"
+COMMON = [
+    "data.train=1",
+    "data.val=1",
+    "data.test=1",
+    "data.crops=20",  # of the supervised weights, which no trial needs
+    "supervised.batch_size=20",
+    "pretrain.steps=1000",
+    "pretrain.warmup_steps=50",
+]
+TRIALS = {  # arm, and what is set for it
+    "crop scale 0.08": ("byol-random", ["pretrain.crop_scale=0.08"]),
+    "crop scale 0.2": ("byol-random", ["pretrain.crop_scale=0.2"]),
+    "crop scale 0.4": ("byol-random", ["pretrain.crop_scale=0.4"]),
+    "crop scale 0.6": ("byol-random", ["pretrain.crop_scale=0.6"]),
+    "crop scale 0.8": ("byol-random", ["pretrain.crop_scale=0.8"]),
+    "crop scale 0.08, tau 0.98": (
+        "byol-random",
+        ["pretrain.crop_scale=0.08", "pretrain.tau_start=0.98"],
+    ),
+    "crop scale 0.2, twice as many steps of 64": (
+        "byol-random",
+        [
+            "pretrain.crop_scale=0.2",
+            "pretrain.batch_size=64",
+            "pretrain.steps=2000",
+            "pretrain.warmup_steps=100",
+        ],
+    ),
+    "SimCLR, crop scale 0.6": ("simclr-random", ["pretrain.crop_scale=0.6"]),
+}
+FEW = 5  # labels of each class
+
+
+def run_trial(base: Run, trial: str, seed: int, more: Sequence[str] = ()) -> list[dict]:
+    """Train and probe; the rows of its table.
+
+    Args:
+        base: a run of the profile with ``COMMON`` and ``more``, its data prepared.
+        trial: a key of ``TRIALS``.
+        seed: of the random weights and the pretraining.
+        more: settings, ``key=value``.
+    """
+    arm, changed = TRIALS[trial]
+    settings = [*COMMON, f"pretrain.seed={seed}", *changed, *more]
+    folder = f"{trial}, seed {seed}".replace(", ", "-").replace(" ", "-")
+    run = open_variant(base, base.profile.name, folder, settings, DATA_FILES)
+    stage = pipeline.pretrain(run, arm)
+    pipeline.transfer(run, arm)
+    found = pipeline.measure_probes(run, arm)
+    seconds = read_json(stage / "stage.json")["seconds"]
+    rows = []
+    for row in found["rows"] if found else []:
+        if row["per_class"] not in (None, FEW):
+            continue
+        written = {"trial": trial, "seed": seed, "encoder": row["encoder"], "stage": row["stage"]}
+        written |= {"probe": row["probe"], "labels per class": row["per_class"] or "all"}
+        for name in ("value", "low", "high", "gain", "gain_low", "gain_high"):
+            written[name.replace("_", " ")] = round(100 * row[name], 2)
+        rows.append(written | {"seconds": round(seconds)})
+    return rows
+
+
+def describe_trial(rows: list[dict]) -> str:
+    """Accuracy and gain of each stage, by the linear layer on all labels, in one line."""
+    described = []
+    for row in rows:
+        trained = row["encoder"] not in ("untrained", "start, measured")
+        if trained and (row["probe"], row["labels per class"]) == ("linear", "all"):
+            described.append(f"{row['stage']} {row['value']:.1f} ({row['gain']:+.1f})")
+    return f"{rows[0]['trial']}, seed {rows[0]['seed']}: {', '.join(described)}"
+
+
+def write_rows(file: Path, rows: list[dict]) -> None:
+    """All rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(file, text.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS))
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--run", type=Path, default=Path("runs/recipe"))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/recipe.csv"))
+    parser.add_argument("--set", nargs="+", default=[], help="of every trial, to make it shorter")
+    options = parser.parse_args(arguments)
+    base = pipeline.open_run(PROFILE, options.run, None, [*COMMON, *options.set])
+    pipeline.prepare(base)
+    rows = []
+    for trial in options.trials:
+        for seed in options.seeds.split(","):
+            made = run_trial(base, trial, int(seed), options.set)
+            print(describe_trial(made), flush=True)
+            rows += made
+            write_rows(options.out, rows)
+
+
+if __name__ == "__main__":
+    main()
