@@ -47,7 +47,7 @@ TRIALS = {  # arm, and what is set for it
             "pretrain.warmup_steps=100",
         ],
     ),
-    "SimCLR, crop scale 0.6": ("simclr-random", ["pretrain.crop_scale=0.6"]),
+    "SimCLR, crop scale 0.4": ("simclr-random", ["pretrain.crop_scale=0.4"]),
 }
 FEW = 5  # labels of each class
 
