@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from byol_helpers import pipeline
-from byol_helpers.cli import STAGE_HELP, main, make_parser
+from byol_helpers.cli import main
+from byol_helpers.cli_options import STAGE_HELP, make_parser
 
 COMMANDS = [
     "report",
@@ -43,7 +44,7 @@ def test_every_command_has_its_help(command, capsys):
 def test_help_loads_neither_the_stages_nor_what_they_need():
     script = (
         "import sys\n"
-        "from byol_helpers.cli import make_parser\n"
+        "from byol_helpers.cli_options import make_parser\n"
         "make_parser().format_help()\n"
         "heavy = {'torch', 'numpy', 'matplotlib', 'cv2', 'byol_helpers.pipeline'}\n"
         "print(sorted(heavy & set(sys.modules)))"

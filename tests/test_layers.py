@@ -43,11 +43,13 @@ ALLOWED = {
     "report": DATA | MEASURED | {"figures", "pipeline"},
     "download": DATA,
     "cutout": DATA | {"background", "segmentation"},
+    "cli_options": {"core", "cutout"},
     "cli": DATA
     | TRAINED
     | MEASURED
     | {
         "figures",
+        "cli_options",
         "pipeline",
         "ablations",
         "studies",

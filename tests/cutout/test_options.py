@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from byol_helpers.cli import main, make_parser
+from byol_helpers.cli import main
+from byol_helpers.cli_options import make_parser
 from byol_helpers.coco.images import read_image
 from byol_helpers.core.config import load_profile
 from byol_helpers.cutout import options as cutout_options

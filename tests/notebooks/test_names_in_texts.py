@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from byol_helpers.cli import make_parser
+from byol_helpers.cli_options import make_parser
 from tests.helpers.notebook_rules import Notebook, text
 
 ROOT = Path(__file__).resolve().parents[2]
