@@ -49,10 +49,10 @@ def open_photographs(folder: Path | None) -> Iterator[Photographs]:
 def generate_photographs(folder: Path) -> list[Path]:
     """Write ``GENERATED`` scenes and their annotations; returns the image files."""
     from byol_helpers.coco.images import list_images
-    from byol_helpers.synthetic.scenes import write_split
+    from byol_helpers.synthetic.scene_files import GeneratedFolder, write_split
 
     annotations = folder / "annotations" / "instances_train2017.json"
-    write_split(folder / "train2017", annotations, 0, "train", GENERATED, SIDE)
+    write_split(GeneratedFolder(folder / "train2017", 0, GENERATED, SIDE), annotations, "train")
     return list_images(folder)
 
 

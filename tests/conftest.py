@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from byol_helpers.synthetic.scenes import write_split
+from byol_helpers.synthetic.scene_files import GeneratedFolder, write_split
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "coco-real"
 
@@ -20,7 +20,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return REAL
     folder = tmp_path_factory.mktemp("photographs")
     annotations = folder / "annotations" / "instances_train2017.json"
-    write_split(folder / "train2017", annotations, 0, "train", 24, 320)
+    write_split(GeneratedFolder(folder / "train2017", 0, 24, 320), annotations, "train")
     return folder
 
 

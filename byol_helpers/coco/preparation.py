@@ -26,6 +26,12 @@ from byol_helpers.core.files import read_json, write_json
 from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import Run, run_stage
 from byol_helpers.synthetic import scenes
+from byol_helpers.synthetic.scene_files import (
+    GeneratedFolder,
+    write_crops,
+    write_split,
+    write_unlabelled,
+)
 
 _SPLITS = ("train", "val", "test")
 DOWNLOAD = (
@@ -236,13 +242,15 @@ def _generated(run: Run, folder: Path) -> dict:
     progress = Progress("prepare", total, "images")
     for name, count in counts.items():
         annotations = folder / "annotations" / f"{name}.json"
-        scenes.write_split(folder / name, annotations, seed, name, count, size, progress, world)
+        images = GeneratedFolder(folder / name, seed, count, size, world, progress)
+        write_split(images, annotations, name)
     unlabelled = folder / "unlabelled"
-    scenes.write_unlabelled(unlabelled, seed, settings.unlabelled, size, progress, world)
+    images = GeneratedFolder(unlabelled, seed, settings.unlabelled, size, world, progress)
+    write_unlabelled(images)
     if crops:
         side = require(settings.crop_size, "data.crop_size", "prepare")
-        scene_size = find_scene_size(settings)
-        scenes.write_crops(folder / "crops", seed, crops, side, progress, world, scene_size)
+        images = GeneratedFolder(folder / "crops", seed, crops, side, world, progress)
+        write_crops(images, find_scene_size(settings))
     progress.close()
     files = [f"unlabelled/{path.name}" for path in sorted(unlabelled.glob("*.png"))]
     categories = [{"id": c.id, "name": c.name} for c in scenes.CATEGORIES]
@@ -255,14 +263,8 @@ def _write_crops(run: Run, folder: Path) -> None:
     if run.profile.supervised.source == "crops":
         count = require(settings.crops, "data.crops", "prepare")
         side = require(settings.crop_size, "data.crop_size", "prepare")
-        scenes.write_crops(
-            folder / "crops",
-            run.profile.seed,
-            count,
-            side,
-            world=settings.world,
-            scene_size=find_scene_size(settings),
-        )
+        images = GeneratedFolder(folder / "crops", run.profile.seed, count, side, settings.world)
+        write_crops(images, find_scene_size(settings))
 
 
 def find_scene_size(settings: Data) -> int | None:

@@ -14,21 +14,14 @@ A scene depends on nothing but ``(seed, draw, index, size, world)``; its pixels 
 every machine (see `shapes`).
 """
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as rle
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import write_bytes, write_json, write_text
-from byol_helpers.core.progress import Progress
 from byol_helpers.synthetic import shapes, textures
 from byol_helpers.synthetic.occlusion import Composition
 from byol_helpers.synthetic.random_stream import RandomStream
@@ -328,134 +321,6 @@ def make_crop(
     if stream.happens(0.3):
         made.put_anywhere(_make_clutter(stream, scale, made.light), False)
     return develop(stream, made.canvas), category.id
-
-
-def write_split(
-    folder: Path,
-    annotations_file: Path,
-    seed: int,
-    draw: str,
-    count: int,
-    size: int,
-    progress: Progress | None = None,
-    world: str = "colours",
-) -> Path:
-    """Write ``count`` scenes of a draw as ``folder/00000.png`` ... and their annotations as COCO
-    JSON.
-
-    Names in the JSON are relative to the folder's parent. Pictures that are there already are kept.
-    """
-    folder = Path(folder)
-    images = []
-    annotations = []
-    for index in range(count):
-        made = make_scene(seed, index, size, draw, world)
-        name = _write_image(folder, index, made.image)
-        images.append(
-            {"id": index + 1, "file_name": f"{folder.name}/{name}", "width": size, "height": size}
-        )
-        for instance in made.instances:
-            annotations.append(
-                {"id": len(annotations) + 1, "image_id": index + 1, **_make_annotation(instance)}
-            )
-        if progress:
-            progress.update()
-    description = f"generated scenes, draw {draw}, seed {seed}"
-    if world != "colours":
-        description += f", world {world}"
-    return write_json(
-        Path(annotations_file),
-        {
-            "info": {"description": description, "version": "1"},
-            "licenses": [],
-            "images": images,
-            "annotations": annotations,
-            "categories": [
-                {"id": c.id, "name": c.name, "supercategory": "generated"} for c in CATEGORIES
-            ],
-        },
-    )
-
-
-def write_unlabelled(
-    folder: Path,
-    seed: int,
-    count: int,
-    size: int,
-    progress: Progress | None = None,
-    world: str = "colours",
-) -> Path:
-    """Write ``count`` scenes of the draw 'unlabelled' as ``folder/00000.png`` ..., without
-    annotations.
-    """
-    for index in range(count):
-        if not (Path(folder) / f"{index:05d}.png").exists():
-            made = make_scene(seed, index, size, "unlabelled", world)
-            _write_image(Path(folder), index, made.image)
-        if progress:
-            progress.update()
-    return Path(folder)
-
-
-def write_crops(
-    folder: Path,
-    seed: int,
-    count: int,
-    size: int,
-    progress: Progress | None = None,
-    world: str = "colours",
-    scene_size: int | None = None,
-) -> Path:
-    """Write ``count`` labelled crops as ``folder/<category>/00000.png`` ..., and a table beside the
-    folder.
-
-    The table (``crops.csv`` for ``crops``) has the columns file, relative to the folder's parent,
-    and category_id. ``scene_size`` as in ``make_crop``.
-    """
-    folder = Path(folder)
-    names = {c.id: c.name for c in CATEGORIES}
-    table = io.StringIO()
-    rows = csv.writer(table, lineterminator="\n")
-    rows.writerow(("file", "category_id"))
-    for index in range(count):
-        image, category_id = make_crop(seed, index, size, world, scene_size)
-        name = _write_image(folder / names[category_id], index // len(CATEGORIES), image)
-        rows.writerow((f"{folder.name}/{names[category_id]}/{name}", category_id))
-        if progress:
-            progress.update()
-    return write_text(folder.with_name(folder.name + ".csv"), table.getvalue())
-
-
-def _write_image(folder: Path, index: int, image: np.ndarray) -> str:
-    """Write a PNG unless it is there; returns its name."""
-    path = folder / f"{index:05d}.png"
-    if not path.exists():
-        content = io.BytesIO()
-        Image.fromarray(image).save(content, "PNG", compress_level=1)
-        write_bytes(path, content.getvalue())
-    return path.name
-
-
-def _make_annotation(instance: Instance) -> dict:
-    """COCO's fields for one mask: compressed run lengths, and uncompressed ones for a crowd, as in
-    COCO.
-    """
-    columns = np.asfortranarray(instance.mask.astype(np.uint8))
-    code = rle.encode(columns)
-    box = rle.toBbox(code)
-    area = rle.area(code)
-    if instance.iscrowd:
-        changes = np.flatnonzero(np.diff(columns.ravel("F"), prepend=0, append=2)).tolist()
-        counts = [end - start for start, end in zip([0, *changes], changes, strict=False)]
-    else:
-        counts = code["counts"].decode()  # pyright: ignore[reportAttributeAccessIssue]  # bytes here
-    return {
-        "category_id": instance.category_id,
-        "iscrowd": int(instance.iscrowd),
-        "area": int(area),
-        "bbox": [float(x) for x in box],
-        "segmentation": {"size": list(columns.shape), "counts": counts},
-    }
 
 
 def check_world(world: str) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from byol_helpers.coco.masks import decode_mask
-from byol_helpers.synthetic.scenes import write_split
+from byol_helpers.synthetic.scene_files import GeneratedFolder, write_split
 
 SIDE = 96
 COUNTS = {"train": 8, "val": 3, "test": 4}
@@ -25,7 +25,8 @@ def draw_parts(folder: Path) -> dict[str, Part]:
     parts = {}
     number = 0
     for split, count in COUNTS.items():
-        write_split(folder / split, folder / f"{split}.json", 0, split, count, SIDE)
+        images = GeneratedFolder(folder / split, 0, count, SIDE)
+        write_split(images, folder / f"{split}.json", split)
         content = json.loads((folder / f"{split}.json").read_text())
         kept = []
         for annotation in content["annotations"]:

@@ -16,6 +16,13 @@ from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.synthetic import occlusion, random_stream, rendering, scenes, shapes, textures
 from byol_helpers.synthetic.occlusion import Composition
+from byol_helpers.synthetic.scene_files import (
+    GeneratedFolder,
+    _make_annotation,
+    write_crops,
+    write_split,
+    write_unlabelled,
+)
 
 SIZE = 128
 IDS = [category.id for category in scenes.CATEGORIES]
@@ -253,9 +260,8 @@ def test_objects_of_crops_are_large_or_as_in_scenes(many):
 
 
 def test_split_is_coco(tmp_path):
-    file = scenes.write_split(
-        tmp_path / "val", tmp_path / "annotations" / "val.json", 3, "val", 60, 64
-    )
+    images = GeneratedFolder(tmp_path / "val", seed=3, count=60, size=64)
+    file = write_split(images, tmp_path / "annotations" / "val.json", "val")
     coco = COCO(file)
     assert "generated" in coco.dataset["info"]["description"]
     expected = [(category.id, category.name) for category in scenes.CATEGORIES]
@@ -287,29 +293,27 @@ def test_crowd_that_touches_the_corner():
     """Uncompressed run lengths begin with a count of zeros, also where there are none."""
     mask = np.zeros((5, 4), bool)
     mask[0, 0] = mask[2:, 3] = True
-    segmentation = scenes._make_annotation(scenes.Instance(1, mask, True))["segmentation"]
+    segmentation = _make_annotation(scenes.Instance(1, mask, True))["segmentation"]
     assert segmentation["counts"] == [0, 1, 16, 3]
     assert np.array_equal(rle.decode(rle.frPyObjects(segmentation, 5, 4)), mask)
 
 
 def test_interrupted_writing_goes_on(tmp_path):
-    first = scenes.write_split(
-        tmp_path / "train", tmp_path / "train.json", 0, "train", 4, 64
-    ).read_bytes()
+    images = GeneratedFolder(tmp_path / "train", seed=0, count=4, size=64)
+    first = write_split(images, tmp_path / "train.json", "train").read_bytes()
     kept, lost = tmp_path / "train" / "00000.png", tmp_path / "train" / "00003.png"
     before, content = kept.stat().st_mtime_ns, lost.read_bytes()
     lost.unlink()
-    scenes.write_split(tmp_path / "train", tmp_path / "train.json", 0, "train", 4, 64)
+    write_split(images, tmp_path / "train.json", "train")
     assert kept.stat().st_mtime_ns == before and lost.read_bytes() == content
     assert (tmp_path / "train.json").read_bytes() == first
 
 
 def test_the_world_of_shapes_on_the_disk(tmp_path):
-    labels = scenes.write_split(
-        tmp_path / "train", tmp_path / "train.json", 0, "train", 2, 64, world="shapes"
-    )
-    scenes.write_unlabelled(tmp_path / "unlabelled", 0, 1, 64, world="shapes")
-    scenes.write_crops(tmp_path / "crops", 0, 1, 32, world="shapes")
+    images = GeneratedFolder(tmp_path / "train", 0, 2, 64, world="shapes")
+    labels = write_split(images, tmp_path / "train.json", "train")
+    write_unlabelled(GeneratedFolder(tmp_path / "unlabelled", 0, 1, 64, world="shapes"))
+    write_crops(GeneratedFolder(tmp_path / "crops", 0, 1, 32, world="shapes"))
     assert "shapes" in COCO(labels).dataset["info"]["description"]
     wanted = {
         "train/00001.png": scenes.make_scene(0, 1, 64, "train", "shapes").image,
@@ -322,10 +326,10 @@ def test_the_world_of_shapes_on_the_disk(tmp_path):
 
 
 def test_unlabelled_and_crops_on_the_disk(tmp_path):
-    scenes.write_unlabelled(tmp_path / "unlabelled", 0, 3, 64)
+    write_unlabelled(GeneratedFolder(tmp_path / "unlabelled", 0, 3, 64))
     written = sorted(path.name for path in (tmp_path / "unlabelled").iterdir())
     assert written == ["00000.png", "00001.png", "00002.png"]
-    table = scenes.write_crops(tmp_path / "crops", 0, 20, 32)
+    table = write_crops(GeneratedFolder(tmp_path / "crops", 0, 20, 32))
     assert table == tmp_path / "crops.csv"
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
