@@ -65,6 +65,7 @@ PIXEL_RATES = "pixel rates of the training batch"
 
 
 def measure_c1a(run: RunResults, thesis: Thesis) -> Evidence:
+    """BYOL's AP is above that of the supervised weights."""
     require_arms(run.comparison["arms"], "byol", run.reference)
     (said,) = thesis.claim("C1a").values.values()
     values = _list_precision(run, thesis, ("byol", run.reference))
@@ -72,6 +73,7 @@ def measure_c1a(run: RunResults, thesis: Thesis) -> Evidence:
 
 
 def measure_c1b(run: RunResults, thesis: Thesis) -> Evidence:
+    """BYOL's AP is above that of random weights."""
     require_arms(run.comparison["arms"], "byol", "random")
     (said,) = thesis.claim("C1b").values.values()
     values = _list_precision(run, thesis, ("byol", "random"))
@@ -79,12 +81,14 @@ def measure_c1b(run: RunResults, thesis: Thesis) -> Evidence:
 
 
 def measure_c2(run: RunResults, thesis: Thesis) -> Evidence:
+    """BYOL's AP on small objects is below that of the supervised weights."""
     require_arms(run.comparison["arms"], "byol", run.reference)
     (said,) = thesis.claim("C2").values.values()
     return Evidence([compare_ap(run, "APs", run.reference, said, BELOW)], notes=note_images(run))
 
 
 def measure_c3(run: RunResults, thesis: Thesis) -> Evidence:
+    """BYOL ends with a lower total loss than the supervised and the random weights."""
     require_arms(run.curves, "byol", run.reference, "random")
     table = thesis.tables["4.2"]
     totals = {}
@@ -185,10 +189,12 @@ def _count_decided_classes(
 
 
 def measure_c5(run: RunResults, thesis: Thesis) -> Evidence:
+    """The false-negative rate of the mask head, see ``_measure_rate``."""
     return _measure_rate(run, "false_negative")
 
 
 def measure_c6(run: RunResults, thesis: Thesis) -> Evidence:
+    """The false-positive rate of the mask head, see ``_measure_rate``."""
     return _measure_rate(run, "false_positive")
 
 
@@ -207,6 +213,7 @@ def measure_c7(run: RunResults, thesis: Thesis) -> Evidence:
 
 
 def measure_c8(run: RunResults, thesis: Thesis) -> Evidence:
+    """Background removal is better with BYOL than with supervised and with random weights."""
     require_arms(run.background, "byol", run.reference, "random")
     arms = ("byol", run.reference, "random")
     cosine = {arm: _average_cosine(list(run.background[arm].values())) for arm in arms}
@@ -284,6 +291,7 @@ def _measure_skill(run: RunResults, cosine: dict[str, dict[int, float]]) -> list
 
 
 def measure_c9(run: RunResults, thesis: Thesis) -> Evidence:
+    """BYOL's objective converges faster with a hidden layer of 2048 than with one of 4096."""
     found = {}
     for name, entry in run.pretraining.items():
         if name != "byol-random":
@@ -298,6 +306,7 @@ def measure_c9(run: RunResults, thesis: Thesis) -> Evidence:
 
 
 def measure_c10(run: RunResults, thesis: Thesis) -> Evidence:
+    """BYOL from supervised weights converges faster and segments better than from random ones."""
     found = {name: entry["metrics"] for name, entry in run.pretraining.items()}
     found |= {"2048": found.get("byol"), "random": found.get("byol-random")}
     if run.pretraining.get("byol", {}).get("parameters", {}).get("init") == "random":
@@ -318,6 +327,7 @@ def measure_c10(run: RunResults, thesis: Thesis) -> Evidence:
 
 
 def measure_c11(run: RunResults, thesis: Thesis) -> Evidence:
+    """AP differs less between seeds than BYOL leads in the thesis."""
     lead = thesis.claim("C1a").values["AP BYOL - ImageNet"]
     confidence = profile_confidence(run)
     scores = []
@@ -372,6 +382,7 @@ def measure_c12(run: RunResults, thesis: Thesis) -> Evidence:
 
 
 def measure_c13(run: RunResults, thesis: Thesis) -> Evidence:
+    """BYOL's AP is not below that of the weights of 1.3 million labelled images."""
     wanted = thesis.settings["pretraining"]["images"].value
     assert isinstance(wanted, int)
     if run.reference != "imagenet":

@@ -188,6 +188,7 @@ def _load_models(
 
 
 def _shift_seeds(models: dict[int, comparisons.ModelResult]) -> dict:
+    """Models that were trained again, under the seeds of those that they repeat."""
     return {seed - REPEAT_SEED: model for seed, model in models.items()}
 
 
@@ -261,12 +262,13 @@ def measure_interaction(frozen: RunResults, trainable: RunResults, claim: str) -
 def _interact_precision(
     frozen: RunResults, trainable: RunResults, other: str, metric: str
 ) -> tuple[float | None, tuple[float, float] | None]:
+    """The interaction in AP points, and its interval over common seeds and test images."""
     keys = [(run, arm) for run in (frozen, trainable) for arm in ("byol", other)]
     models = [run.results_of(arm) for run, arm in keys]
     common = sorted(set.intersection(*(set(of_seed) for of_seed in models)))
     if len(common) < ENOUGH_SEEDS:
         return None, None
-    signs = (1, -1, -1, 1)
+    signs = (1, -1, -1, 1)  # (BYOL - other) under frozen, minus the same under trainable norm
     values = []
     draws = []
     for seed in common:
