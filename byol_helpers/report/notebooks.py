@@ -26,7 +26,7 @@ NOTEBOOKS = ROOT / "notebooks"
 SHARES = {
     "00-overview": 6,
     "01-without-labels": 240,
-    "02-coco": 35,
+    "02-coco": 30,
     "03-byol": 230,
     "04-transfer": 12,
     "05-finetuning": 560,
@@ -34,6 +34,7 @@ SHARES = {
     "07-background": 40,
     "08-beyond-colour": 90,
     "09-scorecard": 8,
+    "10-appendix-data": 15,
 }
 
 
