@@ -160,8 +160,8 @@ def measure_views(images: Path | None) -> dict:
     """
     from torch.utils.data import default_collate
 
+    from byol_helpers.coco.pixel_cache import decode_images
     from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
-    from byol_helpers.pretraining.pixel_cache import decode_images
     from byol_helpers.synthetic.scenes import make_crop
     from byol_helpers.training.sampler import Item
 

@@ -2,6 +2,7 @@
 ``audit.json``.
 """
 
+import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterable
@@ -10,10 +11,22 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers.coco import layouts
+from byol_helpers.coco.class_folders import (
+    Photograph,
+    Photographs,
+    read_photographs,
+    require_classes,
+)
 from byol_helpers.coco.file_tree import FileTree
 from byol_helpers.coco.groups import Groups, find_groups, leave_out_alike
 from byol_helpers.coco.images import measure_depth
 from byol_helpers.coco.near_duplicates import audit_splits
+from byol_helpers.coco.photographs import (
+    HELD_OUT_FOLDER,
+    TRAINING_FOLDER,
+    decode_photographs,
+    write_list,
+)
 from byol_helpers.coco.pretraining_images import draw_pretraining_images
 from byol_helpers.coco.resized_cache import UNREADABLE
 from byol_helpers.coco.sources import Sources, find_sources
@@ -43,6 +56,10 @@ NOTHING_LEFT = (
     "none is left: name a folder of other images in data.pretrain_folder, or set "
     "data.exclude_pretraining=false"
 )
+PHOTOGRAPHS = (
+    "pretrains on a folder of photographs in class folders, of which none is given: set "
+    "data.photographs=FOLDER (--set data.photographs=FOLDER)"
+)
 REVISION = 2  # raised when the code changes what is written: 2, splits drawn by hash, and the audit
 
 
@@ -55,6 +72,7 @@ def prepare(run: Run) -> Path:
     if run.data is None and profile.data.source == "coco":
         given = run.given_profile or profile.name
         raise UserError(f"the profile {given} {DOWNLOAD.format(given)}")
+    photographs = _find_photographs(run)
     parameters = {
         "data": profile.data.model_dump(exclude_defaults=True),
         "seed": profile.seed,
@@ -73,13 +91,15 @@ def prepare(run: Run) -> Path:
             "folder": str(run.data.resolve()),
             "images": layouts.fingerprint_images(run.data),
         }
+    if photographs:
+        parameters |= _describe_photographs(run, photographs)
     outputs = [run.path / f"{name}.json" for name in ("splits", "statistics", "audit")]
     return run_stage(
         run,
         "data",
         parameters,
         inputs,
-        lambda folder: _write(run, folder, sources),
+        lambda folder: _write(run, folder, sources, photographs),
         outputs=outputs,
     )
 
@@ -172,22 +192,87 @@ def _find_sources(data: Path, labels: str) -> Sources:
     return Sources() if labels == "none" else find_sources(FileTree(data))
 
 
-def _write(run: Run, folder: Path, sources: Sources) -> None:
+def _find_photographs(run: Run) -> Photographs | None:
+    """The folder ``data.photographs``; None without one, where nothing needs it."""
+    settings = run.profile.data
+    needed = settings.source == "folder" or run.profile.supervised.source == "classes"
+    if settings.photographs is None:
+        if needed:
+            raise UserError(f"the profile {run.profile.name} {PHOTOGRAPHS}")
+        return None
+    found = read_photographs(Path(settings.photographs))
+    if run.profile.supervised.source == "classes":
+        require_classes(found)
+    return found
+
+
+def _describe_photographs(run: Run, photographs: Photographs) -> dict:
+    """What decides the photographs that are written, as parameters of the stage."""
+    names = "\n".join("\t".join(one) for one in (*photographs.train, *photographs.held_out))
+    return {
+        "photographs": str(photographs.root.resolve()),
+        "names": hashlib.sha256(names.encode()).hexdigest(),
+        "cache_side": run.profile.pretrain.cache_side,
+    }
+
+
+def _decode_photographs(run: Run, folder: Path, photographs: Photographs) -> list[Photograph]:
+    """Decode the photographs that are used; those for training are returned."""
+    settings = run.profile.data
+    side = run.profile.pretrain.cache_side
+    root = photographs.root
+    of_name = {photograph.name: photograph for photograph in photographs.train}
+    wanted = count_part(min(settings.unlabelled, len(of_name)), settings.fraction)
+    names = sorted(order_ids(of_name, run.profile.seed, "pretrain")[:wanted])
+    listed = [of_name[name] for name in names]
+    inside = folder / TRAINING_FOLDER
+    kept = decode_photographs(listed, root, inside, side, "decode photographs")
+    held_out = photographs.held_out
+    if held_out:
+        beside = folder / HELD_OUT_FOLDER
+        asked = decode_photographs(held_out, root, beside, side, "decode held-out photographs")
+        write_list(asked, list(range(len(asked))), beside)
+    return kept
+
+
+def _list_photographs(root: Path, splits: dict, decoded: list[Photograph], folder: Path) -> None:
+    """Write which of the decoded photographs the splits use."""
+    used = set(splits["pretrain"])
+    places = []
+    for place, photograph in enumerate(decoded):
+        if str(root.resolve() / photograph.name) in used:
+            places.append(place)
+    write_list([decoded[place] for place in places], places, folder / TRAINING_FOLDER)
+
+
+def _write(run: Run, folder: Path, sources: Sources, photographs: Photographs | None) -> None:
     hashes = {}
-    if run.data is None:
+    decoded = _decode_photographs(run, folder, photographs) if photographs else []
+    if run.data is None and photographs:
+        splits = _without_labels(photographs)
+    elif run.data is None:
         splits = _generated(run, folder)
     elif sources.files:
         splits, hashes = _given(run, folder, run.data.resolve(), sources)
     else:
         layouts.say_notes(sources)
         return _unlabelled(run, folder, run.data)
-    shared = _audit(run, splits, hashes)
-    if run.profile.data.exclude_pretraining:
+    if photographs:
+        root = photographs.root.resolve()
+        splits["pretrain"] = [str(root / photograph.name) for photograph in decoded]
+    shared = _audit(run, splits, hashes) if "test" in splits else []
+    if run.profile.data.exclude_pretraining and shared:
         _exclude_near_duplicates(splits, shared)
+    if photographs:
+        _list_photographs(photographs.root, splits, decoded, folder)
     _say_what_is_shared(shared)
     write_json(run.path / "audit.json", shared)
     write_json(run.path / "splits.json", splits)
-    write_json(run.path / "statistics.json", compute_statistics(run))
+    if "test" in splits:
+        write_json(run.path / "statistics.json", compute_statistics(run))
+    else:
+        statistics = {"source": "unlabelled", "pretrain": {"images": len(splits["pretrain"])}}
+        write_json(run.path / "statistics.json", statistics)
 
 
 def _audit(run: Run, splits: dict, hashes: dict[str, np.ndarray]) -> list[dict]:
@@ -274,6 +359,19 @@ def find_scene_size(settings: Data) -> int | None:
     return require(settings.image_size, "data.image_size", "prepare")
 
 
+def _without_labels(photographs: Photographs) -> dict:
+    """The splits of photographs alone: there are none but that of pretraining."""
+    splits = _splits("unlabelled", str(photographs.root.resolve()), [], [], {})
+    for name in _SPLITS:
+        del splits[name]
+    print(
+        f"{photographs.root}: without --data FOLDER there are no labelled images, so these "
+        "photographs serve pretraining only",
+        flush=True,
+    )
+    return splits
+
+
 def _unlabelled(run: Run, folder: Path, data: Path) -> None:
     """A folder of pictures without labels: nothing but pretraining can be done with it."""
     settings = run.profile.data
@@ -326,7 +424,10 @@ def _given(
     withheld = []
     if "test" in found:
         withheld = [r["file_name"] for r in found["test"].named(found["test"].labels.images)]
-    pretrain, overlap = draw_pretraining_images(root, records, settings, seed, withheld)
+    pretrain: list[str] = []
+    overlap: dict = {}
+    if settings.photographs is None:
+        pretrain, overlap = draw_pretraining_images(root, records, settings, seed, withheld)
     return _splits("given", str(root), categories, pretrain, overlap), groups.hashes
 
 

@@ -66,6 +66,12 @@ ARMS = {  # in the order of tables and figures
         {"linestyle": (0, (5, 1.4)), "marker": "s"},
         "supervised",
     ),
+    "photographs": Arm(
+        "supervised (photographs)",
+        "#882255",
+        {"linestyle": (0, (6, 1.2, 2, 1.2)), "marker": "p"},
+        "supervised",
+    ),
     "imagenet": Arm(
         "ImageNet", "#D55E00", {"linestyle": (0, (5, 1.4, 1, 1.4)), "marker": "D"}, "imagenet"
     ),
@@ -84,9 +90,12 @@ ARMS = {  # in the order of tables and figures
         initial_weights="random",
     ),
 }
+# The arm of each ``supervised.source`` of a profile: generated crops, class folders, ImageNet.
+REFERENCE_ARMS = {"crops": "supervised", "classes": "photographs", "imagenet": "imagenet"}
 CONTROLS = {  # of a lead under frozen batch norm: the arm with measured statistics
     "random": "random-measured",
     "supervised": "supervised-measured",
+    "photographs": "supervised-measured",
     "imagenet": "supervised-measured",
 }
 BASELINE_LABELS = {  # background removal without learning; the last one removes nothing

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from byol_helpers.core.arms import ARMS
+from byol_helpers.core.arms import ARMS, REFERENCE_ARMS
 from byol_helpers.core.engines import ENGINES
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path
@@ -33,7 +33,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _Value = TypeVar("_Value")
 
-PROFILES = ("smoke", "quick", "study", "colab", "thesis")
+PROFILES = ("smoke", "quick", "study", "photographs", "colab", "thesis")
 FULL_WIDTH = 64  # channels of the first stage of a ResNet as published
 # Words that earlier versions wrote as the value of a setting: {setting: {old: new}}.
 RENAMED_VALUES = {"norm_policy": {"fair": "trainable"}}
@@ -65,7 +65,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # Lightning's names
 
 @dataclass(frozen=True)
 class StandInTraining:
-    """The numbers of the training of the supervised stand-in."""
+    """The numbers of the training of the supervised arm: stand-in, or real photographs."""
 
     steps: int
     batch_size: int
@@ -85,7 +85,8 @@ class Data(Section):
     Counts are upper limits when a folder of one's own is given.
     """
 
-    source: Literal["generated", "coco"]
+    # Of the labelled images, where no folder is given; folder: there are none without one.
+    source: Literal["generated", "coco", "folder"]
     # Side in pixels of the generated scenes.
     image_size: Count | None = None
     # Images for pretraining.
@@ -98,6 +99,9 @@ class Data(Section):
     crop_size: Count | None = None
     # Of the generated images: categories with colours of their own, or told apart by shape alone.
     world: Literal["colours", "shapes"] = "colours"
+    # Folder of photographs for pretraining, beside the labelled images; its class folders teach the
+    # supervised arm and ask the probes (``coco.class_folders``). null: there is none.
+    photographs: FileName | None = None
     # Folder with the pretraining images of a COCO copy; null: those of the train split.
     pretrain_folder: FileName | None
     # Leave the images of the test split, and near-duplicates of them, out of pretraining.
@@ -120,11 +124,12 @@ class Data(Section):
 class Supervised(Section):
     """The weights that BYOL starts from, and that it is compared with.
 
-    The numbers are those of the stand-in's training; with ImageNet's weights there is none.
+    The numbers are those of a training here; with ImageNet's weights there is none.
     """
 
-    # crops: train the stand-in; imagenet: torchvision's IMAGENET1K_V1.
-    source: Literal["crops", "imagenet"]
+    # crops: train the stand-in; classes: train on the class folders of data.photographs; imagenet:
+    # torchvision's IMAGENET1K_V1.
+    source: Literal["crops", "classes", "imagenet"]
     # A file instead of the download, for source imagenet.
     weights_file: FileName | None = None
     steps: Count | None = None
@@ -133,7 +138,7 @@ class Supervised(Section):
     checkpoint_every: Count | None = None
 
     def get_training(self) -> StandInTraining:
-        """The numbers of the stand-in's training; ``UserError`` where one is not set."""
+        """The numbers of the training; ``UserError`` where one is not set."""
         stage = "supervised"
         return StandInTraining(
             require(self.steps, "supervised.steps", stage),
@@ -174,8 +179,9 @@ class Pretrain(Section):
     # Short side in pixels of copies that are decoded faster; null: the originals.
     cache_side: Count | None = None
     # Who renders the views; the draws are the same. torch is faster; batch is the fastest for small
-    # images: all decoded once into one file, and the views of a batch rendered together.
-    views: Literal["pillow", "torch", "batch"] = "pillow"
+    # images: all decoded once into one file, and the views of a batch rendered together. memory:
+    # the same with draws of its own, made for a batch at once, and on a GPU rendered there.
+    views: Literal["pillow", "torch", "batch", "memory"] = "pillow"
     # Memory format of images and weights: faster convolutions.
     channels_last: bool = False
     # torch.compile: minutes at the start, for faster steps in a long training.
@@ -188,7 +194,8 @@ class Pretrain(Section):
     # Of SimCLR's loss: 0.1 in the paper's trainings on ImageNet, 0.5 on CIFAR-10.
     temperature: Positive = 0.2
     # Generated crops that the probes learn from, and as many that they are asked; multiples of ten
-    # hold each category alike. No training sees them.
+    # hold each category alike. No training sees them. Of photographs: so many of those for training
+    # with their labels, and so many held-out ones.
     probe_crops: Annotated[int, Field(ge=20)] = 1000
     # Of the stand-in's training, pretraining and random weights, not of data; null: the profile's.
     seed: Index | None = None
@@ -209,8 +216,9 @@ class Finetune(Section):
     arms: Annotated[list[ArmName], Field(min_length=1)]
     seeds: Annotated[list[Index], Field(min_length=1)]
     engine: EngineName
-    # trainable: batch norm learns, nothing frozen; frozen: FrozenBN, freeze_at 2
-    norm_policy: Literal["trainable", "frozen"]
+    # trainable: batch norm learns, nothing frozen; frozen: FrozenBN, freeze_at 2; group: group norm
+    # in its place, with its gamma and beta, nothing frozen.
+    norm_policy: Literal["trainable", "frozen", "group"]
     batch_size: Count
     steps: Count
     learning_rate: Positive
@@ -292,8 +300,8 @@ class Profile(Section):
 
     @property
     def reference_arm(self) -> str:
-        """The arm of supervised pretraining: ``imagenet``, or ``supervised`` for the stand-in."""
-        return "imagenet" if self.supervised.source == "imagenet" else "supervised"
+        """The arm of supervised pretraining."""
+        return REFERENCE_ARMS[self.supervised.source]
 
     @model_validator(mode="after")
     def _check_combinations(self) -> "Profile":
@@ -310,17 +318,18 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
     pretrain = profile.pretrain
     tune = profile.finetune
     reference = profile.reference_arm
-    other = "supervised" if reference == "imagenet" else "imagenet"
+    others = [arm for arm in REFERENCE_ARMS.values() if arm != reference and arm in tune.arms]
     last_decay = max(tune.decay_steps, default=0)
     in_order = sorted(set(tune.decay_steps)) == tune.decay_steps and last_decay < tune.steps
     file_arm = "file" in tune.arms
     on_one_device = (tune.devices, tune.precision) == (1, "32-true")
     of_crops = supervised.source == "crops"
+    of_imagenet = supervised.source == "imagenet"
     return [
         (
-            f"finetune.arms names {other!r}, but supervised.source is {supervised.source!r}: use "
-            f"{reference!r}",
-            other in tune.arms,
+            f"finetune.arms names {', '.join(map(repr, others))}, but supervised.source is "
+            f"{supervised.source!r}: use {reference!r}",
+            bool(others),
         ),
         ("finetune.arms names an arm twice", len(set(tune.arms)) < len(tune.arms)),
         ("finetune.seeds names a seed twice", len(set(tune.seeds)) < len(tune.seeds)),
@@ -364,13 +373,25 @@ def _list_combinations(profile: Profile) -> list[tuple[str, bool]]:
         ),
         (
             "supervised.weights_file needs supervised.source=imagenet",
-            supervised.weights_file is not None and of_crops,
+            supervised.weights_file is not None and not of_imagenet,
         ),
         (
             f"supervised.source=imagenet needs width={FULL_WIDTH}, that of the published weights, "
             f"and the profile has width={profile.width}: set width={FULL_WIDTH}, or "
             "supervised.source=crops",
-            not of_crops and profile.width != FULL_WIDTH,
+            of_imagenet and profile.width != FULL_WIDTH,
+        ),
+        (
+            "data.photographs needs pretrain.views=memory or batch: they are decoded once",
+            data.photographs is not None and pretrain.views not in ("memory", "batch"),
+        ),
+        (
+            "finetune.norm_policy=group with engine=detectron2 and depth=50 needs width=64: its "
+            "norm there has 32 groups; use torchvision",
+            tune.norm_policy == "group"
+            and tune.engine == "detectron2"
+            and profile.depth == 50
+            and profile.width != FULL_WIDTH,
         ),
         (
             "data.crops must hold at least one supervised.batch_size",

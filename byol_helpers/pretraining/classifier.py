@@ -1,4 +1,6 @@
-"""The supervised stand-in: a classifier of generated crops; its encoder stands for ImageNet's."""
+"""The supervised arm: a classifier of generated crops, whose encoder stands for ImageNet's, or of
+photographs in class folders.
+"""
 
 from pathlib import Path
 from typing import cast
@@ -6,11 +8,13 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import Dataset
 
+from byol_helpers.coco.photographs import open_photographs
 from byol_helpers.core.config import Profile, StandInTraining
-from byol_helpers.pretraining.dataset import CropsDataset
+from byol_helpers.pretraining.dataset import CropsDataset, LabelledPhotographs
 from byol_helpers.pretraining.encoder import build_encoder, copy_tensors, draw_encoder
-from byol_helpers.pretraining.methods import METRICS_EVERY
+from byol_helpers.pretraining.methods import METRICS_EVERY, require_batch
 from byol_helpers.training.loop import Plan, Task, cosine_with_warmup, fit
 
 
@@ -27,11 +31,11 @@ class Classifier(nn.Module):
 
 
 class ClassifierTask(Task):
-    """The stand-in for ImageNet pretraining: cross-entropy on generated single-object crops."""
+    """Supervised pretraining: cross-entropy on single-object crops, or on photographs."""
 
     network: Classifier
 
-    def __init__(self, network: Classifier, dataset: CropsDataset, settings: StandInTraining):
+    def __init__(self, network: Classifier, dataset: Dataset, settings: StandInTraining):
         self.network = network
         self.dataset = dataset
         self.settings = settings
@@ -59,7 +63,8 @@ class ClassifierTask(Task):
 def train_classifier(
     profile: Profile, data: Path, folder: Path, first_steps: int | None = None
 ) -> dict:
-    """Train the stand-in on ``data/crops`` and return its encoder's tensors.
+    """Train on ``data/crops``, or on photographs as ``supervised.source`` says; the encoder's
+    tensors.
 
     ``first_steps``: how many of the training's steps to do; None for all.
     """
@@ -69,8 +74,9 @@ def train_classifier(
     encoder = build_encoder(profile.depth, profile.width)
     if profile.pretrain.shared_init:
         encoder = draw_encoder(profile)
+    of_classes = profile.supervised.source == "classes"
     plan = Plan(
-        "supervised stand-in",
+        "supervised (photographs)" if of_classes else "supervised stand-in",
         folder,
         seed,
         first_steps or settings.steps,
@@ -78,7 +84,13 @@ def train_classifier(
         settings.checkpoint_every,
         METRICS_EVERY,
     )
-    dataset = CropsDataset(data, seed)
+    if of_classes:
+        dataset = LabelledPhotographs(open_photographs(data), profile.pretrain.view_size, seed)
+        require_batch(len(dataset), settings.batch_size, "supervised")
+    else:
+        dataset = CropsDataset(data, seed)
     network = Classifier(encoder, dataset.classes)
+    if of_classes and profile.pretrain.channels_last:
+        network.to(memory_format=torch.channels_last)
     fit(ClassifierTask(network, dataset, settings), plan)
     return copy_tensors(network.encoder)

@@ -1,6 +1,9 @@
-"""What pretraining is fed with: two views of unlabelled images, labelled crops for the stand-in."""
+"""What pretraining is fed with: two views of unlabelled images; labelled crops or photographs for
+the supervised arm.
+"""
 
 import csv
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,10 @@ from torch.utils.data import Dataset
 from torchvision.io import decode_image
 
 from byol_helpers.coco.images import read_image
+from byol_helpers.coco.photographs import PreparedPhotographs
+from byol_helpers.coco.pixel_cache import DecodedImages
 from byol_helpers.pretraining.augmentations import View, two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch
-from byol_helpers.pretraining.pixel_cache import DecodedImages
 from byol_helpers.pretraining.torch_augmentations import render_view
 from byol_helpers.training.sampler import Item, rng
 
@@ -89,6 +93,35 @@ def read_copy(path: Path) -> np.ndarray:
     No more checks than the decoder's own, a third faster than ``read_image``.
     """
     return decode_image(str(path)).permute(1, 2, 0).numpy()
+
+
+class LabelledPhotographs(Dataset):
+    """Photographs with their classes, augmented like ``CropsDataset``, rendered a batch at once."""
+
+    def __init__(self, photographs: PreparedPhotographs, size: int, seed: int):
+        kept = np.flatnonzero(photographs.labels >= 0)
+        self.images = photographs.images.take(kept)
+        self.labels = photographs.labels[kept]
+        self.classes = len(photographs.classes)
+        self.seed = seed
+        self.view = View(size, area=(0.35, 1.0), jitter=0.0, grey=0.0, blur=0.0)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load_batches(
+        self, items: Iterable[list[Item]], device: torch.device
+    ) -> Iterator[list[torch.Tensor]]:
+        """Views [N, 3, size, size] and labels [N] of each batch, on the device."""
+        for batch in items:
+            images = self.images.read([item.index for item in batch])
+            drawn = []
+            for image, item in zip(images, batch, strict=True):
+                draw = rng(self.seed, item.position)
+                drawn.append(self.view.draw(image.shape[1], image.shape[0], draw))
+            views = render_batch(images, drawn, self.view.size)
+            labels = torch.from_numpy(self.labels[[item.index for item in batch]])
+            yield [views.to(device), labels.to(device)]
 
 
 class CropsDataset(Dataset):

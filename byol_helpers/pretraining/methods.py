@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
+from byol_helpers.coco.pixel_cache import DecodedImages, decode_images
 from byol_helpers.core.config import Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.byol import BYOLTask
 from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
 from byol_helpers.pretraining.encoder import copy_tensors, draw_encoder
+from byol_helpers.pretraining.memory_views import MemoryViews
 from byol_helpers.pretraining.method_task import MethodTask
-from byol_helpers.pretraining.pixel_cache import decode_images
 from byol_helpers.pretraining.simclr import SimCLRTask
 from byol_helpers.training.loop import Plan, fit
 
@@ -37,6 +38,7 @@ def train_method(
     weights: dict[str, torch.Tensor] | None,
     cache: Path | None = None,
     first_steps: int | None = None,
+    decoded: DecodedImages | None = None,
 ) -> dict[str, torch.Tensor]:
     """Pretrain and return the encoder's tensors.
 
@@ -50,13 +52,10 @@ def train_method(
         cache: folder for the decoded images of ``pretrain.views=batch``, shared by the trainings on
             the same images; None: one in ``folder``.
         first_steps: how many of the training's steps to do; None for all.
+        decoded: the files as pixels, where they are decoded already.
     """
     settings = profile.pretrain
-    if len(files) < settings.batch_size:
-        raise UserError(
-            f"{len(files)} images for pretraining, fewer than pretrain.batch_size="
-            f"{settings.batch_size}; give more images or lower it with --set"
-        )
+    require_batch(len(files), settings.batch_size, "pretrain")
     encoder = draw_encoder(profile)
     if weights is not None:
         encoder.load_state_dict(weights)
@@ -75,7 +74,7 @@ def train_method(
         settings.accumulate,
         THESIS,
     )
-    dataset = make_dataset(profile, files, cache or folder / "cache")
+    dataset = make_dataset(profile, files, cache or folder / "cache", decoded)
     task = METHODS[method](encoder, dataset, settings)
     if settings.channels_last:
         task.network.to(memory_format=torch.channels_last)
@@ -86,13 +85,25 @@ def train_method(
     return copy_tensors(task.network.get_submodule("encoder"))
 
 
-def make_dataset(profile: Profile, files: list[Path], cache: Path) -> Dataset:
+def require_batch(images: int, batch_size: int, section: str) -> None:
+    """Refuse fewer images than one batch; ``section`` of the profile has the ``batch_size``."""
+    if images < batch_size:
+        raise UserError(
+            f"{images} images for {section}, fewer than {section}.batch_size={batch_size}; give "
+            "more images or lower it with --set"
+        )
+
+
+def make_dataset(
+    profile: Profile, files: list[Path], cache: Path, decoded: DecodedImages | None = None
+) -> Dataset:
     """Two views of each image, rendered as ``pretrain.views`` says."""
     settings = profile.pretrain
     seed = profile.pretraining_seed
-    if settings.views == "batch":
-        images = decode_images(files, cache, f"decode images into {cache}")
-        return BatchViewsDataset(images, settings.view_size, seed, settings.crop_scale)
+    if settings.views in ("batch", "memory"):
+        images = decoded or decode_images(files, cache, f"decode images into {cache}")
+        kind = MemoryViews if settings.views == "memory" else BatchViewsDataset
+        return kind(images, settings.view_size, seed, settings.crop_scale)
     return ViewsDataset(
         files,
         settings.view_size,

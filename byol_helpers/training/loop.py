@@ -211,7 +211,10 @@ def _unchanged(data: Any) -> Any:
 
 
 def load_batches(fabric: Fabric, task: Task, plan: Plan, first: int) -> Iterator[Any]:
-    """This process's part of every batch from step ``first`` to the last, on its device."""
+    """This process's part of every batch from step ``first`` to the last, on its device.
+
+    A dataset that makes its batches itself has ``load_batches(items, device)`` and needs no loader.
+    """
     sampler = StepBatches(
         len(task.dataset),  # pyright: ignore[reportArgumentType]  # torch's Dataset declares no length
         plan.batch_size,
@@ -221,6 +224,8 @@ def load_batches(fabric: Fabric, task: Task, plan: Plan, first: int) -> Iterator
         fabric.global_rank,
         fabric.world_size,
     )
+    if hasattr(task.dataset, "load_batches"):
+        return iter(task.dataset.load_batches(sampler, fabric.device))
     loader = DataLoader(
         task.dataset,
         batch_sampler=sampler,

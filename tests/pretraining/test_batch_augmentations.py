@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from byol_helpers import pipeline
+from byol_helpers.coco.pixel_cache import decode_images
 from byol_helpers.core.config import load_profile
 from byol_helpers.pretraining import batch_augmentations, torch_augmentations
 from byol_helpers.pretraining.augmentations import MEAN, STD, View, two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch
 from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
 from byol_helpers.pretraining.methods import train_method
-from byol_helpers.pretraining.pixel_cache import decode_images
 from byol_helpers.training import loop
 from byol_helpers.training.sampler import Item, rng
 

@@ -1,5 +1,6 @@
 """Images decoded once into one file, which every training of a run and every worker maps."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,10 @@ class DecodedImages:
             images.append(part.reshape(height, width, 3))
         return images
 
+    def take(self, indices: np.ndarray) -> "DecodedImages":
+        """Some of them, in that order, in the same file."""
+        return DecodedImages(self.file, self.sizes[indices], self.ends[indices])
+
 
 def decode_images(files: list[Path], folder: Path, title: str) -> DecodedImages:
     """Decode images into ``folder``, once; they take three bytes a pixel there.
@@ -48,15 +53,29 @@ def decode_images(files: list[Path], folder: Path, title: str) -> DecodedImages:
     """
     if not (folder / SIZES_FILE).is_file():
         progress = Progress(title, len(files), "images")
-        sizes = []
-        with replacing(folder / PIXELS_FILE) as part, open(part, "wb") as out:
+
+        def read() -> Iterator[np.ndarray]:
             for path in files:
-                image = read_image(path)
-                out.write(np.ascontiguousarray(image).data)
-                sizes.append(image.shape[:2])
+                yield read_image(path)
                 progress.update()
-        with replacing(folder / SIZES_FILE) as part, open(part, "wb") as out:
-            np.save(out, np.array(sizes, np.int64))
+
+        write_pixels(read(), folder)
         progress.close()
+    return open_pixels(folder)
+
+
+def write_pixels(images: Iterable[np.ndarray], folder: Path) -> None:
+    """Write images, uint8 [H, W, 3] each, into one file of ``folder``."""
+    sizes = []
+    with replacing(folder / PIXELS_FILE) as part, open(part, "wb") as out:
+        for image in images:
+            out.write(np.ascontiguousarray(image).data)
+            sizes.append(image.shape[:2])
+    with replacing(folder / SIZES_FILE) as part, open(part, "wb") as out:
+        np.save(out, np.array(sizes, np.int64).reshape(-1, 2))
+
+
+def open_pixels(folder: Path) -> DecodedImages:
+    """What ``write_pixels`` left in a folder."""
     sizes = np.load(folder / SIZES_FILE)
     return DecodedImages(folder / PIXELS_FILE, sizes, np.cumsum(3 * sizes.prod(axis=1)))
