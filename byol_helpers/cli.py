@@ -196,6 +196,7 @@ def _run_planned_study(options: argparse.Namespace) -> int:
         options.run,
         options.data,
         options.part or (1, 1),
+        options.photographs,
     )
     print(f"Results: {out}")
     return 0

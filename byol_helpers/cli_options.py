@@ -12,7 +12,7 @@ DEFAULT_PROFILE = "quick"
 BUILT_IN_STUDIES = ("norm-policy", "engines", "pretraining")
 STAGE_HELP = {
     "prepare": "images, labels, splits and statistics",
-    "supervised": "the supervised stand-in, or ImageNet weights",
+    "supervised": "the supervised stand-in, weights from class folders, or ImageNet weights",
     "pretrain": "BYOL on the unlabelled images",
     "transfer": "weights/<arm>.pth from the checkpoints",
     "finetune": "Mask R-CNN from each arm's weights",
@@ -73,6 +73,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     release.add_argument(
         "--run", type=expand_path, required=True, help="a run whose stage transfer is done"
+    )
+    release.add_argument(
+        "--terms", metavar="TEXT", help="of the photographs, where it was trained on some"
     )
     commands.add_parser("doctor", help="device, versions, engines, free memory and disk")
     return top
@@ -151,6 +154,12 @@ def _add_study_options(parser: argparse.ArgumentParser) -> None:
     _add_plan_options(planned, "where the small files of the trainings go")
     planned.add_argument(
         "--minutes", type=float, help="stop at a checkpoint; the same command goes on from there"
+    )
+    planned.add_argument(
+        "--photographs",
+        type=expand_path,
+        metavar="FOLDER",
+        help="photographs for pretraining, in class folders, where the study is made on some",
     )
     planned.add_argument(
         "--part",

@@ -10,6 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from byol_helpers.coco.dataset import list_usable_images, place_cache
+from byol_helpers.coco.photographs import (
+    LIST_FILE,
+    TRAINING_FOLDER,
+    describe_photographs,
+    open_photographs,
+)
 from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.stage import Run, run_stage
 from byol_helpers.core.stage_parameters import (
@@ -20,7 +26,7 @@ from byol_helpers.core.stage_parameters import (
 
 
 def supervised(run: Run) -> Path:
-    """Train the supervised stand-in on generated crops.
+    """Train the supervised arm: the stand-in on generated crops, or on photographs.
 
     With ImageNet weights there is nothing to train.
     """
@@ -28,16 +34,20 @@ def supervised(run: Run) -> Path:
         print("supervised: ImageNet weights are used, nothing to train", flush=True)
         return run.path
     if run.profile.pretrain.released:
-        return _take_released(run, "supervised", "supervised", {})
+        return _take_released(run, "supervised", run.profile.reference_arm, {})
     from byol_helpers.pretraining.classifier import train_classifier
 
     run.profile.supervised.get_training()  # refuses where a number is not set
     settings = run.profile.supervised.model_dump()
+    listed = run.path / "data/crops.csv"
+    if run.profile.supervised.source == "classes":
+        settings |= run.profile.pretrain.model_dump(include={"view_size", "channels_last"})
+        listed = run.path / "data" / TRAINING_FOLDER / LIST_FILE
     return run_stage(
         run,
         "supervised",
         settings | describe_run(run) | describe_random_weights(run),
-        [run.path / "data/crops.csv"],
+        [listed],
         lambda folder: train_classifier(run.profile, run.path / "data", folder),
     )
 
@@ -185,7 +195,10 @@ def _train_method(run: Run, arm: str, folder: Path, steps: int | None = None) ->
     cache = place_cache(run, f"decoded-{run.profile.pretrain.cache_side or 'whole'}")
     method = ARMS[arm].method
     title = f"pretrain {arm}"
-    train_method(run.profile, method, images, folder, title, weights, cache, steps)
+    decoded = None
+    if run.profile.data.photographs:
+        decoded = open_photographs(run.path / "data").images
+    train_method(run.profile, method, images, folder, title, weights, cache, steps, decoded)
 
 
 def _take_released(run: Run, stage: str, arm: str, parameters: dict) -> Path:
@@ -258,7 +271,11 @@ def _write_weights(
 def _describe_training(run: Run, arm: str) -> dict:
     """What the JSON file beside weights says of where they come from."""
     profile = run.profile
-    source = {"kind": label_arm(arm), "profile": profile.name, "seed": profile.pretraining_seed}
+    source: dict = {"kind": label_arm(arm), "profile": profile.name}
+    source["seed"] = profile.pretraining_seed
+    photographs = describe_photographs(run)
+    if photographs and not ARMS[arm].is_random:
+        source["photographs"] = photographs
     from_crops = ARMS[arm].source != "pretrain" and profile.supervised.source == "crops"
     if profile.pretrain.released and not ARMS[arm].is_random:
         if from_crops or ARMS[arm].source == "pretrain":

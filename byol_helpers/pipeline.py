@@ -56,8 +56,8 @@ def open_run(
     """Make or reopen a run folder.
 
     Args:
-        profile: smoke, quick, study, colab or thesis, or the path of a YAML file, which may extend
-            one.
+        profile: smoke, quick, study, photographs, colab or thesis, or the path of a YAML file,
+            which may extend one.
         run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data
             folder ``runs/<profile>-<its name>``.
         data: a folder in COCO layout, instead of the profile's own source.

@@ -11,9 +11,10 @@ from byol_helpers.initial_weights import find_initial_weights, get_weights_file
 
 
 def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) -> dict | None:
-    """``probe/<arm>/probe.json``: what the arm's weights know of held-out crops, beside controls.
+    """``probe/<arm>/probe.json``: what the arm's weights know of held-out crops or photographs,
+    beside controls.
 
-    Measured once for the weights as they are. None where there are no generated crops.
+    Measured once for the weights as they are. None where there are neither.
 
     Args:
         run: its stages up to the arm's transfer must be done.
@@ -25,7 +26,7 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
     from byol_helpers.pretraining.probe_results import probe_training
 
     profile = run.profile
-    if profile.supervised.source != "crops":
+    if profile.supervised.source == "imagenet":
         return None
     start = find_initial_weights(run, arm) if ARMS[arm].source == "pretrain" else None
     weights = get_weights_file(run, arm)
@@ -40,7 +41,7 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
     def work(folder: Path) -> None:
         trained = {name: backbones.load_body(file) for name, file in files.items()}
         begun = backbones.load_backbone(start) if start else None
-        found = probe_training(profile, begun, trained, list_usable_images(run))
+        found = probe_training(profile, begun, trained, list_usable_images(run), run.path / "data")
         about = {"arm": arm, "profile": profile.name, "seed": profile.pretraining_seed}
         write_json(folder / "probe.json", about | found)
 

@@ -7,11 +7,14 @@ each training its results are written small (``reproduction.study_files``); a tr
 are there is not done again.
 """
 
+import json
+import math
 from pathlib import Path
 
 from byol_helpers import initial_weights, pipeline, probing
 from byol_helpers.ablations import DATA_FILES, open_variant
-from byol_helpers.coco.dataset import list_pretraining_images, load_split
+from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
+from byol_helpers.coco.photographs import describe_photographs
 from byol_helpers.core.arms import ARMS
 from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.deadline import StopRequested, check_deadline, stop_after
@@ -19,6 +22,7 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
 from byol_helpers.core.progress import announce
 from byol_helpers.core.stage import Run
+from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.reproduction import study_files
 from byol_helpers.reproduction.plan import (
     Condition,
@@ -26,11 +30,13 @@ from byol_helpers.reproduction.plan import (
     Training,
     count_labelled,
     list_conditions,
+    list_rate_trainings,
     list_trainings,
 )
 from byol_helpers.reproduction.recomputation import write_cards
 
 RESULTS = Path("results")  # of all studies, one folder each
+RATE_FILE = "validation.json"  # of the trial of a learning rate
 
 
 def run_planned_study(
@@ -41,6 +47,7 @@ def run_planned_study(
     run_path: Path | None = None,
     data: Path | None = None,
     part: tuple[int, int] = (1, 1),
+    photographs: Path | None = None,
 ) -> Path:
     """Work off the trainings of a study that are still to do, in the order of its plan.
 
@@ -54,14 +61,21 @@ def run_planned_study(
         part: (k, n): every n-th seed from the k-th on, so that n processes work side by side. The
             first is called alone until it has prepared the data; it writes the scorecard, over the
             results of all. Once all are done, a call without parts times the arms.
+        photographs: a folder of photographs for pretraining, where the study is made on some.
 
     Returns:
         ``results/<name>``.
 
     Raises:
-        UserError: as the stages, or the test split has fewer images than planned.
+        UserError: as the stages, a folder that the study needs is not given, or the test split has
+            fewer images than planned.
     """
-    base = pipeline.open_run(study.profile, run_path or Path("runs") / name, data, study.settings)
+    given = {"data": data, "photographs": photographs}
+    for need, said in study.needs.items():
+        if given[need] is None:
+            raise UserError(f"study {name} needs --{need} FOLDER: {said}")
+    settings = [*study.settings, *_name_photographs(photographs)]
+    base = pipeline.open_run(study.profile, run_path or Path("runs") / name, data, settings)
     out = results / name
     own = study.seeds[part[0] - 1 :: part[1]]
     trainings = [training for training in list_trainings(study) if training.seed in own]
@@ -70,6 +84,7 @@ def run_planned_study(
             _prepare(base, study, out)
             for training in trainings:
                 if not is_done(study, training, out):
+                    _check_rate(study, training, out)
                     check_deadline(training.key)
                     _train(base, study, name, training, out)
                     announce(f"{training.key}: done; {describe_progress(study, out)}")
@@ -87,15 +102,17 @@ def run_planned_study(
 def is_done(study: Study, training: Training, out: Path) -> bool:
     """Whether the results of a training are there, made under the settings that the plan has."""
     path = out / training.key / "stage.json"
-    return path.is_file() and read_json(path).get("planned") == _describe(study, training)
+    return path.is_file() and read_json(path).get("planned") == _describe(study, training, out)
 
 
 def describe_progress(study: Study, out: Path) -> str:
     """How much of a study is done, in one line."""
-    done = {"pretrainings": [0, 0], "fine-tunings": [0, 0]}
+    done = {"pretrainings": [0, 0], "trials of learning rates": [0, 0], "fine-tunings": [0, 0]}
+    if study.rates is None:
+        del done["trials of learning rates"]
     following = None
     for training in list_trainings(study):
-        counted = done["fine-tunings" if training.condition else "pretrainings"]
+        counted = done[_name_kind(training)]
         counted[1] += 1
         if is_done(study, training, out):
             counted[0] += 1
@@ -105,7 +122,52 @@ def describe_progress(study: Study, out: Path) -> str:
     return f"{said} are done" + (f", next {following}" if following else "")
 
 
-def _describe(study: Study, training: Training) -> dict:
+def _name_kind(training: Training) -> str:
+    if training.condition is None:
+        return "pretrainings"
+    return "fine-tunings" if training.condition.rate is None else "trials of learning rates"
+
+
+def choose_rate(study: Study, training: Training, out: Path) -> float | None:
+    """The learning rate of a fine-tuning, by AP on the validation images; None where the profile's
+    serves, or where not all values have been tried.
+    """
+    if study.rates is None or training.condition is None or training.condition.rate is not None:
+        return None
+    found = {}
+    for trial in list_rate_trainings(study, training.condition.protocol, training.arm):
+        path = out / trial.key / RATE_FILE
+        if not is_done(study, trial, out) or not path.is_file():
+            return None
+        entry = read_json(path)
+        found[entry["learning_rate"]] = entry["AP"] or 0.0
+    return max(sorted(found), key=found.__getitem__)
+
+
+def _check_rate(study: Study, training: Training, out: Path) -> None:
+    """Stop before a training whose learning rate another process has not chosen yet."""
+    is_trial = training.condition is None or training.condition.rate is not None
+    if study.rates is None or is_trial or choose_rate(study, training, out) is not None:
+        return
+    raise StopRequested(
+        f"{training.key}: its learning rate is chosen with seed {study.seeds[0]}, in the part of "
+        "that seed"
+    )
+
+
+def _name_photographs(folder: Path | None) -> list[str]:
+    """The folder of photographs as a setting."""
+    return [] if folder is None else [f"data.photographs={json.dumps(str(folder))}"]
+
+
+def _list_settings(base: Run, study: Study, seed: int) -> list[str]:
+    """Settings of the run of a seed."""
+    folder = base.profile.data.photographs
+    own = _name_photographs(Path(folder) if folder else None)
+    return [*study.settings, *own, *study.list_seed_settings(seed)]
+
+
+def _describe(study: Study, training: Training, out: Path) -> dict:
     """What of a plan decides a training."""
     described = {
         "profile": study.profile,
@@ -115,8 +177,14 @@ def _describe(study: Study, training: Training) -> dict:
     }
     if training.condition:
         described["settings"] += training.condition.settings
+        described["settings"] += _name_rate(choose_rate(study, training, out))
         described["finetune_seed"] = training.finetune_seed
     return described
+
+
+def _name_rate(rate: float | None) -> list[str]:
+    """A chosen learning rate as a setting."""
+    return [] if rate is None else [f"finetune.learning_rate={rate!r}"]
 
 
 def _prepare(base: Run, study: Study, out: Path) -> None:
@@ -133,27 +201,48 @@ def _prepare(base: Run, study: Study, out: Path) -> None:
 
 def _train(base: Run, study: Study, name: str, training: Training, out: Path) -> None:
     """One training, what it needs, and its results."""
-    settings = study.settings + study.list_seed_settings(training.seed)
+    settings = _list_settings(base, study, training.seed)
     folder = f"seed{training.seed}"
     seed_run = open_variant(base, study.profile, folder, settings, DATA_FILES)
     initial_weights.bring_weights(seed_run, training.arm)
-    record = {"planned": _describe(study, training), "plan": study.fingerprint()}
+    record = {"planned": _describe(study, training, out), "plan": study.fingerprint()}
     if training.condition is None:
         _keep_pretraining(seed_run, training, out / training.key, record)
         return
     condition = training.condition
-    settings = settings + condition.settings + _name_models(study, condition)
-    run = open_variant(seed_run, study.profile, condition.name, settings)
     arm = training.arm
     seed = training.finetune_seed
+    settings = settings + condition.settings
+    if condition.rate is not None:
+        settings.append(f"finetune.arms=[{arm}]")
+        run = open_variant(seed_run, study.profile, condition.name, settings)
+        _try_rate(run, training, out / training.key, record)
+        return
+    settings += _name_models(study, condition) + _name_rate(choose_rate(study, training, out))
+    run = open_variant(seed_run, study.profile, condition.name, settings)
     pipeline.finetune(run, arm, seed)
     pipeline.evaluate(run, arm, seed)
     pipeline.validate(run, arm, seed)
     pipeline.remove_background(run, arm, seed)
     pipeline.remove_by_baseline(run, "keep-everything")
     folder = out / condition.name
-    _describe_condition(base, study, name, condition, folder)
+    _describe_condition(base, study, name, condition, out)
     _keep_finetuning(run, f"{arm}-seed{seed}", folder, training, record)
+
+
+def _try_rate(run: Run, training: Training, folder: Path, record: dict) -> None:
+    """Fine-tune with one learning rate and measure AP on the validation images."""
+    from byol_helpers.segmentation.engine import predict_split
+
+    stage = pipeline.finetune(run, training.arm, training.finetune_seed)
+    split = load_split(run, "val")
+    detections = predict_split(stage / "model.pth", split, f"validate {training.key}")
+    scored = evaluate_detections(split.file, detections, "segm", get_area_limits(run))
+    tried = {"learning_rate": run.profile.finetune.learning_rate, "images": len(split.images)}
+    ap = scored.metrics["AP"]
+    write_json(folder / RATE_FILE, tried | {"AP": None if math.isnan(ap) else ap})
+    study_files.write_curve(stage / "metrics.csv", folder / "metrics.csv")
+    study_files.write_stage(stage, folder / "stage.json", stage / "model.pth", record)
 
 
 def _name_models(study: Study, condition: Condition) -> list[str]:
@@ -170,9 +259,10 @@ def _name_models(study: Study, condition: Condition) -> list[str]:
 
 
 def _describe_condition(
-    base: Run, study: Study, name: str, condition: Condition, folder: Path
+    base: Run, study: Study, name: str, condition: Condition, out: Path
 ) -> None:
     """``profile.yaml`` and ``study.json`` of a condition's results."""
+    folder = out / condition.name
     settings = study.settings + condition.settings + _name_models(study, condition)
     write_text(folder / "profile.yaml", dump_profile(load_profile(study.profile, settings)))
     described = {
@@ -182,12 +272,28 @@ def _describe_condition(
         "pretraining_images": len(list_pretraining_images(base)),
         "pretraining_varies": bool(study.per_seed),
     }
+    photographs = describe_photographs(base)
+    if photographs:
+        described["photographs"] = photographs
+    if study.rates:
+        described["learning_rates"] = list_rates(study, condition, out)
     write_json(folder / "study.json", described)
+
+
+def list_rates(study: Study, condition: Condition, out: Path) -> dict[str, float]:
+    """The learning rates that have been chosen for the arms of a condition."""
+    rates = {}
+    for block in list_conditions(study)[condition]:
+        for arm in block.arms:
+            rate = choose_rate(study, Training(arm, study.seeds[0], condition), out)
+            if rate is not None:
+                rates[arm] = rate
+    return rates
 
 
 def _time_arms(base: Run, study: Study, out: Path) -> None:
     """Steps of the arms in interleaved blocks, under each condition with all labels."""
-    settings = study.settings + study.list_seed_settings(study.seeds[0])
+    settings = _list_settings(base, study, study.seeds[0])
     folder = f"seed{study.seeds[0]}"
     seed_run = open_variant(base, study.profile, folder, settings, DATA_FILES)
     for condition in list_conditions(study):

@@ -91,6 +91,8 @@ def list_usable_images(run: Run) -> list[Path]:
     """The pretraining images that decode, or their shrunk copies, kept in ``runs/<run>/cache``."""
     side = run.profile.pretrain.cache_side
     files = list_pretraining_images(run)
+    if run.profile.data.photographs:
+        return files  # they were decoded by prepare
     if side is None:
         return resized_cache.keep_readable(files, "check images")
     folder = place_cache(run, str(side))

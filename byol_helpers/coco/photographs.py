@@ -1,4 +1,4 @@
-"""Photographs made ready by the stage prepare: decoded once, with their classes, for every training.
+"""Photographs made ready by the stage prepare: decoded once, and kept with their classes.
 
 ``data/photographs`` of a run holds those for training as one file of bytes and ``photographs.csv``,
 ``data/held-out`` those that only the probes ask.
@@ -19,6 +19,7 @@ from byol_helpers.coco.resized_cache import UNREADABLE
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
 from byol_helpers.core.progress import Progress
+from byol_helpers.core.stage import Run
 
 TRAINING_FOLDER = "photographs"
 HELD_OUT_FOLDER = "held-out"
@@ -134,6 +135,17 @@ def open_photographs(data: Path, part: str = TRAINING_FOLDER) -> PreparedPhotogr
         np.array(labels, np.int64),
         classes,
     )
+
+
+def describe_photographs(run: Run) -> dict | None:
+    """Name of the folder of a run's photographs, how many are used, and how many classes they have;
+    None where there are none.
+    """
+    if not run.profile.data.photographs:
+        return None
+    found = open_photographs(run.path / "data")
+    name = Path(run.profile.data.photographs).resolve().name
+    return {"name": name, "images": len(found.files), "classes": len(found.classes)}
 
 
 def read_classes(data: Path) -> list[str]:

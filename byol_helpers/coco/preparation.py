@@ -56,7 +56,7 @@ NOTHING_LEFT = (
     "none is left: name a folder of other images in data.pretrain_folder, or set "
     "data.exclude_pretraining=false"
 )
-PHOTOGRAPHS = (
+NO_PHOTOGRAPHS = (
     "pretrains on a folder of photographs in class folders, of which none is given: set "
     "data.photographs=FOLDER (--set data.photographs=FOLDER)"
 )
@@ -198,7 +198,7 @@ def _find_photographs(run: Run) -> Photographs | None:
     needed = settings.source == "folder" or run.profile.supervised.source == "classes"
     if settings.photographs is None:
         if needed:
-            raise UserError(f"the profile {run.profile.name} {PHOTOGRAPHS}")
+            raise UserError(f"the profile {run.profile.name} {NO_PHOTOGRAPHS}")
         return None
     found = read_photographs(Path(settings.photographs))
     if run.profile.supervised.source == "classes":

@@ -152,6 +152,11 @@ def fit_exactly(network: torch.nn.Module, weights: dict[str, torch.Tensor]) -> N
         )
 
 
+def drop_statistics(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors without batch norm's statistics and counters: what other norms can take over."""
+    return {k: v for k, v in drop_counters(tensors).items() if ".running_" not in k}
+
+
 def drop_counters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors without batch norm's counters of batches, which decide nothing here."""
     return {k: v for k, v in tensors.items() if not k.endswith("num_batches_tracked")}

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from byol_helpers.core.arms import REFERENCE_ARMS
 from byol_helpers.core.errors import UserError
 from byol_helpers.figures.style import (
     FAINT,
@@ -89,7 +90,7 @@ def plot_average_precision(metrics: dict[str, dict], thesis: Table | None = None
                 color=INK,
                 annotation_clip=False,
             )
-        row = {"supervised": "imagenet"}.get(arm, arm)
+        row = "imagenet" if arm in REFERENCE_ARMS.values() else arm
         if thesis and row in thesis.rows:
             ax.plot(
                 x,

@@ -47,10 +47,11 @@ def plot_probe_curves(
     keys = []
     for name, _, line in drawn:
         keys.append(Line2D([], [], label=name, lw=2, **line))
+    asked = "photographs" if crops["on"] == "photographs" else "generated crops"
     fig = create_figure(
         3.3,
         f"What a {probe} probe reads from {stage}, by the number of labels",
-        f"{crops['asked']:,} generated crops that no training has seen; bands: 95 % over crops and "
+        f"{crops['asked']:,} {asked} that no training has seen; bands: 95 % over them and "
         "draws of labels. Dashed grey: the start with measured statistics.",
         keys,
     )
@@ -72,7 +73,7 @@ def plot_probe_curves(
     ticks = [row["per_class"] or crops["bank"] // crops["categories"] for row in rows]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    ax.set(xlabel="labels of each class", ylabel="crops that are right (%)")
+    ax.set(xlabel="labels of each class", ylabel=f"{asked.split()[-1]} that are right (%)")
     ax.set_ylim(0, None)
     return fig
 

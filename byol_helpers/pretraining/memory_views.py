@@ -1,4 +1,4 @@
-"""The views of ``augmentations`` from pixels in memory, those of a batch drawn and rendered at once.
+"""The views of ``augmentations`` from pixels in memory, drawn and rendered a batch at a time.
 
 The distributions are those of ``View``; the draws are others, since they come as arrays for a whole
 batch. Rendered they are like ``batch_augmentations``: on a GPU by torch from pixels that lie in its

@@ -2,7 +2,9 @@
 
 Asked are generated crops of one object each that no training sees, or windows around the objects
 of validation scenes (``pretrain.probe_on``): their numbers begin at ``HELD_OUT``, those of the
-run itself at 0, and pretraining sees scenes of another draw.
+run itself at 0, and pretraining sees scenes of another draw. Where the supervised arm learns class
+folders, the probes learn from labelled photographs of those for training and are asked held-out
+ones.
 Every network but the untrained one gets the statistics of its batch norms from the same views.
 """
 
@@ -10,11 +12,14 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
 
+from byol_helpers.coco.photographs import HELD_OUT_FOLDER, TRAINING_FOLDER, open_photographs
 from byol_helpers.core.config import Profile, require
+from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.augmentations import two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch
 from byol_helpers.pretraining.probes import (
@@ -22,6 +27,7 @@ from byol_helpers.pretraining.probes import (
     LabelledImages,
     ask_encoders,
     describe_views,
+    draw_labelled,
     draw_statistics_batches,
     make_controls,
     measure_statistics,
@@ -43,6 +49,7 @@ def probe_training(
     start: dict[str, torch.Tensor] | None,
     trained: dict[str, dict[str, torch.Tensor]],
     files: list[Path],
+    data: Path | None = None,
 ) -> dict:
     """Ask trained weights and both controls.
 
@@ -52,9 +59,11 @@ def probe_training(
         trained: weights under the names that they get in the table; an upper bound among them, such
             as the body of a detector that was trained on other labelled scenes.
         files: unlabelled images, for the statistics.
+        data: folder ``data`` of the run, for the photographs of ``supervised.source=classes``.
 
     Returns:
-        ``rows``: for each ``encoder``, ``stage``, ``probe`` (linear, kNN) and ``per_class`` (labels
+        ``rows``: for each ``encoder``, ``stage``, ``probe`` (linear, kNN, of many classes linear
+        with the right one among the five likeliest) and ``per_class`` (labels
         of each class; None for all) the accuracy ``value`` in 0..1 with ``low`` and ``high``, its
         95 % interval over crops and draws of labels, and ``gain`` with ``gain_low`` and
         ``gain_high``, the paired difference to the measured start. ``views``: for each encoder what
@@ -65,24 +74,32 @@ def probe_training(
     for name, network in networks.items():
         encoders[name] = [network]
     count = profile.pretrain.probe_crops
-    pixels, labels = make_held_out_crops(profile, 2 * count)
-    bank = LabelledImages(normalise_pixels(pixels[:count]), labels[:count])
-    asked = LabelledImages(normalise_pixels(pixels[count:]), labels[count:])
-    few = count / len(CATEGORIES)  # labels of each class in the bank
+    about = {"world": profile.data.world, "objects": profile.data.crop_objects}
+    about["on"] = profile.pretrain.probe_on
+    if profile.supervised.source == "classes" and data:
+        bank_pixels, bank_labels = take_photographs(profile, data, TRAINING_FOLDER, count)
+        pixels, labels = take_photographs(profile, data, HELD_OUT_FOLDER, count)
+        about = {"world": "photographs", "objects": "whole", "on": "photographs"}
+    else:
+        made, found = make_held_out_crops(profile, 2 * count)
+        bank_pixels, pixels = made[:count], made[count:]
+        bank_labels, labels = found[:count], found[count:]
+    bank = LabelledImages(normalise_pixels(bank_pixels), bank_labels)
+    asked = LabelledImages(normalise_pixels(pixels), labels)
+    classes = len(bank_labels.unique())
+    few = len(bank_labels) / classes  # labels of each class in the bank
     per_class = [number for number in PER_CLASS if number is None or number < few]
     tables = ask_encoders(encoders, bank, asked, per_class, REPEATS)
-    first, second = render_two_views(profile, pixels[count : count + PARTNERS])
+    first, second = render_two_views(profile, pixels[:PARTNERS])
     return {
         "crops": {
-            "bank": count,
-            "asked": count,
-            "categories": len(CATEGORIES),
+            "bank": len(bank_labels),
+            "asked": len(labels),
+            "categories": classes,
             "size": pixels.shape[1],
-            "world": profile.data.world,
-            "objects": profile.data.crop_objects,
-            "on": profile.pretrain.probe_on,
             "views": len(first),
-        },
+        }
+        | about,
         "rows": [write_row(key, tables) for key in tables],
         "views": {
             name: describe_views(network, first, second) for name, network in networks.items()
@@ -139,6 +156,47 @@ def make_held_out_crops(profile: Profile, count: int) -> tuple[np.ndarray, torch
         images.append(image)
         labels.append(ids.index(category_id))
     return np.stack(images), torch.tensor(labels)
+
+
+def take_photographs(
+    profile: Profile, data: Path, part: str, count: int
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Photographs with labels, as many of each class: squares uint8 [N, S, S, 3], labels [N].
+
+    Args:
+        profile: ``data.crop_size`` is the side S; its seed draws.
+        data: folder of the run.
+        part: ``TRAINING_FOLDER`` or ``HELD_OUT_FOLDER``.
+        count: how many at most.
+
+    Raises:
+        UserError: there are fewer than two classes in it, or ``count`` is less than their number.
+    """
+    found = open_photographs(data, part)
+    labels = torch.from_numpy(found.labels)
+    known = torch.nonzero(labels >= 0)[:, 0]
+    classes = len(labels[known].unique())
+    if count < classes or classes < 2:
+        raise UserError(
+            f"pretrain.probe_crops={count} photographs are asked of {classes} classes in "
+            f"{data / part}; give one of each of two classes at least"
+        )
+    drawn = known[draw_labelled(labels[known], count // classes, profile.seed)]
+    side = require(profile.data.crop_size, "data.crop_size", "the probes of pretraining")
+    squares = [cut_square(image, side) for image in found.images.read(drawn.tolist())]
+    return np.stack(squares), labels[drawn]
+
+
+def cut_square(image: np.ndarray, side: int) -> np.ndarray:
+    """The middle of an image, uint8 [side, side, 3]: its short side scaled to the square's."""
+    height, width = image.shape[:2]
+    scale = side / min(height, width)
+    size = max(side, round(scale * width)), max(side, round(scale * height))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(image, size, interpolation=method)
+    top = (scaled.shape[0] - side) // 2
+    left = (scaled.shape[1] - side) // 2
+    return scaled[top : top + side, left : left + side]
 
 
 def render_two_views(profile: Profile, pixels: np.ndarray) -> list[torch.Tensor]:

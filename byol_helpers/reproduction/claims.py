@@ -386,9 +386,12 @@ def measure_c13(run: RunResults, thesis: Thesis) -> Evidence:
     wanted = thesis.settings["pretraining"]["images"].value
     assert isinstance(wanted, int)
     if run.reference != "imagenet":
+        what = {
+            "supervised": "a stand-in, trained on generated crops",
+            "photographs": "trained on the labels of the pretraining's own photographs",
+        }
         raise NotTested(
-            "the supervised arm is a stand-in, trained on generated crops and not on "
-            "1.3 million labels"
+            f"the supervised arm is {what[run.reference]} and not on 1.3 million labels"
         )
     if (run.pretraining_images or 0) < wanted:
         raise NotTested(f"{run.pretraining_images or 0} unlabelled images instead of {wanted}")

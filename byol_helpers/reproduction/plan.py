@@ -17,13 +17,15 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from byol_helpers.core.arms import ARMS
-from byol_helpers.core.config import ArmName, Count, Index, Profile, load_profile
+from byol_helpers.core.config import ArmName, Count, Index, Positive, Profile, load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.reproduction.thesis import FrozenModel, load_thesis
 
-Protocol = Literal["trainable", "frozen"]
+Protocol = Literal["trainable", "frozen", "group"]
 Share = Annotated[float, Field(gt=0, le=1)]
 REPEAT_SEED = 100  # what is added to a fine-tuning's seed where an arm is trained again
+RATE_SEED = 200  # the same for the trainings that learning rates are chosen by
+LATER_FIELDS = ("rates", "needs")  # of a study; without them the fingerprint is as it was before
 
 
 class Block(FrozenModel):
@@ -60,6 +62,23 @@ class Controls(FrozenModel):
     positive_labels: Share
 
 
+class Rates(FrozenModel):
+    """How the learning rate of each arm is chosen, under each protocol of batch norm once.
+
+    Every value is tried in a training of its own, with all labels and the first seed of the study,
+    on other draws of the fine-tuning than any that counts (``RATE_SEED``). The value with the
+    highest AP on the validation images is that of all the arm's trainings under the protocol; of
+    equal ones the smallest. Test images are not looked at.
+
+    Attributes:
+        values: of ``finetune.learning_rate``.
+        settings: of these trainings alone, ``key=value``.
+    """
+
+    values: Annotated[list[Positive], Field(min_length=2)]
+    settings: list[str] = []
+
+
 class Study(FrozenModel):
     """One study.
 
@@ -74,6 +93,9 @@ class Study(FrozenModel):
         margins: where the smallest effects that matter stand.
         stopping: when no more is trained.
         primary: claims over which Holm's correction is made.
+        rates: how learning rates are chosen; without it that of the profile serves all arms.
+        needs: what has to be brought, and from where: ``data``, the labelled images, and
+            ``photographs``, those for pretraining.
     """
 
     question: str
@@ -87,6 +109,8 @@ class Study(FrozenModel):
     margins: Literal["thesis.yaml"] = "thesis.yaml"
     stopping: str
     primary: list[str]
+    rates: Rates | None = None
+    needs: dict[Literal["data", "photographs"], str] = {}
 
     @model_validator(mode="after")
     def _check_claims(self) -> "Study":
@@ -113,28 +137,38 @@ class Study(FrozenModel):
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change with the plan."""
-        text = json.dumps(self.model_dump(), sort_keys=True)
+        content = self.model_dump()
+        for name in LATER_FIELDS:
+            if not content[name]:
+                del content[name]
+        text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a block's trainings have in common: protocol, number of labelled images, settings."""
+    """What a block's trainings have in common: protocol, number of labelled images, settings.
+
+    ``rate``: the learning rate that is tried, where one is.
+    """
 
     protocol: str
     images: int
     own_settings: tuple[str, ...] = ()
+    rate: float | None = None
 
     @property
     def name(self) -> str:
         """Of the folder."""
-        return f"{self.protocol}-{self.images}"
+        name = f"{self.protocol}-{self.images}"
+        return name if self.rate is None else f"rates/{name}-{self.rate:g}"
 
     @property
     def settings(self) -> list[str]:
         """``key=value`` of its trainings."""
         common = [f"finetune.norm_policy={self.protocol}", f"finetune.images={self.images}"]
-        return [*common, *self.own_settings]
+        tried = [] if self.rate is None else [f"finetune.learning_rate={self.rate!r}"]
+        return [*common, *self.own_settings, *tried]
 
 
 @dataclass(frozen=True)
@@ -211,7 +245,10 @@ def list_conditions(study: Study) -> dict[Condition, list[Block]]:
 
 
 def list_trainings(study: Study) -> list[Training]:
-    """Every training: seed after seed, in the plan's order, a pretraining before it is needed."""
+    """Every training: seed after seed, in the plan's order, a pretraining before it is needed.
+
+    The learning rate of an arm under a protocol is chosen before its first training there.
+    """
     listed: dict[Training, None] = {}
     for seed in study.seeds:
         for block in study.trainings:
@@ -220,11 +257,27 @@ def list_trainings(study: Study) -> list[Training]:
     return list(listed)
 
 
+def list_rate_trainings(study: Study, protocol: str, arm: str) -> list[Training]:
+    """The trainings that an arm's learning rate under a protocol is chosen by, one for each."""
+    rates = study.rates
+    if rates is None:
+        return []
+    images = count_labelled(study, 1.0)
+    seed = study.seeds[0]
+    listed = []
+    for value in rates.values:
+        condition = Condition(protocol, images, tuple(rates.settings), value)
+        listed.append(Training(arm, seed, condition, seed + RATE_SEED))
+    return listed
+
+
 def _list_block(study: Study, block: Block, seed: int, listed: dict[Training, None]) -> None:
     """Add the trainings of a block with one seed."""
     condition = make_condition(study, block)
     for arm in block.arms:
         if ARMS[arm].source in ("pretrain", "supervised"):
             listed[Training(arm, seed)] = None
+        if seed == study.seeds[0]:
+            listed |= dict.fromkeys(list_rate_trainings(study, block.protocol, arm))
         finetune_seed = seed + REPEAT_SEED if block.again else seed
         listed[Training(arm, seed, condition, finetune_seed)] = None

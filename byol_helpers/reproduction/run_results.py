@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from byol_helpers.core.arms import ARMS, BASELINE_LABELS
+from byol_helpers.core.arms import ARMS, BASELINE_LABELS, REFERENCE_ARMS
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.evaluation import comparison as comparisons
@@ -38,8 +38,8 @@ class RunResults:
 
     @property
     def reference(self) -> str:
-        """The arm with supervised weights: ``imagenet``, or ``supervised`` for the stand-in."""
-        return "imagenet" if self.profile["supervised"]["source"] == "imagenet" else "supervised"
+        """The arm with supervised weights."""
+        return REFERENCE_ARMS[self.profile["supervised"]["source"]]
 
     @property
     def seeds(self) -> list[int]:

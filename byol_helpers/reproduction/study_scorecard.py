@@ -60,7 +60,8 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
         ``study``, ``question``, ``plan`` (fingerprint), ``stopping``, ``progress``, ``deviations``
         (lines), ``controls``, ``protocols`` (the folder of each), ``claims`` (a row for each with
         the verdict under each protocol, and ``interaction``), ``curve`` (a row for each arm and
-        number of labels), ``cards`` (the scorecard of each protocol).
+        number of labels), ``cards`` (the scorecard of each protocol), and where they were chosen
+        ``learning_rates`` (those of the arms under each condition).
 
     Raises:
         UserError: nothing of the study is there, or a file of it is damaged.
@@ -75,7 +76,12 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
     cards = {}
     for protocol, condition in protocols.items():
         cards[protocol] = build_scorecard(results / condition.name, thesis)
-    return {
+    rates = {}
+    for condition in conditions:
+        chosen = read_json(results / condition.name / "study.json").get("learning_rates")
+        if chosen:
+            rates[condition.name] = chosen
+    card = {
         "study": name,
         "question": study.question,
         "plan": study.fingerprint(),
@@ -88,6 +94,7 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
         "curve": list(_list_curve(results, conditions)),
         "cards": cards,
     }
+    return card | {"learning_rates": rates} if rates else card
 
 
 def count_done(results: Path, study: Study) -> dict[str, int]:
@@ -367,6 +374,11 @@ def summarise_study(card: dict, level: str = "##") -> str:
         cells = [row["protocol"], str(row["images"]), row["label"], str(row["seeds"])]
         cells += _format_pair({"measured": row["AP"], "interval": row["interval"]}, 2)
         lines.append("| " + " | ".join([*cells, *_format_pair(lead, 2)]) + " |")
+    if "learning_rates" in card:
+        lines += ["", f"{level} Learning rates, chosen by AP on validation images", ""]
+    for condition, rates in card.get("learning_rates", {}).items():
+        named = ", ".join(f"{label_arm(arm)} {rate:g}" for arm, rate in rates.items())
+        lines.append(f"- {condition}: {named}")
     lines += ["", f"{level} Plan {card['plan']}, and what deviates from it", ""]
     lines += [f"- {line}" for line in card["deviations"]] or ["Nothing deviates from it."]
     return "\n".join(lines) + "\n"

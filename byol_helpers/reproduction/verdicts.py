@@ -37,6 +37,10 @@ UNDECIDED = "undecided"
 NOT_TESTED = "not tested at this scale"
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, EQUAL, UNDECIDED, NOT_TESTED)
 STAND_IN = "supervised (stand-in) takes the place of the thesis's ImageNet weights"
+REAL_LABELS = (
+    "supervised (photographs), with labels of far fewer images, takes the place of the thesis's "
+    "ImageNet weights"
+)
 DECIMALS = {"AP points": 2, "IoU points": 1, "per cent": 2, "loss": 4, "classes": 0}
 
 
@@ -242,7 +246,8 @@ def combine_verdicts(tests: list[Measure]) -> tuple[str, str]:
 
 def _name_stand_in(evidence: Evidence) -> list[str]:
     names = _join_names([*evidence.tests, *evidence.values])
-    return [STAND_IN] if label_arm("supervised") in names else []
+    said = {label_arm("supervised"): STAND_IN, label_arm("photographs"): REAL_LABELS}
+    return [note for label, note in said.items() if label in names]
 
 
 def _join_names(tests: list[Measure]) -> str:

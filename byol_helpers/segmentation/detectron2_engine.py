@@ -36,9 +36,9 @@ from byol_helpers.core.deadline import get_deadline, is_over
 from byol_helpers.core.files import replacing, write_text
 from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import Progress
-from byol_helpers.core.resnet import BLOCKS, count_channels
+from byol_helpers.core.resnet import BLOCKS, count_channels, make_group_norm
 from byol_helpers.core.stage import Run
-from byol_helpers.core.weights import load_exactly
+from byol_helpers.core.weights import drop_statistics, load_exactly
 from byol_helpers.segmentation.dataset import InstanceDataset, fit_size
 from byol_helpers.segmentation.detectron2_names import BODY, rename_for_detectron2
 from byol_helpers.segmentation.shared_settings import (
@@ -117,13 +117,14 @@ def make_config(
 def _set_backbone(cfg: CfgNode, depth: int, width: int, settings: Finetune) -> None:
     frozen = settings.norm_policy == "frozen"
     stages = ["res2", "res3", "res4", "res5"]
+    group = settings.norm_policy == "group"
     narrow = depth == 18 and width != FULL_WIDTH
     name = "build_narrow_resnet_fpn_backbone" if narrow else "build_resnet_fpn_backbone"
     cfg.MODEL.BACKBONE.NAME = name
     cfg.MODEL.BACKBONE.FREEZE_AT = 2 if frozen else 0
     net = cfg.MODEL.RESNETS
     net.DEPTH = depth
-    net.NORM = "FrozenBN" if frozen else "BN"
+    net.NORM = "FrozenBN" if frozen else "GN" if group else "BN"
     net.STRIDE_IN_1X1 = False
     net.STEM_OUT_CHANNELS = net.WIDTH_PER_GROUP = width
     net.RES2_OUT_CHANNELS = count_channels(depth, width)[0]
@@ -138,6 +139,7 @@ def build_narrow_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FP
     detectron2's own accepts no other ``RES2_OUT_CHANNELS`` than 64 for it.
     """
     net = cfg.MODEL.RESNETS
+    norm = make_group_norm if net.NORM == "GN" else net.NORM  # its own has 32 groups always
     _, counts = BLOCKS[net.DEPTH]
     inputs = net.STEM_OUT_CHANNELS
     stages = []
@@ -149,11 +151,11 @@ def build_narrow_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FP
             stride_per_block=[1 if stage == 0 else 2] + [1] * (count - 1),
             in_channels=inputs,
             out_channels=outputs,
-            norm=net.NORM,
+            norm=norm,
         )
         stages.append(blocks)
         inputs = outputs
-    stem = BasicStem(cast(int, input_shape.channels), net.STEM_OUT_CHANNELS, net.NORM)
+    stem = BasicStem(cast(int, input_shape.channels), net.STEM_OUT_CHANNELS, norm)
     freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
     return FPN(
         ResNet(stem, stages, out_features=net.OUT_FEATURES, freeze_at=freeze_at),
@@ -211,6 +213,8 @@ def build(
     network = build_model(make_config(depth, classes, settings, channels, width))
     network.test_size = settings.short_side[-1], settings.long_side  # pixels; for detect
     if weights is not None:
+        if settings.norm_policy == "group":
+            weights = drop_statistics(weights)
         renamed = rename_for_detectron2(weights)
         tensors = {name.removeprefix(BODY): value for name, value in renamed.items()}
         load_exactly(network.backbone.bottom_up, tensors)

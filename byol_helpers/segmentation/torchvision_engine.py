@@ -7,6 +7,7 @@ them.
 What an engine must have stands in ``engine.Engine``.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,8 +28,8 @@ from torchvision.transforms.v2 import functional
 from byol_helpers.coco.dataset import Split
 from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import FULL_WIDTH, Finetune, Profile
-from byol_helpers.core.resnet import build_resnet, count_channels
-from byol_helpers.core.weights import load_exactly
+from byol_helpers.core.resnet import build_resnet, count_channels, make_group_norm
+from byol_helpers.core.weights import drop_statistics, load_exactly
 from byol_helpers.segmentation.dataset import InstanceDataset, collate, fit_size
 from byol_helpers.segmentation.shared_settings import (
     DETECTIONS,
@@ -41,6 +42,11 @@ from byol_helpers.segmentation.training_metrics import record_training_metrics
 from byol_helpers.training.loop import Task, fit
 
 FROZEN_STAGES = ("conv1", "bn1", "layer1")  # detectron2's FREEZE_AT 2
+NORMS: dict[str, Callable[..., nn.Module]] = {  # of the ResNet, for each norm policy
+    "trainable": nn.BatchNorm2d,
+    "frozen": FrozenBatchNorm2d,
+    "group": make_group_norm,
+}
 DETECTRON2_NAMES = {
     "loss_classifier": "loss_cls",
     "loss_box_reg": "loss_box_reg",
@@ -95,7 +101,8 @@ def build_backbone(
         depth: 18 or 50.
         settings: ``norm_policy`` ``trainable`` trains batch norm, freezes nothing; ``frozen`` uses
             FrozenBatchNorm and freezes the stem and the first stage, the defaults of torchvision
-            and detectron2.
+            and detectron2; ``group`` has group norms with the gamma and beta of the batch norms,
+            and freezes nothing.
         weights: torchvision-named tensors of the ResNet without ``fc``; None keeps the random ones.
         channels: of the images.
         width: channels of the ResNet's first stage.
@@ -103,9 +110,10 @@ def build_backbone(
     Raises:
         UserError: tensors are missing, unknown or of another shape.
     """
-    norm = FrozenBatchNorm2d if settings.norm_policy == "frozen" else nn.BatchNorm2d
-    body = build_resnet(depth, width, norm, channels)
+    body = build_resnet(depth, width, NORMS[settings.norm_policy], channels)
     del body.fc
+    if weights is not None and settings.norm_policy == "group":
+        weights = drop_statistics(weights)
     if weights is not None:
         load_exactly(body, weights)
     if settings.norm_policy == "frozen":
@@ -199,7 +207,7 @@ class MaskRCNNTask(Task):
     def make_optimizer(self) -> torch.optim.Optimizer:
         norms = set()
         for module in self.network.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
                 norms.update(module.parameters())
         trained = [p for p in self.network.parameters() if p.requires_grad]
         groups = [

@@ -6,7 +6,8 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 from torchvision.ops import FrozenBatchNorm2d
 
-from byol_helpers.core.resnet import build_resnet, count_channels
+from byol_helpers.core.resnet import build_resnet, count_channels, make_group_norm
+from byol_helpers.core.weights import drop_statistics
 from byol_helpers.pretraining.encoder import build_encoder
 
 PUBLISHED = {18: resnet18, 50: resnet50}
@@ -67,3 +68,28 @@ def test_a_narrow_network_is_drawn_as_a_full_one(depth):
             last = name.endswith("bn2" if depth == 18 else "bn3")
             assert set(module.weight.tolist()) == {0.0 if last else 1.0}, name
             assert set(module.bias.tolist()) == {0.0}
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 4), (16, 8), (64, 32), (512, 32)])
+def test_group_norm_is_that_of_its_paper(channels, groups):
+    """Each group of an image has mean 0 and variance 1 before gamma and beta."""
+    norm = make_group_norm(channels)
+    assert norm.num_groups == groups
+    torch.manual_seed(0)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    x = 3 + 2 * torch.randn(2, channels, 5, 7)
+    parts = x.double().reshape(2, groups, -1)
+    mean = parts.mean(dim=2, keepdim=True)
+    variance = parts.var(dim=2, keepdim=True, correction=0)
+    plain = ((parts - mean) / (variance + norm.eps).sqrt()).reshape(x.shape)
+    expected = plain * norm.weight[:, None, None] + norm.bias[:, None, None]
+    torch.testing.assert_close(norm(x).double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [16, 64])
+def test_a_resnet_of_group_norms_has_the_tensors_of_one_of_batch_norms(width):
+    grouped = build_resnet(18, width, make_group_norm).state_dict()
+    batch = build_resnet(18, width).state_dict()
+    assert grouped.keys() == drop_statistics(batch).keys()
+    assert all(grouped[name].shape == batch[name].shape for name in grouped)

@@ -87,6 +87,27 @@ def test_the_transferred_backbone_gives_the_source_networks_features(engine, dep
     assert max(differences.values()) <= 1e-4
 
 
+@pytest.mark.parametrize(("depth", "width"), [(18, 64), (18, 16), (50, 64)])
+def test_group_norm_is_the_same_in_both_engines(engine, depth, width):
+    """From one file of weights whose norms were batch norms."""
+    settings = load_profile("smoke", ["finetune.norm_policy=group"]).finetune
+    _, ours, _ = backbone_weights(depth, width=width)
+    theirs = engine.build(depth, 3, settings, 0, ours, width=width).to(CPU).backbone.bottom_up
+    body = torchvision_engine.build(depth, 3, settings, 0, ours, width=width).backbone.body
+    images = torch.randn(2, 3, 64, 96)
+    kept = {}
+    x = images
+    for name, module in body.eval().named_children():
+        x = module(x)
+        kept[name] = x
+    with torch.no_grad():
+        found = theirs.eval()(images)
+    for stage in range(2, 6):
+        difference = (found[f"res{stage}"] - kept[f"layer{stage - 1}"]).abs().max()
+        assert difference <= 1e-4 * kept[f"layer{stage - 1}"].abs().max().clamp(min=1)
+    assert all(parameter.requires_grad for parameter in theirs.parameters())
+
+
 def test_a_narrow_model_is_read_again(engine, tmp_path):
     profile = load_profile("smoke", [*SMALL, "width=16"])
     network = engine.build(18, 1, profile.finetune, 0, width=16).to(CPU)

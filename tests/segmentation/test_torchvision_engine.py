@@ -15,11 +15,12 @@ from byol_helpers import pipeline
 from byol_helpers.coco.dataset import load_split
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.resnet import build_resnet
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.segmentation.dataset import InstanceDataset, collate, fit_size
 from byol_helpers.segmentation.engine import make_predictor, predict_split, save_model
 from byol_helpers.segmentation.shared_settings import scale_learning_rate
-from byol_helpers.segmentation.torchvision_engine import Resize, build, detect, train
+from byol_helpers.segmentation.torchvision_engine import MaskRCNNTask, Resize, build, detect, train
 from byol_helpers.segmentation.training_metrics import (
     compute_mask_metrics,
     compute_region_metrics,
@@ -214,3 +215,27 @@ def test_eight_images_can_be_learned_by_heart(run, tmp_path):
     save_model(network, tmp_path, profile, split.categories, "random", 0)
     results = predict_split(tmp_path / "model.pth", split, "predict")
     assert evaluate_detections(split.file, results).metrics["AP50"] > 0.9
+
+
+def test_group_norm_takes_over_gamma_and_beta_and_trains_everything():
+    torch.manual_seed(0)
+    source = build_resnet(18, 16)
+    del source.fc
+    for module in source.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.weight.data.normal_(1, 0.1)
+            module.running_mean.normal_()
+    weights = source.state_dict()
+    settings = load_profile("smoke", ["finetune.norm_policy=group"]).finetune
+    network = build(18, 3, settings, 0, weights, width=16)
+    body = network.backbone.body.state_dict()
+    assert body.keys() == {name for name in weights if "running" not in name} - {
+        name for name in weights if "tracked" in name
+    }
+    assert all(torch.equal(body[name], weights[name]) for name in body)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    optimizer = MaskRCNNTask(network, None, settings).make_optimizer()
+    plain, norms = optimizer.param_groups
+    assert norms["weight_decay"] == 0 and plain["weight_decay"] > 0
+    counted = [m for m in network.backbone.body.modules() if isinstance(m, torch.nn.GroupNorm)]
+    assert len(norms["params"]) == 2 * len(counted) == 40
