@@ -23,6 +23,7 @@ BENCHMARKS = {
     "evaluate": ("benchmarks.evaluation", "measure_evaluation"),
     "finetune-step": ("benchmarks.finetuning", "measure_finetune_step"),
     "input": ("benchmarks.pretraining", "measure_input"),
+    "memory": ("benchmarks.pretraining", "measure_memory"),
     "report": ("benchmarks.report", "measure_report"),
     "views": ("benchmarks.pretraining", "measure_views"),
     "world": ("benchmarks.world", "measure_worlds"),

@@ -207,6 +207,100 @@ def measure_views(images: Path | None) -> dict:
     return compare(rates["batch"], rates["torch"], peer_name, "images/s and core", False, settings)
 
 
+def measure_memory(images: Path | None) -> dict:
+    """From photographs to two small views of a batch, in seconds of CPU time: drawn and rendered a
+    batch at a time from pixels in memory.
+
+    The peer is lightly's transform in a DataLoader over the files. ``with the step`` says how many
+    images a second of one core trains, the step of each included.
+    """
+    import torch
+    from lightly.transforms.byol_transform import (
+        BYOLTransform,
+        BYOLView1Transform,
+        BYOLView2Transform,
+    )
+    from torch.utils.data import DataLoader
+
+    from byol_helpers.coco.images import read_image
+    from byol_helpers.coco.photographs import shrink_image
+    from byol_helpers.coco.pixel_cache import decode_images
+    from byol_helpers.pretraining.memory_views import MemoryViews
+    from byol_helpers.training.sampler import StepBatches
+
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    with open_photographs(images) as photographs, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = []
+        for k, path in enumerate(repeat_paths(photographs.paths, CROPS)):
+            files.append(folder / f"{k:04d}.jpg")
+            small = shrink_image(read_image(path), CROP_SIDE)
+            Image.fromarray(small).save(files[-1], quality=90)
+        start = time.process_time()
+        decoded = decode_images(files, folder / "cache", "decode")
+        once = time.process_time() - start
+        views = MemoryViews(decoded, CROP_VIEW, 0)
+        transform = BYOLTransform(
+            BYOLView1Transform(input_size=CROP_VIEW), BYOLView2Transform(input_size=CROP_VIEW)
+        )
+        peer = DataLoader(PictureFiles(files, transform), CROP_BATCH, shuffle=True)
+        steps = CROPS // CROP_BATCH
+        here = torch.device("cpu")
+
+        def load_ours() -> Iterator[list]:
+            return views.load_batches(StepBatches(CROPS, CROP_BATCH, 0, 0, steps), here)
+
+        with one_thread():
+            for _ in range(ROUNDS):
+                for kind, load in (("ours", load_ours), ("peer", lambda: iter(peer))):
+                    start = time.process_time()
+                    for _ in load():
+                        pass
+                    times[kind].append(time.process_time() - start)
+            batch = next(load_ours())
+            network = {"depth": 18, "width": 32, "hidden": 1024, "output": 128}
+            cost = {}
+            for kind, make in (("ours", our_step), ("peer", lightly_step)):
+                step = make(**network)
+                step(batch)
+                start = time.process_time()
+                step(batch)
+                cost[kind] = time.process_time() - start
+    rates = {kind: CROPS / min(of) for kind, of in times.items()}
+    whole = {}
+    for kind, rate in rates.items():
+        whole[kind] = round(1 / (1 / rate + cost[kind] / CROP_BATCH), 1)
+    settings = {
+        "photographs": photographs.source,
+        "images": f"{CROPS}, of {CROP_SIDE} pixels, JPEG",
+        "view_size": CROP_VIEW,
+        "batch": CROP_BATCH,
+        "threads": 1,
+        "clock": "CPU time of the process",
+        "seconds to decode once": round(once, 2),
+        "network": network,
+        "seconds of a step": {kind: round(value, 2) for kind, value in cost.items()},
+        "with the step, images/s and core": whole,
+        "versions": installed_versions(),
+    }
+    peer_name = "files, lightly's BYOLTransform and a DataLoader"
+    return compare(rates["ours"], rates["peer"], peer_name, "images/s and core", False, settings)
+
+
+class PictureFiles:
+    """Files as a torch dataset of what a transform makes of them."""
+
+    def __init__(self, files: list[Path], transform: Callable):
+        self.files = files
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> list:
+        return self.transform(Image.open(self.files[index]).convert("RGB"))
+
+
 def measure_byol_step(images: Path | None) -> dict:
     """A training step of BYOL, ResNet-50, 224 pixels, batch 16, fp32.
 
@@ -249,14 +343,17 @@ def measure_byol_step(images: Path | None) -> dict:
     )
 
 
-def our_step() -> Callable[[list], float]:
+def our_step(
+    depth: int = 50, width: int = 64, hidden: int = 2048, output: int = 256
+) -> Callable[[list], float]:
     import torch
 
     from byol_helpers.pretraining.byol import BYOL
     from byol_helpers.pretraining.encoder import build_encoder, group_parameters
 
     torch.manual_seed(0)
-    network = BYOL(build_encoder(50), 2048, 256).train().to(memory_format=torch.channels_last)
+    network = BYOL(build_encoder(depth, width), hidden, output)
+    network.train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(group_parameters(network, 1e-4), 0.05, momentum=0.9)
 
     def step(batch: list) -> float:
@@ -270,7 +367,9 @@ def our_step() -> Callable[[list], float]:
     return step
 
 
-def lightly_step() -> Callable[[list], float]:
+def lightly_step(
+    depth: int = 50, width: int = 64, hidden: int = 2048, output: int = 256
+) -> Callable[[list], float]:
     import copy
 
     import torch
@@ -283,9 +382,10 @@ def lightly_step() -> Callable[[list], float]:
     from byol_helpers.pretraining.encoder import build_encoder, group_parameters
 
     torch.manual_seed(0)
-    same = BYOL(build_encoder(50), 2048, 256)  # the same start
-    projector = BYOLProjectionHead(2048, 2048, 256)
-    predictor = BYOLPredictionHead(256, 2048, 256)
+    encoder = build_encoder(depth, width)
+    same = BYOL(encoder, hidden, output)  # the same start
+    projector = BYOLProjectionHead(cast(int, encoder.width), hidden, output)
+    predictor = BYOLPredictionHead(output, hidden, output)
     with torch.no_grad():
         for theirs, ours in ((projector, same.projector), (predictor, same.predictor)):
             for number in (0, 3):  # the linear layers

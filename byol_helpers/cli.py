@@ -254,7 +254,7 @@ def _release(options: argparse.Namespace) -> int:
     described = run / "profile.yaml"
     if not described.is_file():
         raise UserError(f"{described}: no such file; give the folder of a run")
-    for path in release_run(pipeline.open_run(described, run)):
+    for path in release_run(pipeline.open_run(described, run), options.terms):
         print(path)
     return 0
 

@@ -33,7 +33,7 @@ class Card(BaseModel):
         depth: of the ResNet.
         width: channels of its first stage.
         seed: of the training.
-        world: of the generated images.
+        world: of the generated images; of photographs, ``name_world``.
         recipe: name of the profile, and every setting of it that decides the training.
         probe: accuracy of a linear probe on held-out crops, all labels, last stage: rows with
             ``encoder``, ``value``, ``low``, ``high`` (0..1), and ``gain`` over the measured start.
@@ -41,8 +41,10 @@ class Card(BaseModel):
         made_on: device and version of torch.
         sha256: of the file.
         tensors: how many it holds.
-        licence: of the weights.
+        licence: of the weights; of those from photographs, the terms of the photographs.
         first_row: the first row of metrics.csv without its clock, digit by digit.
+        photographs: that it was trained on: ``name`` of their folder, ``images``, ``classes``; None
+            for generated images.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,6 +63,7 @@ class Card(BaseModel):
     tensors: int
     licence: str
     first_row: dict[str, str]
+    photographs: dict[str, Any] | None = None
 
     @property
     def file(self) -> Path:
@@ -91,20 +94,27 @@ def read_cards() -> list[Card]:
 def find_card(profile: Profile, arm: str) -> Card:
     """The released backbone that takes the place of a profile's training of an arm.
 
-    Arm, depth, width, seed of the training and world must be the same.
+    Arm, depth, width, seed of the training and world, or folder of photographs, must be the same.
 
     Raises:
         UserError: there is none.
     """
-    wanted = (arm, profile.depth, profile.width, profile.pretraining_seed, profile.data.world)
+    world = name_world(profile)
+    wanted = (arm, profile.depth, profile.width, profile.pretraining_seed, world)
     for card in read_cards():
         if (card.arm, card.depth, card.width, card.seed, card.world) == wanted:
             return card
     raise UserError(
         f"pretrain.released=true: no released backbone is {label_arm(arm)}, {profile.backbone}, "
-        f"seed {profile.pretraining_seed}, data.world={profile.data.world}; those there are: "
+        f"seed {profile.pretraining_seed}, world {world}; those there are: "
         f"`python -m byol_helpers weights`; {ANOTHER_WAY}"
     )
+
+
+def name_world(profile: Profile) -> str:
+    """What a backbone was trained on: a world of generated images, or a folder of photographs."""
+    folder = profile.data.photographs
+    return profile.data.world if folder is None else f"photographs {Path(folder).resolve().name}"
 
 
 def load_released(card: Card) -> dict[str, torch.Tensor]:

@@ -24,14 +24,16 @@ LICENCE = "MIT"
 SECTIONS = ("data", "supervised", "pretrain")
 README = """# Released backbones
 
-Weights of trainings on generated images, for those who do not want to wait for them:
+Weights of trainings on generated images, or on the photographs that a card names, for those who do
+not want to wait for them:
 `--set pretrain.released=true` takes them where the stages `supervised` and `pretrain` would train.
 `python -m byol_helpers weights` lists them; `make weights` trains them again and compares.
 
 A file holds the tensors of a ResNet under torchvision's names, without `fc`, in half precision.
 What made it, its probes with their intervals and its hash stand in `cards.yaml`; beside it lies the
 `metrics.csv` of its training. Images go in as RGB in 0..1, normalised by ImageNet's mean and
-deviation. The licence is that of the repository.
+deviation. The licence is that of the repository; weights from photographs are under the terms of the
+photographs, which the card says.
 
 ```python
 from safetensors.torch import load_file
@@ -52,35 +54,44 @@ saw; in brackets 95 % intervals.
 """
 
 
-def release_run(run: Run) -> list[Path]:
+def release_run(run: Run, terms: str | None = None) -> list[Path]:
     """Write a released backbone and its card for each trained arm of a finished run.
 
-    Arms are the supervised stand-in and those of ``finetune.arms`` that were pretrained. What was
-    released under the same name before is replaced.
+    Arms are the supervised one, where it was trained here, and those of ``finetune.arms`` that were
+    pretrained. What was released under the same name before is replaced.
+
+    Args:
+        run: its stages up to the transfer must be done.
+        terms: under which its photographs may be used; needed where it was trained on some.
 
     Raises:
-        UserError: the run has a data folder of the user's, took released backbones itself, or its
-            stages up to the transfer are not done.
+        UserError: the weights come from a data folder of the user's, or from photographs without
+            terms, the run took released backbones itself, or its stages are not done.
     """
     profile = run.profile
-    if run.data is not None:
+    if profile.data.photographs and not terms:
+        raise UserError(
+            f"{run.path}: trained on photographs; say under which terms these may be used: "
+            "--terms TEXT"
+        )
+    if run.data is not None and not profile.data.photographs:
         raise UserError(f"{run.path}: made from a folder of one's own, which others do not have")
     if profile.pretrain.released:
         raise UserError(f"{run.path}: took released backbones itself; {released.ANOTHER_WAY}")
     arms = pipeline.list_pretrained_arms(run)
-    if profile.supervised.source == "crops":
-        arms = ["supervised", *arms]
+    if profile.supervised.source != "imagenet":
+        arms = [profile.reference_arm, *arms]
     cards = {card.name: card for card in released.read_cards()}
     written = []
     for arm in arms:
-        card = _release_arm(run, arm)
+        card = _release_arm(run, arm, terms or LICENCE)
         cards[card.name] = card
         written.append(card.file)
     _write_cards(list(cards.values()))
     return written
 
 
-def _release_arm(run: Run, arm: str) -> Card:
+def _release_arm(run: Run, arm: str, licence: str) -> Card:
     """Write the files of one arm; its card."""
     profile = run.profile
     weights = run.path / "weights" / f"{arm}.pth"
@@ -88,7 +99,9 @@ def _release_arm(run: Run, arm: str) -> Card:
     for needed in (weights, metrics):
         if not needed.is_file():
             raise UserError(f"{needed}: not there; run the stages up to transfer first")
-    name = f"{arm}-resnet{profile.depth}-width{profile.width}-seed{profile.pretraining_seed}"
+    shape = f"resnet{profile.depth}-width{profile.width}-seed{profile.pretraining_seed}"
+    photographs = pipeline.describe_photographs(run)
+    name = f"{arm}-{photographs['name']}-{shape}" if photographs else f"{arm}-{shape}"
     halves = halve_tensors(load_backbone(weights), weights)
     with replacing(released.FOLDER / f"{name}.safetensors") as part:
         save_file(halves, part)
@@ -99,15 +112,16 @@ def _release_arm(run: Run, arm: str) -> Card:
         depth=profile.depth,
         width=profile.width,
         seed=profile.pretraining_seed,
-        world=profile.data.world,
+        world=released.name_world(profile),
         recipe=_describe_recipe(run),
         probe=_probe_arm(run, arm),
         commit=_find_commit(),
         made_on={"device": device_name(), "torch": torch.__version__},
         sha256=sha256(released.FOLDER / f"{name}.safetensors"),
         tensors=len(halves),
-        licence=LICENCE,
+        licence=licence,
         first_row=read_first_row(metrics),
+        photographs=photographs,
     )
 
 
@@ -134,7 +148,16 @@ def read_first_row(metrics: Path) -> dict[str, str]:
 
 
 def open_recipe(card: Card, folder: Path) -> Run:
-    """The run of a card's recipe in a folder, with that arm alone and nothing released."""
+    """The run of a card's recipe in a folder, with that arm alone and nothing released.
+
+    Raises:
+        UserError: it needs photographs, which the package does not have.
+    """
+    if card.photographs:
+        raise UserError(
+            f"{card.name}: trained on the photographs {card.photographs['name']}, which are not "
+            "part of the package; its card has the settings of the run that trains it again"
+        )
     recipe = card.recipe
     settings = {key: recipe[key] for key in ("seed", "depth", "width")}
     for section in SECTIONS:
@@ -190,10 +213,16 @@ def compare_all(folder: Path | None = None) -> bool:
         folder: for the runs, which go on where they stopped; None for ``runs/weights``.
 
     Returns:
-        Whether all are equal, to the last bit.
+        Whether all that were trained again are equal, to the last bit.
     """
     equal = True
     for card in released.read_cards():
+        if card.photographs:
+            name = card.photographs["name"]
+            print(
+                f"{card.name}: not trained again, the photographs {name} are not here", flush=True
+            )
+            continue
         found = train_again(card, (folder or Path("runs") / "weights") / card.name)
         equal = equal and not found["differing"]
         said = f"{found['differing']} of {card.tensors} tensors differ"
@@ -203,7 +232,8 @@ def compare_all(folder: Path | None = None) -> bool:
 
 def _find_folder(run: Run, arm: str) -> Path:
     """The stage folder of the training of an arm's weights."""
-    return run.path / ("supervised" if arm == "supervised" else f"pretrain/{arm}")
+    of_labels = ARMS[arm].source == "supervised"
+    return run.path / ("supervised" if of_labels else f"pretrain/{arm}")
 
 
 def _needs_stand_in(run: Run, arm: str) -> bool:
@@ -220,6 +250,7 @@ def _describe_recipe(run: Run) -> dict[str, Any]:
     recipe |= {"depth": profile.depth, "width": profile.width}
     for section in SECTIONS:
         recipe[section] = getattr(profile, section).model_dump()
+    recipe["data"]["photographs"] = None  # a folder of this machine; the card has its name
     return recipe
 
 

@@ -1,9 +1,11 @@
 """Released backbones: written from a run, taken instead of a training, and trained again."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
 
 from byol_helpers import backbones, pipeline, probing, released, releasing
@@ -188,14 +190,76 @@ def test_torchvision_reads_a_file_without_this_package(made):
     assert torch.equal(network.eval()(images), encoder.eval()(images))
 
 
-def test_timm_reads_a_file_of_full_width():
-    timm = pytest.importorskip("timm", reason="timm is not installed")
+@pytest.fixture(scope="module")
+def full_width(tmp_path_factory):
+    """A file as ``release`` writes it, of the published width, and the network that it must give."""
     torch.manual_seed(0)
+    halves = releasing.halve_tensors(build_encoder(18).state_dict(), Path("here"))
+    file = tmp_path_factory.mktemp("full") / "byol-resnet18-width64-seed0.safetensors"
+    save_file(halves, file)
     encoder = build_encoder(18)
-    network = timm.create_model("resnet18", num_classes=0)
-    network.load_state_dict(encoder.state_dict())
-    images = torch.randn(2, 3, 64, 64)
-    assert torch.allclose(network.eval()(images), encoder.eval()(images), atol=1e-5)
+    encoder.load_state_dict(halves)
+    return file, encoder.eval(), torch.randn(2, 3, 64, 96)
+
+
+def test_torchvision_reads_a_file_of_full_width(full_width):
+    file, encoder, images = full_width
+    network = resnet18(weights=None)
+    missing = network.load_state_dict(load_file(file), strict=False)
+    assert missing.missing_keys == ["fc.weight", "fc.bias"] and not missing.unexpected_keys
+    network.fc = torch.nn.Identity()
+    assert torch.equal(network.eval()(images), encoder(images))
+
+
+def test_timm_reads_a_file_of_full_width(full_width):
+    """Through its own reader of safetensors."""
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    file, encoder, images = full_width
+    network = timm.create_model("resnet18", num_classes=0, checkpoint_path=str(file))
+    assert torch.allclose(network.eval()(images), encoder(images), atol=1e-5)
+
+
+def test_lightlys_byol_example_takes_a_file_of_full_width(full_width):
+    """The backbone that its examples cut out of torchvision's ResNet, and its head on it."""
+    heads = pytest.importorskip("lightly.models.modules", reason="lightly is not installed")
+    file, encoder, images = full_width
+    network = resnet18(weights=None)
+    network.load_state_dict(load_file(file), strict=False)
+    backbone = torch.nn.Sequential(*list(network.children())[:-1]).eval()
+    features = backbone(images).flatten(start_dim=1)
+    assert torch.equal(features, encoder(images))
+    assert heads.BYOLProjectionHead(512, 32, 16)(features).shape == (2, 16)
+
+
+@pytest.mark.detectron2
+def test_detectron2s_checkpointer_reads_a_file_of_full_width(full_width, tmp_path):
+    """Renamed and saved by torch, as its own configs take it under MODEL.WEIGHTS."""
+    from detectron2.checkpoint import DetectionCheckpointer
+    from detectron2.config import get_cfg
+    from detectron2.modeling import build_model
+
+    file, encoder, images = full_width
+    renamed = backbones.rename_for_detectron2(load_file(file))
+    torch.save({"model": renamed}, tmp_path / "byol.pth")
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    cfg.MODEL.RESNETS.DEPTH = 18
+    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
+    cfg.MODEL.RESNETS.NORM = "BN"
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.ANCHOR_GENERATOR.SIZES = [[32], [64], [128], [256], [512]]
+    cfg.MODEL.RPN.IN_FEATURES = ["p2", "p3", "p4", "p5", "p6"]
+    cfg.MODEL.ROI_HEADS.NAME = "StandardROIHeads"
+    cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p3", "p4", "p5"]
+    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
+    cfg.MODEL.ROI_BOX_HEAD.NUM_FC = 1
+    network = build_model(cfg)
+    DetectionCheckpointer(network).load(str(tmp_path / "byol.pth"))
+    body = network.backbone.bottom_up
+    differences = backbones.measure_feature_differences(encoder, body, images)
+    assert max(differences.values()) <= 1e-4
 
 
 def test_lightly_takes_one_as_its_backbone(made):
