@@ -32,8 +32,8 @@ not want to wait for them:
 A file holds the tensors of a ResNet under torchvision's names, without `fc`, in half precision.
 What made it, its probes with their intervals and its hash stand in `cards.yaml`; beside it lies the
 `metrics.csv` of its training. Images go in as RGB in 0..1, normalised by ImageNet's mean and
-deviation. The licence is that of the repository; weights from photographs are under the terms of the
-photographs, which the card says.
+deviation. The licence is that of the repository; weights from photographs are under the terms of
+the photographs, which the card says.
 
 ```python
 from safetensors.torch import load_file

@@ -192,7 +192,7 @@ def test_torchvision_reads_a_file_without_this_package(made):
 
 @pytest.fixture(scope="module")
 def full_width(tmp_path_factory):
-    """A file as ``release`` writes it, of the published width, and the network that it must give."""
+    """A file as ``release`` writes it, of the published width, and the network in it."""
     torch.manual_seed(0)
     halves = releasing.halve_tensors(build_encoder(18).state_dict(), Path("here"))
     file = tmp_path_factory.mktemp("full") / "byol-resnet18-width64-seed0.safetensors"
