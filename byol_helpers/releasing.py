@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from byol_helpers import initial_weights, pipeline, probing, released
 from byol_helpers.backbones import load_backbone
+from byol_helpers.coco.photographs import describe_photographs
 from byol_helpers.core.arms import ARMS
 from byol_helpers.core.config import PROFILES
 from byol_helpers.core.environment import device_name
@@ -100,7 +101,7 @@ def _release_arm(run: Run, arm: str, licence: str) -> Card:
         if not needed.is_file():
             raise UserError(f"{needed}: not there; run the stages up to transfer first")
     shape = f"resnet{profile.depth}-width{profile.width}-seed{profile.pretraining_seed}"
-    photographs = pipeline.describe_photographs(run)
+    photographs = describe_photographs(run)
     name = f"{arm}-{photographs['name']}-{shape}" if photographs else f"{arm}-{shape}"
     halves = halve_tensors(load_backbone(weights), weights)
     with replacing(released.FOLDER / f"{name}.safetensors") as part:

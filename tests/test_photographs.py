@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from byol_helpers import backbones, pipeline, released, releasing
+from byol_helpers import backbones, initial_weights, pipeline, released, releasing
 from byol_helpers.cli import main
 from byol_helpers.coco.photographs import HELD_OUT_FOLDER, open_photographs
 from byol_helpers.core.config import load_profile
@@ -81,7 +81,7 @@ def test_photographs_are_decoded_once_with_their_classes(run, folders):
 
 def test_weights_and_probes_come_from_photographs(run, capsys):
     for arm in ("photographs", "byol", "byol-random"):
-        pipeline.bring_weights(run, arm)
+        initial_weights.bring_weights(run, arm)
     source = read_json(run.path / "weights/photographs.json")["source"]
     assert source["kind"] == "supervised (photographs)"
     assert source["photographs"] == {"name": "animals", "images": 40, "classes": CLASSES}
