@@ -183,6 +183,18 @@ def validate(run: Run, arm: str, seed: int) -> Path:
     return run_stage(run, f"validation/{key}", parameters, [model, split.file], work)
 
 
+def measure_validation_ap(run: Run, arm: str, seed: int) -> float:
+    """AP of the masks of one model on the validation split, 0..1; nan where it shows no object."""
+    from byol_helpers.evaluation.average_precision import evaluate_detections
+    from byol_helpers.segmentation.engine import predict_split
+
+    key = f"{arm}-seed{seed}"
+    split = load_split(run, "val")
+    model = run.path / "finetune" / key / "model.pth"
+    detections = predict_split(model, split, f"validate {key}")
+    return evaluate_detections(split.file, detections, "segm", get_area_limits(run)).metrics["AP"]
+
+
 def score_detections(run: Run, folder: Path, arm: str, seed: int) -> None:
     """``metrics.json`` and ``bootstrap.csv`` from ``detections.json``: no model, no torch."""
     from byol_helpers.evaluation import comparison

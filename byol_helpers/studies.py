@@ -13,7 +13,7 @@ from pathlib import Path
 
 from byol_helpers import initial_weights, pipeline, probing
 from byol_helpers.ablations import DATA_FILES, open_variant
-from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
+from byol_helpers.coco.dataset import list_pretraining_images, load_split
 from byol_helpers.coco.photographs import describe_photographs
 from byol_helpers.core.arms import ARMS
 from byol_helpers.core.config import dump_profile, load_profile
@@ -22,7 +22,6 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
 from byol_helpers.core.progress import announce
 from byol_helpers.core.stage import Run
-from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.reproduction import study_files
 from byol_helpers.reproduction.plan import (
     Condition,
@@ -232,14 +231,10 @@ def _train(base: Run, study: Study, name: str, training: Training, out: Path) ->
 
 def _try_rate(run: Run, training: Training, folder: Path, record: dict) -> None:
     """Fine-tune with one learning rate and measure AP on the validation images."""
-    from byol_helpers.segmentation.engine import predict_split
-
     stage = pipeline.finetune(run, training.arm, training.finetune_seed)
-    split = load_split(run, "val")
-    detections = predict_split(stage / "model.pth", split, f"validate {training.key}")
-    scored = evaluate_detections(split.file, detections, "segm", get_area_limits(run))
-    tried = {"learning_rate": run.profile.finetune.learning_rate, "images": len(split.images)}
-    ap = scored.metrics["AP"]
+    ap = pipeline.measure_validation_ap(run, training.arm, training.finetune_seed)
+    tried = {"learning_rate": run.profile.finetune.learning_rate}
+    tried["images"] = len(load_split(run, "val").images)
     write_json(folder / RATE_FILE, tried | {"AP": None if math.isnan(ap) else ap})
     study_files.write_curve(stage / "metrics.csv", folder / "metrics.csv")
     study_files.write_stage(stage, folder / "stage.json", stage / "model.pth", record)

@@ -15,7 +15,7 @@ from byol_helpers.core.channels import RGB, Channels, set_input_channels
 from byol_helpers.core.config import FULL_WIDTH
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
-GROUPS = 32  # of group norm
+NORM_GROUPS = 32  # of group norm
 # Of each depth that a profile can have: its block, and how many of them each stage has.
 BLOCKS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], list[int]]] = {
     18: (BasicBlock, [2, 2, 2, 2]),
@@ -58,7 +58,7 @@ def make_group_norm(channels: int) -> nn.GroupNorm:
 
     It has the affine parameters of a batch norm under the same names, and no statistics.
     """
-    return nn.GroupNorm(min(GROUPS, channels // 2), channels)
+    return nn.GroupNorm(min(NORM_GROUPS, channels // 2), channels)
 
 
 def count_channels(depth: int, width: int = FULL_WIDTH) -> list[int]:

@@ -62,7 +62,7 @@ def test_second_experiment_of_the_thesis_is_a_matter_of_two_settings():
         ("finetune.steps=[", "not valid YAML"),
         (
             "finetune.norm_policy=fair",
-            "finetune.norm_policy: Input should be 'trainable' or 'frozen'",
+            "finetune.norm_policy: Input should be 'trainable', 'frozen' or 'group'",
         ),
         ("depth=34", "depth"),
     ],
@@ -75,7 +75,7 @@ def test_a_wrong_override_is_one_line_with_its_key(override, said):
 
 
 def test_an_unknown_profile_lists_the_known_ones():
-    with pytest.raises(UserError, match="smoke, quick, study, colab, thesis"):
+    with pytest.raises(UserError, match="smoke, quick, study, photographs, colab, thesis"):
         load_profile("fast")
 
 
@@ -132,7 +132,7 @@ def test_the_profile_of_a_run_folder_opens_that_run_again(tmp_path):
         ("extends: fast", "extends: fast: no such file beside it"),
         (
             "extends: [quick]",
-            "extends: ['quick'] is neither a profile (smoke, quick, study, colab, thes",
+            "extends: ['quick'] is neither a profile (smoke, quick, study, photographs, colab, thes",
         ),
         ("extends: mine.yaml", "leads back to itself"),
         ("seed: 3", "missing; set it, or take it from another profile by `extends: quick`"),
