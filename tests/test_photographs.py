@@ -12,7 +12,7 @@ from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.pretraining.probe_results import cut_square
-from byol_helpers.synthetic.scenes import write_split
+from byol_helpers.synthetic.scene_files import write_split
 from byol_helpers.training.sampler import rng
 
 CLASSES = 12

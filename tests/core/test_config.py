@@ -132,7 +132,7 @@ def test_the_profile_of_a_run_folder_opens_that_run_again(tmp_path):
         ("extends: fast", "extends: fast: no such file beside it"),
         (
             "extends: [quick]",
-            "extends: ['quick'] is neither a profile (smoke, quick, study, photographs, colab, thes",
+            "extends: ['quick'] is neither a profile (smoke, quick, study, photographs, co",
         ),
         ("extends: mine.yaml", "leads back to itself"),
         ("seed: 3", "missing; set it, or take it from another profile by `extends: quick`"),
