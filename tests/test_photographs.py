@@ -12,7 +12,7 @@ from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
 from byol_helpers.pretraining.probe_results import cut_square
-from byol_helpers.synthetic.scene_files import write_split
+from byol_helpers.synthetic.scene_files import GeneratedFolder, write_split
 from byol_helpers.training.sampler import rng
 
 CLASSES = 12
@@ -49,7 +49,7 @@ def folders(tmp_path_factory):
                 coarse = Image.fromarray(draw.integers(0, 256, size, dtype=np.uint8))
                 coarse.resize((40, 36), Image.Resampling.BICUBIC).save(folder / f"{k}.jpg")
     annotations = root / "labelled/annotations/instances_all.json"
-    write_split(root / "labelled/all", annotations, 0, "train", 12, 64)
+    write_split(GeneratedFolder(root / "labelled/all", 0, 12, 64), annotations, "train")
     return root
 
 
