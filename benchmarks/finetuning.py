@@ -49,7 +49,9 @@ def measure_finetune_step(images: Path | None) -> dict:
             self.ends = [*getattr(self, "ends", []), time.perf_counter()]
 
     def prepare_task() -> Timed:
-        network = engine.build(18, len(split.categories), settings, seed=0)
+        network = engine.build(
+            run.profile.depth, len(split.categories), settings, seed=0, width=run.profile.width
+        )
         return Timed(network, InstanceDataset(split, settings, 0), settings)
 
     def run_bare_loop(task: Timed) -> list[float]:

@@ -1,3 +1,4 @@
+from .ablations import open_own_training as open_own_training
 from .ablations import run_study as run_study
 from .coco.preparation import prepare as prepare
 from .core.arms import ARMS as ARMS

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers import pipeline, probing
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_text
 from byol_helpers.core.intervals import corrected_interval, percentile_interval
@@ -126,6 +126,8 @@ def _read_pretraining(variant: Run, name: str, seed: int) -> list[dict]:
                 "knn_before": f"{knn[0]:.4f}",
                 "knn_measured": f"{knn[1]:.4f}",
                 "knn_after": f"{knn[2]:.4f}",
+                "backbone": variant.profile.backbone,
+                "world": _name_world(variant),
             }
         )
     return rows
@@ -145,6 +147,21 @@ def open_variant(
     for part in shared:
         _mirror(run.path / part, folder / part)
     return pipeline.open_run(profile, folder, run.data, overrides)
+
+
+def open_own_training(run: Run) -> Run:
+    """A run whose backbones are trained here: the run itself, or one in ``<run>/trained-here``.
+
+    The latter, where the run takes released ones, has the same settings, and the images as links.
+    """
+    if not run.profile.pretrain.released:
+        return run
+    folder = run.path / "trained-here"
+    for part in DATA_FILES:
+        _mirror(run.path / part, folder / part)
+    profile = run.profile.train_here()
+    write_text(folder / "profile.yaml", dump_profile(profile))
+    return Run(folder, profile, run.data, run.given_profile)
 
 
 def _mirror(source: Path, target: Path) -> None:
@@ -288,4 +305,12 @@ def _make_cells(
         "seeds": " ".join(map(str, tune.seeds)),
         "replicates": evaluation.bootstrap,
         "confidence": evaluation.confidence,
+        "backbone": run.profile.backbone,
+        "world": _name_world(run),
     }
+
+
+def _name_world(run: Run) -> str:
+    """``data.world`` of generated images; nothing for others."""
+    generated = run.data is None and run.profile.data.source == "generated"
+    return run.profile.data.world if generated else ""

@@ -60,7 +60,8 @@ def open_run(
             which may extend one.
         run: a name, for a folder in ``runs``, or a path; by default ``runs/<profile>``, with a data
             folder ``runs/<profile>-<its name>``.
-        data: a folder in COCO layout, instead of the profile's own source.
+        data: a folder in COCO layout, instead of the profile's own source; backbones are then
+            trained on its images, never taken from the released ones.
         overrides: ``["finetune.learning_rate=0.01", ...]``, or the same as one text with spaces
             between them.
         keep_in: a folder that outlives the session, for a copy of the run that is restored from
@@ -77,6 +78,8 @@ def open_run(
     folder = expand_path(data) if data else None
     if folder is not None and not folder.is_dir():
         raise UserError(f"{folder}: no such data folder; give a folder in COCO layout")
+    if folder is not None:  # released backbones are of generated images
+        settings = settings.fit_own_images()
     name = f"{settings.name}-{folder.resolve().name}" if folder else settings.name
     path = expand_path(run or name)
     path = path if path.parent != Path() else Path("runs") / path

@@ -55,7 +55,8 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
         | {"crops": profile.pretrain.probe_crops}
         | profile.pretrain.model_dump(include={"probe_on"}, exclude_defaults=True)
     )
-    return read_json(run_stage(run, f"probe/{arm}", parameters, inputs, work) / "probe.json")
+    stage = f"probe/{arm}-and-detector" if detector else f"probe/{arm}"
+    return read_json(run_stage(run, stage, parameters, inputs, work) / "probe.json")
 
 
 def load_probed_networks(run: Run, arm: str = "byol") -> dict:

@@ -20,6 +20,7 @@ SMALL = [
     "background.images=2",
     "finetune.steps=20",
     "finetune.decay_steps=[]",
+    "finetune.arms=[byol, supervised, random]",
 ]
 OPTIONS = ["--profile", "smoke", *(part for setting in SMALL for part in ("--set", setting))]
 

@@ -375,7 +375,7 @@ def test_an_arm_from_a_file_needs_no_stand_in(tmp_path):
     file = tmp_path / "theirs.safetensors"
     file.write_bytes(save(under("backbone.")))
     options = ["--profile", "smoke", "--run", str(tmp_path / "run")]
-    for setting in ("finetune.arms=[file, random]", f"finetune.weights_file={file}"):
+    for setting in ("width=64", "finetune.arms=[file, random]", f"finetune.weights_file={file}"):
         options += ["--set", setting]
     assert main(["transfer", *options]) == 0
     assert not (tmp_path / "run/supervised").exists()
@@ -388,6 +388,6 @@ def test_weights_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     torch.save(BACKBONE, tmp_path / "theirs.pth")
-    settings = ["finetune.arms=[file]", "finetune.weights_file=~/theirs.pth"]
+    settings = ["width=64", "finetune.arms=[file]", "finetune.weights_file=~/theirs.pth"]
     run = pipeline.open_run("smoke", tmp_path / "run", overrides=settings)
     assert pipeline.transfer(run, "file") == tmp_path / "run/weights/file.pth"

@@ -12,6 +12,7 @@ TINY = [
     "supervised.steps=2",
     "pretrain.steps=6",
     "finetune.steps=60",
+    "finetune.arms=[byol, supervised, random]",
 ]
 
 

@@ -13,6 +13,8 @@ from tests.helpers.small_runs import SMALL
 
 SETTINGS = [
     *SMALL,
+    "width=64",
+    "pretrain.shared_init=false",
     "data.test=2",
     "finetune.arms=[byol, random, random-measured]",
     "finetune.norm_policy=frozen",

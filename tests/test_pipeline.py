@@ -247,7 +247,7 @@ def test_pretraining_from_shrunk_copies_with_every_option(done, tmp_path, capsys
     assert main(call_it) == 0
     said = capsys.readouterr().out
     assert "runs afresh" in said and "shrink images to 64 pixels: 32 of 32 images" in said
-    (folder,) = (run / "cache").iterdir()
+    (folder,) = (run / "cache").glob("64-*")
     copies = sorted(folder.rglob("*.jpg"))
     assert len(copies) == 32 and min(Image.open(copies[0]).size) == 64
     columns = (run / "pretrain/byol/metrics.csv").read_text().splitlines()[0].split(",")
@@ -288,7 +288,7 @@ def test_cutout_of_a_folder_with_one_bad_file(done, tmp_path, capsys):
     )
     assert status == 1 and "bad.jpg" in capsys.readouterr().err
     cut = np.asarray(Image.open(tmp_path / "out/good.png"))
-    assert cut.shape == (128, 128, 4) and set(np.unique(cut[..., 3])) <= {0, 255}
+    assert cut.shape == (160, 160, 4) and set(np.unique(cut[..., 3])) <= {0, 255}
 
 
 def test_doctor_names_device_versions_engines_and_room(capsys):

@@ -15,6 +15,7 @@ from tests.helpers.small_runs import NARROW
 
 ARMS = "[byol-random, simclr-random, random, random-measured]"
 SETTINGS = [*NARROW, "pretrain.seed=7", f"finetune.arms={ARMS}", "finetune.seeds=[0, 1]"]
+SETTINGS += ["pretrain.shared_init=false"]
 SHARED = ["pretrain.shared_init=true", "pretrain.zero_init_residual=false"]
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
 
 from byol_helpers import backbones, pipeline, probing, released, releasing
+from byol_helpers.ablations import open_own_training
 from byol_helpers.cli import main
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
@@ -99,6 +100,26 @@ def test_the_stages_take_them_and_train_nothing(taken, made, capsys):
     assert len(probing.measure_knn(taken, "byol")) == 3
     pipeline.run_up_to(taken, "transfer")
     assert "runs afresh" not in capsys.readouterr().out
+
+
+def test_beside_them_a_run_can_train_its_own(taken, made):
+    own = open_own_training(taken)
+    assert own.path == taken.path / "trained-here" and not own.profile.pretrain.released
+    curve = pipeline.pretrain(own, "byol-random") / "metrics.csv"
+    ours, theirs = (releasing.read_first_row(path) for path in (curve, made_curve(made)))
+    assert ours == theirs
+    assert describe_origin(taken.path, "byol-random") == "released"
+    assert open_own_training(own) is own
+
+
+def made_curve(made):
+    return made.path / "pretrain/byol-random/metrics.csv"
+
+
+def test_on_images_of_ones_own_it_is_always_trained(tmp_path):
+    run = pipeline.open_run("quick", tmp_path / "run", tmp_path, ["pretrain.released=true"])
+    assert not run.profile.pretrain.released and run.profile.pretrain.cache_side == 160
+    assert pipeline.open_run("quick", tmp_path / "run").profile.pretrain.released
 
 
 def test_tables_say_which_is_released(taken, made):

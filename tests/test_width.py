@@ -59,7 +59,7 @@ def test_nothing_runs_twice(done, capsys):
 
 def test_the_full_width_is_in_no_stages_parameters(tmp_path):
     """A run folder of an earlier version stays up to date."""
-    settings = [*SMALL, ARMS, "finetune.engine=torchvision"]
+    settings = [*SMALL, ARMS, "width=64", "finetune.engine=torchvision"]
     run = pipeline.open_run("smoke", tmp_path, None, settings)
     pipeline.prepare(run)
     pipeline.supervise_all(run)

@@ -303,6 +303,24 @@ class Profile(Section):
         """The arm of supervised pretraining."""
         return REFERENCE_ARMS[self.supervised.source]
 
+    def train_here(self) -> "Profile":
+        """The same settings without released backbones."""
+        pretrain = self.pretrain.model_copy(update={"released": False})
+        return self.model_copy(update={"pretrain": pretrain})
+
+    def fit_own_images(self) -> "Profile":
+        """The same settings for a folder of images: backbones are trained on them.
+
+        Photographs that are decoded once (``views: batch``) are shrunk first, to what the
+        fine-tuning sees; as they are, they would fill the disk.
+        """
+        profile = self.train_here()
+        if self.pretrain.views != "batch" or self.pretrain.cache_side is not None:
+            return profile
+        side = {"cache_side": max(self.finetune.short_side)}
+        pretrain = profile.pretrain.model_copy(update=side)
+        return profile.model_copy(update={"pretrain": pretrain})
+
     @model_validator(mode="after")
     def _check_combinations(self) -> "Profile":
         for message, is_wrong in _list_combinations(self):
@@ -542,7 +560,7 @@ def _parse_yaml(path: Path) -> dict:
     if not isinstance(values, dict):
         raise UserError(
             f"{path}: not a profile; write one setting a line, for example `extends: quick` and "
-            "`finetune: {steps: 600}`"
+            "`finetune: {steps: 2000}`"
         )
     return {
         key: update_words(value) if isinstance(value, dict) else value

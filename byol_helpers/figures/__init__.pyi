@@ -22,6 +22,7 @@ from .explorer import build_explorer as build_explorer
 from .explorer import draw_removal as draw_removal
 from .explorer import is_live as is_live
 from .explorer import lay_on_chequers as lay_on_chequers
+from .label_curve import plot_label_curve as plot_label_curve
 from .lessons import draw_pixel_grids as draw_pixel_grids
 from .lessons import draw_toy_detections as draw_toy_detections
 from .lessons import plot_classifier as plot_classifier

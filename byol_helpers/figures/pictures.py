@@ -31,6 +31,7 @@ CROWD = "#FFFFFF"
 # Small images are enlarged to this many pixels before masks are drawn, so that outlines are fine.
 SIDE = 360
 LINE = 0.155  # height of a line of a caption, inches
+FOLDED = 6  # rows of detections from which on they stand in two blocks
 
 
 def draw_masks(
@@ -137,7 +138,8 @@ def draw_detections(
     Args:
         split: where images, annotations and category names come from.
         results: for each arm, COCO results with RLE masks (``detections.json``).
-        image_ids: images to show, one row each.
+        image_ids: images to show, one row each; six and more are folded into two blocks, if these
+            fit.
         score_threshold: detections with a lower score are not shown.
         notes: {image id: {arm or ``ground-truth``: how the caption begins}}.
         title, subtitle: of the figure; what masks and captions are is added.
@@ -165,6 +167,10 @@ def draw_detections(
         blocks = len(rows)
         rows = [sum(rows, [])]
         captions = [sum(captions, [])]
+    elif len(rows) >= FOLDED and len(columns) <= 5:
+        blocks = 2
+        rows = _fold_rows(rows, [np.full_like(image, 255) for image in rows[-1]])
+        captions = _fold_rows(captions, [""] * len(columns))
     said = (
         f"{subtitle} Masks with a score of at least {score_threshold:g}; below, the classes given, "
         "with scores if few."
@@ -183,12 +189,16 @@ def draw_cutouts(rows: list[dict[str, np.ndarray]], title: str) -> Figure:
     names = list(rows[0])
     images = [[row[name] for name in names] for row in rows]
     if len(rows) >= 4 and len(names) <= 5:
-        half = math.ceil(len(rows) / 2)
-        blank = [np.full_like(image, 255) for image in images[-1]]
-        second = images[half:] + [blank] * (2 * half - len(rows))
-        images = [left + right for left, right in zip(images[:half], second, strict=True)]
+        images = _fold_rows(images, [np.full_like(image, 255) for image in images[-1]])
         names = names * 2
     return _draw_table(images, names, None, title, "", blocks=len(names) // len(rows[0]))
+
+
+def _fold_rows(rows: list[list], blank: list) -> list[list]:
+    """The second half of the rows beside the first; ``blank``: a row that fills up an odd one."""
+    half = math.ceil(len(rows) / 2)
+    second = rows[half:] + [blank] * (2 * half - len(rows))
+    return [left + right for left, right in zip(rows[:half], second, strict=True)]
 
 
 def _draw_table(

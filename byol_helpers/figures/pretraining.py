@@ -23,6 +23,8 @@ CONTROL_LINES = {  # encoder of the probes' rows -> its line; greys, since a con
     "untrained": {"color": "#8A9099", "linestyle": (0, (1, 1.6)), "marker": "."},
     "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
 }
+UPPER_BOUND = "body of a detector"
+UPPER_LINE = {"color": "#882255", "linestyle": (0, (8, 2)), "marker": "d"}
 RIGHT = "#1B7837"  # the frame of a neighbour of the same category
 NEIGHBOUR = 0.64  # inches
 ROW_WIDTH = 13.5  # neighbours that a row has room for
@@ -35,13 +37,15 @@ def plot_probe_curves(
 
     Args:
         found: for each arm its ``probe.json``; all with the same crops. The controls are those of
-            the first.
+            the first, and so is the upper bound, where it was asked.
         stage: of the network.
         probe: linear or kNN.
     """
     first = next(iter(found.values()))
     crops = first["crops"]
     drawn = [(name, first, dict(line)) for name, line in CONTROL_LINES.items()]
+    if any(row["encoder"] == UPPER_BOUND for row in first["rows"]):
+        drawn.append((UPPER_BOUND, first, dict(UPPER_LINE)))
     for arm, values in found.items():
         drawn.append((get_label(arm), values, {"color": get_colour(arm), **get_line(arm)}))
     keys = []

@@ -154,9 +154,10 @@ def fill_readme(study: Path, text: str) -> str:
     first = rows[0]
     lines += [
         "",
-        f"Profile {first['profile']}, engine {first['engine']}, seed {first['seeds']}, "
-        f"{first['iterations']} iterations; {float(first['confidence']):.0%} intervals over "
-        f"{first['test_images']} {first['data']} test images.",
+        f"Profile {first['profile']}, {first['backbone']}, data.world={first['world']}, engine "
+        f"{first['engine']}, seed {first['seeds']}, {first['iterations']} iterations; "
+        f"{float(first['confidence']):.0%} intervals over {first['test_images']} {first['data']} "
+        "test images.",
     ]
     return _fill_marks("README.md", text, "norm-policy", lines)
 

@@ -1,9 +1,17 @@
+from .label_curve import describe_help as describe_help
+from .label_curve import list_leads as list_leads
+from .label_curve import list_points as list_points
+from .label_curve import list_probes as list_probes
 from .literature import describe_published as describe_published
 from .measures import ABOVE as ABOVE
 from .measures import Measure as Measure
 from .measures import subtract_objectives as subtract_objectives
 from .other_machine import describe_other_machine as describe_other_machine
+from .plan import find_study as find_study
+from .plan import load_plan as load_plan
 from .run_results import describe_origin as describe_origin
+from .study_scorecard import build_study_scorecard as build_study_scorecard
+from .study_scorecard import count_done as count_done
 from .study_scorecard import summarise_study as summarise_study
 from .thesis import load_thesis as load_thesis
 from .verdicts import DECIMALS as DECIMALS

@@ -264,8 +264,14 @@ def _read_scale(run: RunResults, images: int | None) -> dict:
         "test_images": images or next(iter(tested), None),
         "iterations": run.profile["finetune"]["steps"],
         "pretraining_images": run.pretraining_images,
-        "pretraining_iterations": run.profile["pretrain"]["steps"],
+        "pretraining_iterations": _count_pretraining_steps(run),
     }
+
+
+def _count_pretraining_steps(run: RunResults) -> int:
+    """Steps of the pretrainings; of released backbones those that made them."""
+    steps = [entry["parameters"].get("steps", 0) for entry in run.pretraining.values()]
+    return max(steps, default=0) or run.profile["pretrain"]["steps"]
 
 
 def _describe_measure(measure: Measure, unit: str | None) -> dict:

@@ -64,8 +64,9 @@ def test_statistics_of_a_run_agree_with_its_files(run):
 
 
 def test_limits_shrink_with_generated_scenes_and_can_be_set(run):
+    area = run.profile.data.image_size**2
     assert get_area_limits(run) == pytest.approx(
-        (1024 * 128**2 / (640 * 480), 9216 * 128**2 / (640 * 480)), abs=1e-3
+        (1024 * area / (640 * 480), 9216 * area / (640 * 480)), abs=1e-3
     )
     set_by_hand = pipeline.open_run("smoke", run.path, overrides=["evaluate.area_limits=[10, 20]"])
     assert get_area_limits(set_by_hand) == (10, 20)

@@ -87,10 +87,10 @@ def write_profile(path: Path, text: str) -> str:
 
 
 def test_a_users_file_extends_a_built_in_profile_and_is_named_after_itself(tmp_path):
-    mine = write_profile(tmp_path / "mine.yaml", "extends: quick\nfinetune: {steps: 600}\n")
+    mine = write_profile(tmp_path / "mine.yaml", "extends: quick\nfinetune: {steps: 1600}\n")
     profile = load_profile(mine, ["seed=3"])
     quick = load_profile("quick")
-    finetune = quick.finetune.model_copy(update={"steps": 600})
+    finetune = quick.finetune.model_copy(update={"steps": 1600})
     changed = {"name": "mine", "description": "the settings of mine.yaml", "seed": 3}
     assert profile == quick.model_copy(update=changed | {"finetune": finetune})
 
@@ -166,7 +166,7 @@ def test_a_setting_that_a_stage_needs_is_asked_for_by_that_stage():
         profile.supervised.get_training()
     with pytest.raises(UserError, match="--set data.crops=NUMBER"):
         require(profile.data.crops, "data.crops", "prepare")
-    assert load_profile("quick").supervised.get_training().batch_size == 64
+    assert load_profile("quick").supervised.get_training().batch_size == 128
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ SMALL = [
     "pretrain.hidden=16",
     "pretrain.view_size=32",
     "pretrain.probe_crops=20",
+    "pretrain.probe_on=crops",
 ]
 
 
@@ -39,9 +40,9 @@ def run(tmp_path_factory):
 
 
 def test_crops_are_those_that_no_training_sees():
-    profile = load_profile("smoke", ["data.world=shapes", "data.crop_objects=scenes"])
+    profile = load_profile("smoke", ["data.crop_objects=scenes", "pretrain.probe_on=crops"])
     pixels, labels = probe_results.make_held_out_crops(profile, 20)
-    made = probe_results.make_crop(profile.seed, 50_003, 64, "shapes", 128)
+    made = probe_results.make_crop(profile.seed, 50_003, 64, "shapes", 160)
     np.testing.assert_array_equal(pixels[3], made[0])
     assert sorted(labels.tolist()) == [k for k in range(10) for _ in range(2)]
     assert profile.data.crops < probe_results.HELD_OUT

@@ -146,7 +146,7 @@ def test_measured_statistics_leave_the_network_as_it_was():
 
 
 def test_controls_of_a_pretraining_from_random_weights_are_one_draw():
-    profile = load_profile("smoke")
+    profile = load_profile("smoke", ["width=64"])
     batches = [torch.randn(4, 3, 32, 32)]
     controls = probes.make_controls(profile, None, batches)
     assert list(controls) == ["untrained", "start, measured"]

@@ -83,6 +83,7 @@ def test_a_compiled_network_trains_the_same_way(picture, tmp_path):
                 "pretrain.steps=5",
                 "pretrain.view_size=32",
                 "pretrain.warmup_steps=1",
+                "pretrain.views=pillow",
                 f"pretrain.compile={compiled}".lower(),
             ],
         )

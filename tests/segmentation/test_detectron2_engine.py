@@ -31,6 +31,16 @@ SMALL = [
     "background.images=2",
     "pretrain.hidden=32",
     "finetune.engine=detectron2",
+    "finetune.arms=[byol, supervised, random]",
+    "data.image_size=128",
+    "data.world=colours",
+    "finetune.short_side=[128]",
+    "finetune.anchor_sizes=[8, 16, 32, 64, 128]",
+    "finetune.fpn_channels=64",
+    "finetune.mask_channels=64",
+    "finetune.roi_samples=48",
+    "finetune.proposals=200",
+    "width=64",
 ]
 CPU = torch.device("cpu")
 

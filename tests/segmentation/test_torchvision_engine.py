@@ -28,13 +28,28 @@ from byol_helpers.segmentation.training_metrics import (
 )
 from byol_helpers.training.sampler import Item
 
+SMALL = [
+    "data.train=8",
+    "data.val=2",
+    "data.test=2",
+    "data.unlabelled=2",
+    "data.crops=16",
+    "data.image_size=128",
+    "data.world=colours",
+    "finetune.short_side=[128]",
+    "finetune.anchor_sizes=[8, 16, 32, 64, 128]",
+    "finetune.fpn_channels=64",
+    "finetune.mask_channels=64",
+    "finetune.roi_samples=48",
+    "finetune.proposals=200",
+    "width=64",
+]
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    small = ["data.train=8", "data.val=2", "data.test=2", "data.unlabelled=2", "data.crops=16"]
-    run = pipeline.open_run("smoke", tmp_path_factory.mktemp("run"), overrides=small)
+    run = pipeline.open_run("smoke", tmp_path_factory.mktemp("run"), overrides=SMALL)
     pipeline.prepare(run)
     return run
 
@@ -208,9 +223,8 @@ def test_eight_images_can_be_learned_by_heart(run, tmp_path):
         "finetune.decay_steps=[200]",
         "finetune.gradient_clip=5.0",
         "finetune.checkpoint_every=80",
-        "data.train=8",
     ]
-    profile, split = load_profile("smoke", learn), load_split(run, "train")
+    profile, split = load_profile("smoke", [*SMALL, *learn]), load_split(run, "train")
     network = train(profile, split, tmp_path, "overfit", 0, None)
     save_model(network, tmp_path, profile, split.categories, "random", 0)
     results = predict_split(tmp_path / "model.pth", split, "predict")

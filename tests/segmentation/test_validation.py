@@ -13,7 +13,8 @@ from byol_helpers.segmentation.engine import load_engine, save_model
 from byol_helpers.segmentation.shared_settings import TRAINING_METRICS
 from byol_helpers.segmentation.validation import measure_losses
 
-SMALL = ["data.train=2", "data.val=3", "data.test=2", "data.unlabelled=16", "data.crops=16"]
+SMALL = ["width=64", "data.train=2", "data.val=3", "data.test=2", "data.unlabelled=16"]
+SMALL += ["data.crops=16"]
 LOSSES = {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}
 ENGINES = ["torchvision", pytest.param("detectron2", marks=pytest.mark.detectron2)]
 

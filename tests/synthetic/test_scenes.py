@@ -78,9 +78,10 @@ def test_a_world_is_the_same_everywhere(world):
 
 def test_the_default_world_stands_in_no_parameter_of_a_stage():
     """So that a run folder made before there was a second world is up to date."""
-    data = load_profile("quick").data
+    data = load_profile("thesis").data
     assert data.world == "colours" and "world" not in data.model_dump(exclude_defaults=True)
-    assert load_profile("quick", ["data.world=shapes"]).data.world == "shapes"
+    for name in ("smoke", "quick", "study"):
+        assert load_profile(name).data.world == "shapes"
 
 
 def test_an_unknown_world_is_refused():

@@ -88,7 +88,14 @@ def test_half_precision_trains_and_ends_near_full_precision(run, tmp_path):
     assert losses["32-true"] != losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.1)
 
 
-GENTLE = ["pretrain.hidden=32", "pretrain.output=16", "pretrain.warmup_steps=1"]
+GENTLE = [
+    "pretrain.hidden=32",
+    "pretrain.output=16",
+    "pretrain.warmup_steps=1",
+    "pretrain.optimizer=sgd",
+    "pretrain.learning_rate=0.05",
+    "pretrain.tau_start=0.99",
+]
 
 
 def pretrained(
@@ -189,6 +196,7 @@ def test_byol_stops_at_a_loss_that_is_not_a_number_with_what_to_do(run, tmp_path
         [
             "pretrain.hidden=32",
             "pretrain.output=16",
+            "pretrain.optimizer=sgd",
             "pretrain.learning_rate=1e30",
             "pretrain.warmup_steps=0",
         ],

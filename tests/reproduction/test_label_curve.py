@@ -1,0 +1,101 @@
+"""The label curve of a study: with no result, with one seed, and with all of them."""
+
+import shutil
+
+import pytest
+
+from byol_helpers import figures
+from byol_helpers.reproduction.label_curve import (
+    describe_help,
+    list_leads,
+    list_points,
+    list_probes,
+)
+from byol_helpers.reproduction.plan import find_study
+from tests.helpers.made_study import make_study
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Results of a study with three seeds; its plan lies two folders above."""
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def plan(whole):
+    return find_study("made", whole.parents[1] / "plan.yaml")
+
+
+@pytest.fixture
+def begun(whole, tmp_path):
+    """The same with seed 0 alone."""
+    folder = tmp_path / "made"
+    shutil.copytree(whole, folder)
+    for seed in (1, 2):
+        for path in folder.glob(f"*/*/*-seed{seed}"):
+            shutil.rmtree(path)
+    return folder
+
+
+def probe(encoder, value, gain):
+    row = {"encoder": encoder, "stage": "layer4", "probe": "linear", "per_class": None}
+    return row | {"value": value, "gain": gain}
+
+
+def test_nothing_is_there_yet(plan, tmp_path):
+    assert list_points(tmp_path, plan) == []
+    assert list_probes(tmp_path) == []
+    (line,) = describe_help(list_leads(tmp_path, plan), [])
+    assert "No pair" in line
+    yours = {"random": {"value": 0.2, "low": None, "high": None}}
+    assert len(figures.plot_label_curve([], yours, 100, "Yours alone").axes) == 1
+
+
+def test_with_all_seeds_a_lead_covers_them(whole, plan):
+    points = list_points(whole, plan)
+    assert {(row["protocol"], row["images"]) for row in points} == {
+        ("trainable", 12),
+        ("trainable", 3),
+        ("frozen", 12),
+    }
+    assert all(sorted(row["seeds"]) == [0, 1, 2] for row in points)  # none of those trained again
+    leads = list_leads(whole, plan)
+    assert {row["covers"] for row in leads} == {"images and seeds"}
+    said = describe_help(leads, list_probes(whole))
+    assert said[0].startswith("BYOL from random, 12 labelled images, batch norm trainable: +6.3")
+    assert said[0].endswith("it helps.")
+    assert len(figures.plot_label_curve(points, {}, 3, "Curve").axes) == 2
+
+
+def test_with_one_seed_it_says_what_is_missing(begun, plan):
+    leads = list_leads(begun, plan)
+    assert {(row["seeds"], row["covers"]) for row in leads} == {(1, "images only")}
+    said = describe_help(leads, list_probes(begun))
+    assert said[0].startswith("So far: ") and "1 seed, the interval covers images only" in said[0]
+    figures.plot_label_curve(list_points(begun, plan), {}, 3, "Curve")
+
+
+def lead(arm, verdict):
+    about = {"protocol": "trainable", "images": 100, "arm": arm, "other": "random", "seeds": 3}
+    return about | {"lead": 0.1, "interval": [-1, 1], "covers": "images", "verdict": verdict}
+
+
+@pytest.mark.parametrize(
+    ("labels", "byol", "reason"),
+    [
+        ("helps", 20.0, "it knows too little of the objects"),
+        ("helps", 70.0, "is not what a detector needs most"),
+        ("cannot be told from zero", 20.0, "fine-tuning needs none"),
+    ],
+)
+def test_where_byol_does_not_help_the_probes_say_why(labels, byol, reason):
+    leads = [lead("byol-random", "cannot be told from zero"), lead("supervised", labels)]
+    probes = []
+    for arm, value in (("byol-random", byol), ("supervised", 90.0)):
+        row = {"arm": arm, "seeds": 1, "value": value, "start": 15.0, "untrained": 14.0}
+        probes.append(row | {"gain": value - 15, "interval": None})
+    lines = describe_help(leads, probes)
+    assert "of the way that labels go" in lines[2]
+    assert reason in lines[-1]
+    leads[0] = lead("byol-random", "helps")
+    assert len(describe_help(leads, probes)) == 3
