@@ -48,7 +48,7 @@ def test_nothing_is_there_yet(plan, tmp_path):
     (line,) = describe_help(list_leads(tmp_path, plan), [])
     assert "No pair" in line
     yours = {"random": {"value": 0.2, "low": None, "high": None}}
-    assert len(figures.plot_label_curve([], yours, 100, "Yours alone").axes) == 1
+    assert len(figures.plot_label_curve([], [], yours, yours, 100).axes) == 2
 
 
 def test_with_all_seeds_a_lead_covers_them(whole, plan):
@@ -64,7 +64,7 @@ def test_with_all_seeds_a_lead_covers_them(whole, plan):
     said = describe_help(leads, list_probes(whole))
     assert said[0].startswith("BYOL from random, 12 labelled images, batch norm trainable: +6.3")
     assert said[0].endswith("it helps.")
-    assert len(figures.plot_label_curve(points, {}, 3, "Curve").axes) == 2
+    assert len(figures.plot_label_curve(points, leads, {}, {}, 3).axes) == 4
 
 
 def test_with_one_seed_it_says_what_is_missing(begun, plan):
@@ -72,7 +72,7 @@ def test_with_one_seed_it_says_what_is_missing(begun, plan):
     assert {(row["seeds"], row["covers"]) for row in leads} == {(1, "images only")}
     said = describe_help(leads, list_probes(begun))
     assert said[0].startswith("So far: ") and "1 seed, the interval covers images only" in said[0]
-    figures.plot_label_curve(list_points(begun, plan), {}, 3, "Curve")
+    figures.plot_label_curve(list_points(begun, plan), leads, {}, {}, 3)
 
 
 def lead(arm, verdict):
