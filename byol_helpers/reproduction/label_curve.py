@@ -20,12 +20,12 @@ from byol_helpers.reproduction.study_scorecard import subtract_models
 
 ARM_KEY = "mask/AP"
 COMPARED = ("byol", "byol-random", "supervised")
-START = "start, measured"
+MEASURED_START = "start, measured"
 HELPS = "helps"
 HURTS = "hurts"
 UNTOLD = "cannot be told from zero"
-VERDICTS = {HELPS: "it helps", HURTS: "it hurts", UNTOLD: "the lead cannot be told from zero"}
-BASELINES = {"trainable": "random", "frozen": "random-measured"}  # what BYOL has to be ahead of
+SAID = {HELPS: "it helps", HURTS: "it hurts", UNTOLD: "the lead cannot be told from zero"}
+COMPARED_WITH = {"trainable": "random", "frozen": "random-measured"}  # what BYOL has to be ahead of
 
 
 def list_points(results: Path, study: Study) -> list[dict]:
@@ -153,7 +153,7 @@ def _pick_linear(probes: dict, encoder: str) -> dict:
             of[row["encoder"]] = row
     return {
         "value": of[encoder]["value"],
-        "start": of[START]["value"],
+        "start": of[MEASURED_START]["value"],
         "untrained": of["untrained"]["value"],
         "gain": of[encoder]["gain"],
     }
@@ -178,7 +178,7 @@ def describe_help(leads: list[dict], probes: list[dict]) -> list[str]:
             f"{so_far}BYOL from random, {row['images']:,} labelled images, batch norm "
             f"{row['protocol']}: {row['lead']:+.1f} points over {label_arm(row['other'])} "
             f"({low:+.1f} to {high:+.1f}, {seeds}, the interval covers {row['covers']}): "
-            f"{VERDICTS[row['verdict']]}."
+            f"{SAID[row['verdict']]}."
         )
     return lines + _explain(leads, of_byol, {row["arm"]: row for row in probes})
 
@@ -186,7 +186,7 @@ def describe_help(leads: list[dict], probes: list[dict]) -> list[str]:
 def _select(leads: list[dict], arm: str) -> list[dict]:
     """The leads of an arm over what it has to be ahead of."""
     return [
-        row for row in leads if row["arm"] == arm and row["other"] == BASELINES[row["protocol"]]
+        row for row in leads if row["arm"] == arm and row["other"] == COMPARED_WITH[row["protocol"]]
     ]
 
 
