@@ -23,6 +23,11 @@ CONTROL_LINES = {  # encoder of the probes' rows -> its line; greys, since a con
     "untrained": {"color": "#8A9099", "linestyle": (0, (1, 1.6)), "marker": "."},
     "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
 }
+ASKED = {  # pretrain.probe_on -> what a reader calls it
+    "crops": "generated crops",
+    "windows": "windows around objects",
+    "photographs": "photographs",
+}
 UPPER_BOUND = "body of a detector"
 UPPER_LINE = {"color": "#882255", "linestyle": (0, (8, 2)), "marker": "d"}
 RIGHT = "#1B7837"  # the frame of a neighbour of the same category
@@ -51,7 +56,7 @@ def plot_probe_curves(
     keys = []
     for name, _, line in drawn:
         keys.append(Line2D([], [], label=name, lw=2, **line))
-    asked = "photographs" if crops["on"] == "photographs" else "generated crops"
+    asked = ASKED[crops["on"]]
     fig = create_figure(
         3.3,
         f"What a {probe} probe reads from {stage}, by the number of labels",
