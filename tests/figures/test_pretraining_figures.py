@@ -16,7 +16,7 @@ def make_probe(arm, gain):
                 value_here = value + more
                 row |= {"value": value_here, "low": value_here - 0.02, "high": value_here + 0.02}
                 rows.append(row)
-    return {"rows": rows, "crops": {"bank": 100, "asked": 100, "categories": 10}}
+    return {"rows": rows, "crops": {"bank": 100, "asked": 100, "categories": 10, "on": "windows"}}
 
 
 def test_probe_curves_stand_beside_both_controls():
