@@ -60,8 +60,8 @@ def plot_probe_curves(
     fig = create_figure(
         3.3,
         f"What a {probe} probe reads from {stage}, by the number of labels",
-        f"{crops['asked']:,} {asked} that no training has seen; bands: 95 % over them and "
-        "draws of labels. Dashed grey: the start with measured statistics.",
+        f"{crops['asked']:,} {asked} that no training has seen; bands: 95 % over them and draws of "
+        "labels.",
         keys,
     )
     ax = fig.subplots()
@@ -138,7 +138,7 @@ def frame_image(ax: Axes, same: bool) -> None:
 
 
 def draw_feature_maps(images: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> Figure:
-    """Images, and below them the maps of features, coloured by three principal components.
+    """Images, beside and below them the maps of features, coloured by three principal components.
 
     Args:
         images: uint8 [H, W, 3] each.
@@ -151,7 +151,7 @@ def draw_feature_maps(images: Sequence[np.ndarray], maps: Mapping[str, np.ndarra
         tiles += list(coloured)
         captions += [name] * len(coloured)
     title = "Maps of features: the first three principal components as red, green and blue"
-    return draw_gallery(tiles, captions, len(images), title)
+    return draw_gallery(tiles, captions, 2 * len(images), title)
 
 
 def plot_loss_beside_baselines(

@@ -145,7 +145,7 @@ def plot_confusion(
         else ""
     )
     names = [_shorten(classes[k]) for k in chosen] + ["other classes"] * bool(rest)
-    columns = min(3, len(counts))
+    columns = 2 if len(counts) == 4 else min(3, len(counts))
     rows = math.ceil(len(counts) / columns)
     fig = create_figure(
         rows * 4.15,
