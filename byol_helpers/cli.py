@@ -291,7 +291,7 @@ def print_machine() -> int:
         "device": device_name(),
         "engines": ", ".join(list_installed_engines()),
         "memory free": f"{free / 2**30:.1f} GB (a quick run used 2.6 GB)",
-        "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run leaves 0.6 GB)",
+        "disk free here": f"{disk.free / 2**30:.0f} GB (a quick run leaves 0.8 GB)",
     }
     lines |= {"python": sys.version.split()[0]} | installed_versions()
     for key, value in lines.items():
