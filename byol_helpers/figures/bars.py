@@ -39,6 +39,7 @@ COCO_SIZES = {
     "medium": 34,
     "large": 24,
 }  # per cent of COCO's objects, as cocodataset.org gives them
+LONG_PAIR = 32  # letters of two arms that are too many for a panel's title in one line
 _WHISKER = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2.5, "capthick": 1.2}
 
 
@@ -351,7 +352,10 @@ def _draw_difference(ax: Axes, pair: dict) -> None:
     ax.set_yticks(range(len(METRIC_LABELS)), METRIC_LABELS.values(), color=INK)
     ax.set_ylim(len(METRIC_LABELS) - 0.4, -0.6)
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    ax.set_title(f"{get_label(pair['a'])} − {get_label(pair['b'])}", size=9.5)
+    first = get_label(pair["a"])
+    second = get_label(pair["b"])
+    between = "\n" if len(first + second) > LONG_PAIR else " "
+    ax.set_title(f"{first}{between}− {second}", size=9.5)
     ax.set_xlabel("difference (AP points)")
     ax.tick_params(labelbottom=True)
 

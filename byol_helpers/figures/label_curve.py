@@ -139,4 +139,5 @@ def _draw_own(ax: Axes, entry: dict, arm: str, place: float) -> None:
         mec=ink,
         mew=1.8,
         zorder=5,
+        clip_on=False,
     )
