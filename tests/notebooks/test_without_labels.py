@@ -4,6 +4,8 @@ The cells are executed as they stand in the notebook, in their order, without th
 or score.
 """
 
+import csv
+import inspect
 import re
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from tests.helpers.notebook_rules import Notebook, text
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "01-without-labels.ipynb"
 CELLS = (
-    "scene", "otsu", "grow", "kmeans", "watershed", "cut", "cut-2", "encoder", "views", "loop",
+    "scene", "otsu", "grow", "watershed", "cut", "cut-2", "encoder", "views", "loop",
     "rotation", "colour", "order", "order-2", "nce", "simclr", "bank", "moco", "sinkhorn", "swav",
     "deepcluster", "simsiam", "byol",
 )  # fmt: skip
@@ -62,8 +64,9 @@ def same(ours, theirs):
 
 
 def test_simclr_is_lightlys_nt_xent(names, rows):
-    theirs = lightly.loss.NTXentLoss(temperature=names["TEMPERATURE"])
-    assert same(make(names, "SimCLR").compare(*rows[:2]), theirs(*rows[:2]))
+    learner = make(names, "SimCLR")
+    theirs = lightly.loss.NTXentLoss(temperature=learner.temperature)
+    assert same(learner.compare(*rows[:2]), theirs(*rows[:2]))
 
 
 def find_in_dictionary(queries, keys, positives, temperature):
@@ -81,22 +84,23 @@ def find_in_dictionary(queries, keys, positives, temperature):
 def test_the_banks_loss_is_lightlys_with_the_other_entries_as_negatives(names, rows):
     learner = make(names, "MemoryBank")
     index = torch.randperm(200)[:N]
-    theirs = [find_in_dictionary(z, learner.bank, index, names["TEMPERATURE"]) for z in rows[:2]]
+    theirs = [find_in_dictionary(z, learner.bank, index, learner.temperature) for z in rows[:2]]
     assert same(learner.compare(*rows[:2], index), sum(theirs) / 2)
 
 
 def test_mocos_loss_is_lightlys_with_the_rest_of_the_queue_as_negatives(names, rows):
     learner = make(names, "MoCo")
-    theirs = find_in_dictionary(rows[0], learner.queue, range(N), names["TEMPERATURE"])
+    theirs = find_in_dictionary(rows[0], learner.queue, range(N), learner.temperature)
     assert same(learner.compare(rows[0]), theirs)
 
 
 def test_codes_and_loss_of_swav_are_lightlys(names, rows):
     scores = [F.normalize(z[:, :30], dim=1) for z in rows[:2]]
-    theirs = sinkhorn(scores[0], epsilon=0.03)
-    assert torch.allclose(names["sinkhorn"](scores[0]), theirs, atol=1e-5)
-    theirs = lightly.loss.SwaVLoss(temperature=0.1, sinkhorn_epsilon=0.03)(scores, [])
-    assert same(make(names, "SwAV").compare(*scores), theirs)
+    learner = make(names, "SwAV")
+    theirs = sinkhorn(scores[0], epsilon=learner.epsilon)
+    assert torch.allclose(names["sinkhorn"](scores[0], learner.epsilon), theirs, atol=1e-5)
+    theirs = lightly.loss.SwaVLoss(temperature=0.1, sinkhorn_epsilon=learner.epsilon)(scores, [])
+    assert same(learner.compare(*scores), theirs)
 
 
 def test_deepclusters_loss_is_a_cross_entropy(names, rows):
@@ -117,6 +121,20 @@ def test_simsiam_and_byol_are_lightlys_negative_cosine(names, rows):
     assert same(make(names, "BYOL").compare(p, r, z, w), 4 + 2 * (one + other))
 
 
+def test_every_method_has_the_value_that_won_its_trials(names):
+    with (ROOT / "notebooks/01-settings.csv").open(newline="") as file:
+        trials = list(csv.DictReader(file))
+    by_method = {}
+    for trial in trials:
+        by_method.setdefault(trial["method"], []).append(trial)
+    assert len(by_method) == 7
+    for method, own in by_method.items():
+        assert len(own) == 3 and len({trial["value"] for trial in own}) == 3
+        best = max(own, key=lambda trial: float(trial["probe"]))
+        parameters = inspect.signature(names[method]).parameters
+        assert parameters[best["setting"]].default == float(best["value"]), method
+
+
 def test_nce_with_three_keys_is_a_cross_entropy(names):
     scores = torch.tensor(names["similarity"]) / 0.5
     theirs = F.cross_entropy(scores, torch.arange(3), reduction="none")
@@ -124,9 +142,10 @@ def test_nce_with_three_keys_is_a_cross_entropy(names):
 
 
 @pytest.mark.parametrize("kind", ["MoCo", "BYOL"])
-def test_the_slow_network_takes_a_tenth_of_the_step_and_no_gradient(names, kind):
+def test_the_slow_network_takes_its_share_of_the_step_and_no_gradient(names, kind):
     learner = make(names, kind)
     slow = learner.key_network if kind == "MoCo" else learner.target
+    share = 1 - (learner.m if kind == "MoCo" else learner.tau)
     before = [p.clone() for p in slow.parameters()]
     learnt = [*learner.encoder.parameters(), *learner.head.parameters()]
     with torch.no_grad():
@@ -134,7 +153,7 @@ def test_the_slow_network_takes_a_tenth_of_the_step_and_no_gradient(names, kind)
             p.add_(1)
     learner.after_step()
     for old, new in zip(before, slow.parameters(), strict=True):
-        assert torch.allclose(new - old, torch.full_like(old, 0.1), atol=1e-5)
+        assert torch.allclose(new - old, torch.full_like(old, share), atol=1e-5)
     assert not any(p.requires_grad for p in slow.parameters())
 
 
