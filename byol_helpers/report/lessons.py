@@ -7,18 +7,24 @@ the outputs that the notebooks hold.
 import copy
 import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_text
 from byol_helpers.report.html import convert_tex
-from byol_helpers.report.notebooks import NOTEBOOKS, SHARES
+from byol_helpers.report.notebooks import NOTEBOOKS, ROOT, SHARES
 
 SLIDE_TAG = "slide"
+SLIDES = ROOT / "docs" / "lessons" / "slides.yaml"  # of notebooks whose cells have no such tag
 SOLUTION_TAG = "solution"  # of a cell that is nothing but a solution
 DETAILS = re.compile(r"<details>\s*<summary>(?P<summary>.*?)</summary>.*?</details>", re.S | re.I)
 WORDS_ON_A_SLIDE = 90
+HIDE_TAG = "hide-code"  # of a cell that is shown by its output alone
+CHECKED = "# NBVAL_CHECK_OUTPUT"  # a mark for the tests, not for a reader
 REVEAL = "https://cdn.jsdelivr.net/npm/reveal.js@4"
 SLIDE_STYLE = """
 <style>
@@ -51,15 +57,22 @@ def write_lessons(out: Path, reveal: str = REVEAL) -> list[Path]:
             room without a connection.
 
     Raises:
-        UserError: a notebook is missing, or a solution would remain in its student version.
+        UserError: a notebook is missing, a cell that ``SLIDES`` names is in no notebook, or a
+            solution would remain in a student version.
     """
+    listed = read_slides()
     written = []
     for stem in SHARES:
         path = NOTEBOOKS / f"{stem}.ipynb"
         if not path.is_file():
             raise UserError(f"{path}: missing; make lessons from a copy of the repository")
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        written.append(write_text(out / f"slides/{stem}.html", render_slides(notebook, reveal)))
+        chosen = listed.get(stem, [])
+        lost = sorted(set(chosen) - {cell["id"] for cell in notebook["cells"]})
+        if lost:
+            raise UserError(f"{SLIDES}: {stem} has no cell {lost[0]!r}; take it out of the list")
+        page = render_slides(notebook, reveal, chosen)
+        written.append(write_text(out / f"slides/{stem}.html", page))
         student = remove_solutions(notebook)
         left = find_solutions(student)
         if left:
@@ -108,21 +121,31 @@ def find_solutions(notebook: dict[str, Any]) -> list[int]:
     return found
 
 
-def choose_slides(notebook: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells of a notebook that become slides: those tagged ``slide``.
+def read_slides() -> dict[str, list[str]]:
+    """Ids of the cells that become slides, by notebook; empty where the list is missing."""
+    if not SLIDES.is_file():
+        return {}
+    return yaml.safe_load(SLIDES.read_text(encoding="utf-8"))
 
-    Where none is tagged: the title, the headings of sections, and the cells that draw a picture.
+
+def choose_slides(notebook: dict[str, Any], chosen: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The cells of a notebook that become slides: those tagged ``slide`` and those with an id that
+    is ``chosen``.
+
+    Where there is none: the title, the headings of sections, and the cells that draw a picture.
     """
     cells = notebook["cells"]
-    tagged = [cell for cell in cells if SLIDE_TAG in _get_tags(cell)]
-    return tagged or [cell for cell in cells if _is_heading(cell) or _has_picture(cell)]
+    named = [cell for cell in cells if SLIDE_TAG in _get_tags(cell) or cell["id"] in chosen]
+    return named or [cell for cell in cells if _is_heading(cell) or _has_picture(cell)]
 
 
-def render_slides(notebook: dict[str, Any], reveal: str = REVEAL) -> str:
+def render_slides(
+    notebook: dict[str, Any], reveal: str = REVEAL, chosen: Collection[str] = ()
+) -> str:
     """The chosen cells of a notebook as one page of slides, each cell a slide.
 
     A text is cut after the paragraph in which it reaches ``WORDS_ON_A_SLIDE`` words. Of a cell that
-    draws a picture the picture is shown, without the code.
+    draws a picture or makes a table only these are shown, without the code.
     """
     import nbformat
     from jinja2 import pass_context
@@ -130,20 +153,22 @@ def render_slides(notebook: dict[str, Any], reveal: str = REVEAL) -> str:
     from traitlets.config import Config
 
     shown = copy.deepcopy(notebook)
-    shown["cells"] = choose_slides(shown)
+    shown["cells"] = choose_slides(shown, chosen)
     for cell in shown["cells"]:
         cell["metadata"]["slideshow"] = {"slide_type": "slide"}
         if cell["cell_type"] == "markdown":
             cell["source"] = _shorten(_get_text(cell))
-        elif _has_picture(cell):
-            cell["metadata"]["tags"] = [*_get_tags(cell), "hide-code"]
+            continue
+        cell["source"] = _get_text(cell).removeprefix(f"{CHECKED}\n")
+        if _has_picture(cell) or _has_table(cell):
+            cell["metadata"]["tags"] = [*_get_tags(cell), HIDE_TAG]
     config = Config()
     config.SlidesExporter.reveal_url_prefix = reveal
     config.SlidesExporter.reveal_scroll = True
     config.SlidesExporter.exclude_input_prompt = True
     config.SlidesExporter.exclude_output_prompt = True
     config.TagRemovePreprocessor.enabled = True
-    config.TagRemovePreprocessor.remove_input_tags = {"hide-code"}
+    config.TagRemovePreprocessor.remove_input_tags = {HIDE_TAG}
     exporter = SlidesExporter(config=config)
 
     @pass_context
@@ -180,6 +205,10 @@ def _is_heading(cell: dict[str, Any]) -> bool:
 
 def _has_picture(cell: dict[str, Any]) -> bool:
     return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+
+
+def _has_table(cell: dict[str, Any]) -> bool:
+    return any("text/markdown" in output.get("data", {}) for output in cell.get("outputs", []))
 
 
 def _shorten(text: str) -> str:

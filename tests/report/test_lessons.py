@@ -11,7 +11,7 @@ from byol_helpers.cli import main
 from byol_helpers.core.errors import UserError
 from byol_helpers.report import lessons
 from byol_helpers.report.notebooks import SHARES
-from tests.helpers.notebook_rules import LINK, Notebook, anchors
+from tests.helpers.notebook_rules import LINK, Notebook, anchors, tags
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANS = sorted((ROOT / "docs/lessons").glob("lesson-*.md"))
@@ -119,6 +119,7 @@ def test_a_solution_that_remains_stops_the_command(tmp_path, monkeypatch, capsys
     for stem in SHARES:
         (folder / f"{stem}.ipynb").write_text(json.dumps(headed))
     monkeypatch.setattr(lessons, "NOTEBOOKS", folder)
+    monkeypatch.setattr(lessons, "SLIDES", tmp_path / "slides.yaml")
     assert main(["lessons", "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "a solution remains in cell 1" in said and said.count("\n") == 1
@@ -126,6 +127,22 @@ def test_a_solution_that_remains_stops_the_command(tmp_path, monkeypatch, capsys
     (folder / "00-overview.ipynb").unlink()
     with pytest.raises(UserError, match="00-overview.ipynb: missing"):
         lessons.write_lessons(tmp_path / "out")
+    (folder / "00-overview.ipynb").write_text(json.dumps(headed))
+    (tmp_path / "slides.yaml").write_text("00-overview: [gone]\n")
+    with pytest.raises(UserError, match="00-overview has no cell 'gone'"):
+        lessons.write_lessons(tmp_path / "out")
+
+
+def test_every_notebook_says_which_cells_are_slides():
+    """By the tag or by the list, and the list names no cell that is gone."""
+    listed = lessons.read_slides()
+    assert listed.keys() <= SHARES.keys()
+    for stem in SHARES:
+        cells = Notebook(ROOT / f"notebooks/{stem}.ipynb", ROOT).cells
+        chosen = set(listed.get(stem, []))
+        assert chosen <= {cell["id"] for cell in cells}, stem
+        tagged = [cell for cell in cells if lessons.SLIDE_TAG in tags(cell)]
+        assert len(chosen) + len(tagged) >= 5, stem
 
 
 def test_slides_are_the_tagged_cells_or_headings_and_pictures():
@@ -133,6 +150,8 @@ def test_slides_are_the_tagged_cells_or_headings_and_pictures():
     tagged = copy.deepcopy(EXAMPLE)
     tagged["cells"][1]["metadata"]["tags"] = ["slide"]
     assert [cell["id"] for cell in lessons.choose_slides(tagged)] == ["cell-1"]
+    chosen = lessons.choose_slides(tagged, ["cell-0"])
+    assert [cell["id"] for cell in chosen] == ["cell-0", "cell-1"]
 
 
 def test_a_page_of_slides_shows_pictures_without_code_and_no_long_text():
