@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from byol_helpers.core.files import read_json
 from byol_helpers.core.progress import duration
@@ -46,8 +47,9 @@ def render_notebook(path: Path) -> str:
 
     exporter.register_filter("markdown2html", render_markdown)
     page, _ = exporter.from_filename(str(path))
-    # Links between the notebooks of the same run.
-    return re.sub(r'href="(\d\d-[\w-]+)\.ipynb', r'href="\1.html', page)
+    # Links between the notebooks of the same run, and plain names of the places within one.
+    page = re.sub(r'href="(\d\d-[\w-]+)\.ipynb', r'href="\1.html', page)
+    return re.sub(r'href="#([^"]+)"', lambda found: f'href="#{unquote(found[1])}"', page)
 
 
 def convert_tex(text: str) -> str:

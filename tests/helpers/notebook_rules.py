@@ -232,6 +232,28 @@ def title(nb: Notebook) -> list[str]:
     return [] if ok else ["the first cell is not a title ('# ...')"]
 
 
+def template(nb: Notebook) -> list[str]:
+    """A numbered title with a way to the contents, goals with a link to every numbered part, and
+    takeaways, exercises and what to read next at the end.
+    """
+    texts = [text(cell["source"]) for cell in nb.cells if cell["cell_type"] == "markdown"]
+    first, second = (*texts, "", "")[:2]
+    problems = []
+    if not re.match(r"# \d\d · ", first) or "ontents" not in first:
+        problems.append("the first cell has no title '# NN · ...' with a way to the contents")
+    if not second.startswith("## What you will be able to do\n"):
+        problems.append("the second cell does not begin with '## What you will be able to do'")
+    linked = {unquote(link) for link in re.findall(r"\]\(#([^\s]+)\)", second)}
+    headings = re.findall(r"^## (.+)$", "\n".join(texts), re.MULTILINE)
+    for heading in headings:
+        if re.match(r"\d+ ", heading) and heading.replace(" ", "-") not in linked:
+            problems.append(f"the contents have no link to {heading!r}")
+    for heading in ("Takeaways", "Exercises", "What to read next"):
+        if heading not in headings:
+            problems.append(f"no heading '## {heading}'")
+    return problems
+
+
 def cell_ids(nb: Notebook) -> list[str]:
     ids = [cell.get("id", "") for cell in nb.cells]
     problems = [
@@ -255,6 +277,6 @@ RULES: dict[str, Callable[[Notebook], list[str]]] = {
     for rule in (
         outputs_present, executed_in_order, kernel, no_errors, no_widget_state, size, cell_length,
         cell_count, parameters, alt_text, no_absolute_paths, links_alive, checked_cells, title,
-        cell_ids, imports_from_rooms, anchors_alive,
+        cell_ids, imports_from_rooms, anchors_alive, template,
     )
 }  # fmt: skip

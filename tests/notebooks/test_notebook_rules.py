@@ -52,7 +52,7 @@ def good() -> dict:
     }
     printed = {"output_type": "stream", "name": "stdout", "text": "45\n"}
     cells = [
-        markdown("# Title\nSee [the next one](next.ipynb#part) and ![a curve](next.ipynb)."),
+        markdown("# 00 · Title\n[Contents](next.ipynb#part), ![a curve](next.ipynb)."),
         code(
             'PROFILE: str = "quick"  # scale of the run\nSEEDS: list = [0, 1]  # one run each',
             [],
@@ -61,6 +61,8 @@ def good() -> dict:
         code("# NBVAL_CHECK_OUTPUT\nprint(sum(range(10)))", [printed]),
         code("plot()", [picture]),
     ]
+    cells.append(markdown("## What you will be able to do\n[1](#1-A-part)"))
+    cells.append(markdown("## 1 A part\n## Takeaways\n## Exercises\n## What to read next"))
     cells += [markdown(f"Paragraph {n}, a share of 3/4.") for n in range(CELLS.start - len(cells))]
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number}"
@@ -138,8 +140,12 @@ BAD = [  # rule, what is spoilt, a word of the problem
     ("title", _set(0, source="No title"), "title"),
     ("cell_ids", lambda nb: nb["cells"][4].pop("id"), "''"),
     ("cell_ids", _set(4, id="cell-5"), "repeat"),
-    ("anchors_alive", _set(5, source="# A title\n[up](#a-title)"), "#a-title"),
-    ("anchors_alive", _set(5, source="[there](next.ipynb#whole)"), "next.ipynb#whole"),
+    ("template", _set(0, source="# Title, [contents](next.ipynb)"), "title"),
+    ("template", _set(4, source="## Goals"), "second cell"),
+    ("template", _set(5, source="## 2 Lost"), "'2 Lost'"),
+    ("template", _set(5, source="## Takeaways"), "'## Exercises'"),
+    ("anchors_alive", _set(6, source="# A title\n[up](#a-title)"), "#a-title"),
+    ("anchors_alive", _set(6, source="[there](next.ipynb#whole)"), "next.ipynb#whole"),
     ("imports_from_rooms", _set(3, source="from byol_helpers.coco.masks import x"), "coco.masks"),
 ]  # fmt: skip
 
