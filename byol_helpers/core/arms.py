@@ -68,7 +68,7 @@ ARMS = {  # in the order of tables and figures
     ),
     "photographs": Arm(
         "supervised (photographs)",
-        "#882255",
+        "#7F7F1F",
         {"linestyle": (0, (6, 1.2, 2, 1.2)), "marker": "p"},
         "supervised",
     ),
