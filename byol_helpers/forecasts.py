@@ -35,6 +35,7 @@ def forecast_run(run: Run) -> str:
         )
     pipeline.prepare(run)
     pipeline.supervise_all(run)
+    pipeline.transfer(run, "random")
     seed = tune.seeds[0]
     trainings = []
     for arm in pipeline.list_pretrained_arms(run):

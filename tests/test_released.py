@@ -155,7 +155,7 @@ def test_the_command_lists_them(made, capsys):
     assert len(lines) == 5 and "byol-resnet18-width8-seed0.safetensors" in lines[2]
 
 
-@pytest.mark.parametrize("other", ["width=16", "pretrain.seed=3", "data.world=shapes", "depth=50"])
+@pytest.mark.parametrize("other", ["width=16", "pretrain.seed=3", "data.world=colours", "depth=50"])
 def test_another_backbone_is_not_taken_in_its_place(made, other):
     profile = load_profile("smoke", [*SETTINGS, "pretrain.released=true", other])
     with pytest.raises(UserError, match="no released backbone is BYOL, .*pretrain.released=false"):

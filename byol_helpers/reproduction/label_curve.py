@@ -178,9 +178,18 @@ def describe_help(leads: list[dict], probes: list[dict]) -> list[str]:
             f"{so_far}BYOL from random, {row['images']:,} labelled images, batch norm "
             f"{row['protocol']}: {row['lead']:+.1f} points over {label_arm(row['other'])} "
             f"({low:+.1f} to {high:+.1f}, {seeds}, the interval covers {row['covers']}): "
-            f"{SAID[row['verdict']]}."
+            f"{SAID[row['verdict']]}.{_compare_labels(row, leads)}"
         )
     return lines + _explain(leads, of_byol, {row["arm"]: row for row in probes})
+
+
+def _compare_labels(row: dict, leads: list[dict]) -> str:
+    """The lead of supervised weights under the same condition, as a sentence; or nothing."""
+    for other in _select(leads, "supervised"):
+        if (other["protocol"], other["images"]) == (row["protocol"], row["images"]):
+            low, high = other["interval"]
+            return f" Supervised weights: {other['lead']:+.1f} ({low:+.1f} to {high:+.1f})."
+    return ""
 
 
 def _select(leads: list[dict], arm: str) -> list[dict]:
