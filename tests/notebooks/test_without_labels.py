@@ -285,9 +285,15 @@ def test_the_middle_frame_lies_between_the_others(names):
 def test_words_of_the_glossary_are_explained_in_the_overview():
     overview = Notebook(ROOT / "notebooks" / "00-overview.ipynb", ROOT)
     page = "\n".join(text(cell["source"]) for cell in overview.cells)
-    words = set(re.findall(r"^\| ([^|]+?) \|", page, re.MULTILINE))
+    glossary = page.partition("## 9 Glossary")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| ([^|]+?) \|", glossary, re.MULTILINE)[1:]
+    assert listed == sorted(listed, key=str.lower)
+    words = set(listed)
     wanted = {
         "contrastive learning", "InfoNCE", "temperature", "negative, positive", "memory bank",
-        "momentum encoder", "prototype", "collapse", "linear probe", "pseudo-label",
+        "momentum encoder", "prototype", "collapse", "linear probe", "pseudo-label", "nats",
+        "oracle",
+        "t interval", "chi-square interval", "effective rank", "batch-norm statistics",
+        "released backbone",
     }  # fmt: skip
     assert wanted <= words
