@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -243,7 +243,8 @@ def measure_memory(images: Path | None) -> dict:
         transform = BYOLTransform(
             BYOLView1Transform(input_size=CROP_VIEW), BYOLView2Transform(input_size=CROP_VIEW)
         )
-        peer = DataLoader(PictureFiles(files, transform), CROP_BATCH, shuffle=True)
+        pictures = cast(Any, PictureFiles(files, transform))
+        peer = DataLoader(pictures, CROP_BATCH, shuffle=True)
         steps = CROPS // CROP_BATCH
         here = torch.device("cpu")
 

@@ -195,6 +195,13 @@ def _prepare(base: Run, study: Study, out: Path) -> None:
             f"the study wants {study.test_images} test images, there are {len(truth['images'])}; "
             "give a larger folder, or write another plan"
         )
+    planned = count_labelled(study, 1.0)
+    given = len(load_split(base, "train").images)
+    if given < planned:
+        raise UserError(
+            f"the study wants {planned} labelled training images, there are {given}; give a larger "
+            "folder, or write another plan"
+        )
     study_files.write_compressed(out / study_files.GROUND_TRUTH_FILE, truth)
 
 

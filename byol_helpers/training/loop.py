@@ -11,11 +11,11 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.fabric import Fabric
@@ -30,7 +30,7 @@ from byol_helpers.core.files import replacing, write_json
 from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import Progress, announce, duration
 from byol_helpers.training.metrics import Medians, write_csv
-from byol_helpers.training.sampler import StepBatches, rng
+from byol_helpers.training.sampler import Item, StepBatches, rng
 from byol_helpers.training.shared_batch_norm import share_batch_norm
 
 CHECKPOINT = "last.ckpt"
@@ -55,6 +55,17 @@ class Plan:
     precision: str = "32-true"
     accumulate: int = 1  # batches of one step
     reference: tuple[str, int] | None = None  # a training to forecast: name, images shown in all
+
+
+@runtime_checkable
+class LoadsBatches(Protocol):
+    """A dataset that makes whole batches itself, on the device where they are wanted."""
+
+    def load_batches(
+        self, items: Iterable[list[Item]], device: torch.device
+    ) -> Iterator[list[torch.Tensor]]:
+        """The batch of each list of items, as tensors on the device."""
+        ...
 
 
 class Task:
@@ -213,7 +224,7 @@ def _unchanged(data: Any) -> Any:
 def load_batches(fabric: Fabric, task: Task, plan: Plan, first: int) -> Iterator[Any]:
     """This process's part of every batch from step ``first`` to the last, on its device.
 
-    A dataset that makes its batches itself has ``load_batches(items, device)`` and needs no loader.
+    A dataset that makes its batches itself (``LoadsBatches``) needs no loader.
     """
     sampler = StepBatches(
         len(task.dataset),  # pyright: ignore[reportArgumentType]  # torch's Dataset declares no length
@@ -224,7 +235,7 @@ def load_batches(fabric: Fabric, task: Task, plan: Plan, first: int) -> Iterator
         fabric.global_rank,
         fabric.world_size,
     )
-    if hasattr(task.dataset, "load_batches"):
+    if isinstance(task.dataset, LoadsBatches):
         return iter(task.dataset.load_batches(sampler, fabric.device))
     loader = DataLoader(
         task.dataset,
