@@ -8,7 +8,6 @@ from a mapped file. Both give the same views within rounding.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -140,8 +139,8 @@ def render_by_opencv(images: list[np.ndarray], drawn: DrawnViews, size: int) -> 
     views = np.empty((len(images), size, size, 3), np.float32)
     changes = np.concatenate([drawn.matrices(), np.zeros((len(images), 4, 3, 1))], axis=3)
     greys = drawn.added_greys()
-    unchanged = (drawn.kinds != HUE) == (drawn.strengths == 1)
-    unchanged &= (drawn.kinds == HUE) == (drawn.strengths == 0)
+    radii = find_radii(drawn.sigmas)
+    unchanged = drawn.strengths == np.where(drawn.kinds == HUE, 0.0, 1.0)
     for k, image in enumerate(images):
         left, top, right, bottom = drawn.boxes[k]
         part = cv2.resize(image[top:bottom, left:right], (size, size))
@@ -160,7 +159,7 @@ def render_by_opencv(images: list[np.ndarray], drawn: DrawnViews, size: int) -> 
             x = cv2.transform(x, TO_GREY)
         sigma = drawn.sigmas[k]
         if sigma:
-            weights = cv2.getGaussianKernel(2 * find_radius(sigma) + 1, sigma, cv2.CV_32F)
+            weights = cv2.getGaussianKernel(2 * int(radii[k]) + 1, sigma, cv2.CV_32F)
             x = cv2.sepFilter2D(x, -1, weights, weights, borderType=cv2.BORDER_REPLICATE)
         if drawn.solarized[k]:
             x = np.minimum(x, 1 - x)  # inverted above one half
@@ -168,9 +167,9 @@ def render_by_opencv(images: list[np.ndarray], drawn: DrawnViews, size: int) -> 
     return torch.from_numpy(views).permute(0, 3, 1, 2)
 
 
-def find_radius(sigma: float | np.ndarray) -> Any:
-    """Where a blur is cut, in pixels: at about three sigma."""
-    return np.maximum(1, np.rint(3 * np.asarray(sigma))).astype(int)
+def find_radii(sigmas: np.ndarray) -> np.ndarray:
+    """Where blurs are cut, in pixels, int64 [N]: at about three sigma."""
+    return np.maximum(1, np.rint(3 * sigmas)).astype(np.int64)
 
 
 def render_on_device(
@@ -256,7 +255,7 @@ def _find_taps(
 
 def make_kernels(sigmas: np.ndarray) -> np.ndarray:
     """Weights of the blurs of N images, float64 [N, K]; each is cut at its own radius."""
-    radii = find_radius(sigmas)
+    radii = find_radii(sigmas)
     offsets = np.arange(-radii.max(), radii.max() + 1)
     spread = np.where(sigmas > 0, sigmas, 1e-3)[:, None]  # one pixel alone for none
     weights = np.exp(-0.5 * (offsets / spread) ** 2)

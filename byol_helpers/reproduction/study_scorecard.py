@@ -61,7 +61,8 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
         (lines), ``controls``, ``protocols`` (the folder of each), ``claims`` (a row for each with
         the verdict under each protocol, and ``interaction``), ``curve`` (a row for each arm and
         number of labels), ``cards`` (the scorecard of each protocol), and where they were chosen
-        ``learning_rates`` (those of the arms under each condition).
+        ``learning_rates`` (those of the arms under each condition); of a study on photographs,
+        ``photographs`` (``name`` of their folder, ``images``, ``classes``).
 
     Raises:
         UserError: nothing of the study is there, or a file of it is damaged.
@@ -77,10 +78,12 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
     for protocol, condition in protocols.items():
         cards[protocol] = build_scorecard(results / condition.name, thesis)
     rates = {}
+    photographs = None
     for condition in conditions:
-        chosen = read_json(results / condition.name / "study.json").get("learning_rates")
-        if chosen:
-            rates[condition.name] = chosen
+        described = read_json(results / condition.name / "study.json")
+        photographs = described.get("photographs", photographs)
+        if described.get("learning_rates"):
+            rates[condition.name] = described["learning_rates"]
     card = {
         "study": name,
         "question": study.question,
@@ -94,7 +97,11 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
         "curve": list(_list_curve(results, conditions)),
         "cards": cards,
     }
-    return card | {"learning_rates": rates} if rates else card
+    if rates:
+        card["learning_rates"] = rates
+    if photographs:
+        card["photographs"] = photographs
+    return card
 
 
 def count_done(results: Path, study: Study) -> dict[str, int]:
@@ -352,6 +359,7 @@ def summarise_study(card: dict, level: str = "##") -> str:
         f"{progress['done']} of {progress['planned']} trainings are done. Planned to stop: "
         f"{card['stopping']}.",
         "",
+        *_describe_photographs(card),
         f"{level} Controls",
         "",
         "| control | expected | AP points | interval | |",
@@ -382,6 +390,18 @@ def summarise_study(card: dict, level: str = "##") -> str:
     lines += ["", f"{level} Plan {card['plan']}, and what deviates from it", ""]
     lines += [f"- {line}" for line in card["deviations"]] or ["Nothing deviates from it."]
     return "\n".join(lines) + "\n"
+
+
+def _describe_photographs(card: dict) -> list[str]:
+    """What the pretraining saw, and the supervised arm, where that were photographs."""
+    found = card.get("photographs")
+    if not found:
+        return []
+    return [
+        f"Pretrained on {found['images']:,} photographs of {found['name']}; "
+        f"{label_arm('photographs')} learnt their labels, {found['classes']:,} classes.",
+        "",
+    ]
 
 
 def _describe_claims(card: dict) -> list[str]:
