@@ -7,7 +7,7 @@ from PIL import Image
 
 from byol_helpers import backbones, initial_weights, pipeline, released, releasing
 from byol_helpers.cli import main
-from byol_helpers.coco.photographs import HELD_OUT_FOLDER, open_photographs
+from byol_helpers.coco.photographs import HELD_OUT_FOLDER, open_photographs, shrink_image
 from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
@@ -146,6 +146,13 @@ def test_faulty_photographs_are_one_line(folders, tmp_path, capsys):
         load_profile("photographs", [*settings, "pretrain.views=torch"])
     with pytest.raises(UserError, match="names 'supervised', but supervised.source is 'classes'"):
         load_profile("photographs", ["finetune.arms=[supervised]"])
+
+
+def test_only_larger_photographs_are_shrunk():
+    assert shrink_image(np.zeros((100, 300, 3), np.uint8), 50).shape == (50, 150, 3)
+    small = np.zeros((40, 30, 3), np.uint8)
+    assert shrink_image(small, 50) is small
+    assert load_profile("photographs").pretrain.cache_side == 96
 
 
 def test_a_square_is_the_middle_of_a_photograph():
