@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "notebooks" / "01-without-labels.ipynb"
 OUT = ROOT / "notebooks" / "01-settings.csv"
 CELLS = (
-    "grow", "crops", "encoder", "views", "loop", "probe", "simclr", "bank", "moco", "sinkhorn",
-    "swav", "deepcluster", "simsiam", "byol",
+    "grow", "crops", "encoder", "views", "learner", "loop", "probe", "simclr", "bank", "moco",
+    "sinkhorn", "swav", "deepcluster", "simsiam", "byol",
 )  # fmt: skip
 SEED = 10
 STEPS = 400
@@ -33,8 +33,8 @@ CROPS = 2000
 FIT = (80_000, 3000)  # the first crop of a draw, and how many
 ASK = (90_000, 2000)
 TRIALS = {
-    "BYOL": ("tau", (0.97, 0.99, 0.9)),
-    "SimSiam": ("hidden", (16, 256, 64)),
+    "BYOL": ("haste", (3, 10, 1)),
+    "SimSiam": ("haste", (3, 10, 1)),
     "SwAV": ("epsilon", (0.05, 0.1, 0.03)),
     "MoCo": ("temperature", (0.1, 0.5, 0.2)),
     "MemoryBank": ("temperature", (0.1, 0.5, 0.2)),

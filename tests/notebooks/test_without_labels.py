@@ -27,7 +27,7 @@ from tests.helpers.notebook_rules import Notebook, text
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "01-without-labels.ipynb"
 CELLS = (
-    "scene", "otsu", "grow", "watershed", "cut", "cut-2", "encoder", "views", "loop",
+    "scene", "otsu", "grow", "watershed", "cut", "cut-2", "encoder", "views", "learner", "loop",
     "rotation", "colour", "order", "order-2", "nce", "simclr", "bank", "moco", "sinkhorn", "swav",
     "deepcluster", "simsiam", "byol",
 )  # fmt: skip
