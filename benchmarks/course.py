@@ -11,7 +11,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from byol_helpers.report.lessons import SLIDE_TAG
+from byol_helpers.report.lessons import SLIDE_TAG, read_slides
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = ("notebook", "cells", "lines", "words", "exercises", "slides", "MB")
@@ -31,14 +31,15 @@ def count_notebook(path: Path) -> tuple[str, int, float, int, int, int, float]:
     lines = [sum(bool(line.strip()) for line in source.splitlines()) for source in code]
     said = re.sub(r"```.*?```", "", "\n".join(texts), flags=re.S)
     exercises = said.partition("\n## Exercises")[2] or said.partition("## Exercises")[2]
-    slides = sum(SLIDE_TAG in cell["metadata"].get("tags", []) for cell in cells)
+    tagged = {cell["id"] for cell in cells if SLIDE_TAG in cell["metadata"].get("tags", [])}
+    slides = tagged | set(read_slides().get(path.stem, []))
     return (
         path.stem,
         len(cells),
         statistics.median(lines),
         len(said.split()),
         len(set(EXERCISE.findall(exercises))),
-        slides,
+        len(slides),
         path.stat().st_size / 1e6,
     )
 
