@@ -68,7 +68,7 @@ ARMS = {  # in the order of tables and figures
     ),
     "photographs": Arm(
         "supervised (photographs)",
-        "#7F7F1F",
+        "#8B2FC9",
         {"linestyle": (0, (6, 1.2, 2, 1.2)), "marker": "p"},
         "supervised",
     ),

@@ -47,9 +47,25 @@ def render_notebook(path: Path) -> str:
 
     exporter.register_filter("markdown2html", render_markdown)
     page, _ = exporter.from_filename(str(path))
-    # Links between the notebooks of the same run, and plain names of the places within one.
+    return _lead_within_the_report(page)
+
+
+def _lead_within_the_report(page: str) -> str:
+    """Links that lead somewhere in the pages of a report.
+
+    Other notebooks are pages beside this one. Places have plain names, which nbconvert writes in
+    some versions with per cent signs. A file of the repository, which does not travel with the
+    pages, is named.
+    """
     page = re.sub(r'href="(\d\d-[\w-]+)\.ipynb', r'href="\1.html', page)
-    return re.sub(r'href="#([^"]+)"', lambda found: f'href="#{unquote(found[1])}"', page)
+    page = re.sub(r'<a href="\.\./(docs/[^"]+)">(.*?)</a>', r"\2 (<code>\1</code>)", page)
+    page = re.sub(r'(<h[1-6] id=)"([^"]+)"', _write_plain_name, page)
+    return re.sub(r'(href=)"(#[^"]+)"', _write_plain_name, page)
+
+
+def _write_plain_name(found: re.Match[str]) -> str:
+    """An attribute, its value without per cent signs."""
+    return f'{found[1]}"{html.escape(unquote(html.unescape(found[2])))}"'
 
 
 def convert_tex(text: str) -> str:
