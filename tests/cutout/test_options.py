@@ -29,7 +29,7 @@ def weights(tmp_path_factory):
         load_profile("smoke", ["finetune.proposals=20"]),
         tmp_path_factory.mktemp("model"),
     )
-    network = build(profile.depth, len(CATEGORIES), profile.finetune, seed=0)
+    network = build(profile.depth, len(CATEGORIES), profile.finetune, seed=0, width=profile.width)
     torch.nn.init.zeros_(network.roi_heads.box_predictor.cls_score.weight)
     save_model(network, folder, profile, CATEGORIES, "random", 0)
     return folder / "model.pth"

@@ -95,6 +95,7 @@ GENTLE = [
     "pretrain.optimizer=sgd",
     "pretrain.learning_rate=0.05",
     "pretrain.tau_start=0.99",
+    "pretrain.channels_last=false",  # sums in another order
 ]
 
 
