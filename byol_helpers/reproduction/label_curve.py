@@ -205,9 +205,10 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
     if byol is None:
         return []
     lines = [
-        f"A linear probe reads {byol['value']:.1f} % of the held-out objects from BYOL's features, "
-        f"{byol['start']:.1f} % from the weights it started from, {byol['untrained']:.1f} % from "
-        f"the untrained network: {byol['gain']:+.1f} points are BYOL's."
+        f"A linear probe reads {byol['value']:.1f} % of the held-out objects from the features of "
+        f"BYOL from random, {byol['start']:.1f} % from the weights it started from, "
+        f"{byol['untrained']:.1f} % from the untrained network: {byol['gain']:+.1f} points are "
+        "BYOL's."
     ]
     labels = probes.get("supervised")
     share = math.nan
