@@ -421,6 +421,6 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco-real"
 )
 def test_crowds_greyscale_and_empty_images_of_coco_train_without_a_special_case(engine, tmp_path):
     run = pipeline.open_run("smoke", tmp_path / "coco", SHARED, [*SMALL, "finetune.arms=[random]"])
-    for stage in ("prepare", "finetune", "evaluate"):
+    for stage in ("prepare", "transfer", "finetune", "evaluate"):
         pipeline.run_stage_by_name(run, stage)
     assert (run.path / "evaluate/random-seed0/metrics.json").is_file()
