@@ -19,6 +19,7 @@ from byol_helpers.core.files import expand_path, read_json, sha256, write_json, 
 from byol_helpers.core.progress import EVENTS_FILE, duration
 from byol_helpers.core.stage import Run
 from byol_helpers.report import html
+from byol_helpers.reproduction.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -42,8 +43,8 @@ def write_report(run: Run, profile: str, overrides: list[str]) -> Path:
     """Execute the notebooks in their order for one run and return ``index.html``.
 
     Stages that are up to date are not run again, and neither are notebooks whose source, package,
-    profile and stages are what they were. The executed notebooks lie in ``runs/<run>/notebooks``,
-    as .ipynb and as .html.
+    profile, stages and committed studies are what they were. The executed notebooks lie in
+    ``runs/<run>/notebooks``, as .ipynb and as .html.
 
     Args:
         run: a run folder, new or not.
@@ -111,11 +112,12 @@ def _name_path(path: Path) -> str:
 
 
 def _collect_inputs(run: Run, stem: str) -> dict:
-    """What a notebook's page depends on: source, package, profile, stages and studies so far."""
+    """What a notebook's page depends on: source, package, profile, stages, studies and results."""
     files = sorted((ROOT / "byol_helpers").rglob("*"))
     package = [path for path in files if path.suffix in (".py", ".yaml", ".html")]
     stages = sorted(run.path.glob("**/stage.json"))
     studies = sorted(run.path.glob("studies/*.csv"))
+    results = [ROOT / "results" / name / "scorecard.json" for name in load_plan()]
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     return {
         "source": ["".join(cell["source"]) for cell in cells],
@@ -123,6 +125,7 @@ def _collect_inputs(run: Run, stem: str) -> dict:
         "package": [sha256(path) for path in package],
         "stages": {path.relative_to(run.path).as_posix(): sha256(path) for path in stages},
         "studies": {path.name: sha256(path) for path in studies},
+        "results": {path.parent.name: sha256(path) for path in results if path.is_file()},
     }
 
 
@@ -134,7 +137,7 @@ def _is_fresh(run: Run, stem: str) -> bool:
     then = read_json(folder / f"{stem}.json")
     now = _collect_inputs(run, stem)
     same_stages = all(now["stages"].get(path) == digest for path, digest in then["stages"].items())
-    same = ("source", "profile", "package", "studies")
+    same = ("source", "profile", "package", "studies", "results")
     return same_stages and all(then.get(key) == now[key] for key in same)
 
 

@@ -68,6 +68,15 @@ def test_a_page_depends_on_the_studies_that_are_there(tmp_path):
     assert {key for key in after if after[key] != before[key]} == {"studies"}
 
 
+def test_a_page_depends_on_the_results_of_planned_studies(tmp_path, monkeypatch):
+    run = Run(tmp_path, load_profile("smoke"))
+    (tmp_path / "profile.yaml").write_text("seed: 0")
+    before = _collect_inputs(run, "09-scorecard")
+    monkeypatch.setattr("byol_helpers.report.notebooks.load_plan", dict)
+    after = _collect_inputs(run, "09-scorecard")
+    assert set(before["results"]) >= {"laptop"} and after["results"] == {}
+
+
 def test_every_notebook_of_the_repository_is_part_of_the_report():
     assert sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")) == list(SHARES)
 
