@@ -117,6 +117,7 @@ def test_the_plan_alone_decides_the_settings(folder, capsys):
     assert "the plan decides the settings" in capsys.readouterr().err
 
 
-def test_more_test_images_than_there_are_is_one_line(folder, photographs, capsys):
-    assert run_study(folder, "--data", str(photographs)) == 2
-    assert "the study wants 6 test images" in capsys.readouterr().err
+def test_more_test_images_than_there_are_is_one_line(tmp_path, photographs, capsys):
+    (tmp_path / "plan.yaml").write_text(PLAN.replace("test_images: 6", "test_images: 600"))
+    assert run_study(tmp_path, "--data", str(photographs)) == 2
+    assert "the study wants 600 test images, there are" in capsys.readouterr().err

@@ -166,7 +166,7 @@ def test_a_cut_off_video_is_done_and_said(tmp_path, capsys):
         and "half.avi: cut off or broken: " in said
         and said.endswith(" of 2.0 s\n")
     )
-    assert said.count("\n") == 1 and 20 < len(watched(tmp_path / "out" / "half.mov")[0]) < 40
+    assert said.count("\n") == 1 and 10 < len(watched(tmp_path / "out" / "half.mov")[0]) < 40
 
 
 def test_frames_of_two_sizes_are_refused(tmp_path):
