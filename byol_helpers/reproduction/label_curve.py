@@ -6,6 +6,7 @@ are there. Of fewer than three seeds an interval covers the test images only.
 """
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,8 @@ from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.files import read_json
 from byol_helpers.core.intervals import ENOUGH_SEEDS, percentile_interval, t_interval
 from byol_helpers.evaluation.comparison import ModelResult
-from byol_helpers.reproduction.plan import REPEAT_SEED, Study, list_conditions
-from byol_helpers.reproduction.run_results import open_results
+from byol_helpers.reproduction.plan import REPEAT_SEED, Condition, Study, list_conditions
+from byol_helpers.reproduction.run_results import RunResults, open_results
 from byol_helpers.reproduction.study_scorecard import subtract_models
 
 ARM_KEY = "mask/AP"
@@ -26,6 +27,14 @@ HURTS = "hurts"
 UNTOLD = "cannot be told from zero"
 SAID = {HELPS: "it helps", HURTS: "it hurts", UNTOLD: "the lead cannot be told from zero"}
 COMPARED_WITH = {"trainable": "random", "frozen": "random-measured"}  # what BYOL has to be ahead of
+
+
+def _open_conditions(results: Path, study: Study) -> Iterator[tuple[Condition, RunResults]]:
+    """The conditions of a study that have results."""
+    for condition in list_conditions(study):
+        folder = results / condition.name
+        if (folder / "study.json").is_file():
+            yield condition, open_results(folder)
 
 
 def list_points(results: Path, study: Study) -> list[dict]:
@@ -40,11 +49,7 @@ def list_points(results: Path, study: Study) -> list[dict]:
         the test images or None, and ``seeds``, the AP of each.
     """
     rows = []
-    for condition in list_conditions(study):
-        folder = results / condition.name
-        if not (folder / "study.json").is_file():
-            continue
-        run = open_results(folder)
+    for condition, run in _open_conditions(results, study):
         for arm, found in run.comparison["arms"].items():
             entry = found["mask"]["AP"]
             if entry["value"] is None:
@@ -75,11 +80,7 @@ def list_leads(results: Path, study: Study) -> list[dict]:
         and ``interval`` in AP points, ``covers`` (what the interval covers) and ``verdict``.
     """
     rows = []
-    for condition in list_conditions(study):
-        folder = results / condition.name
-        if not (folder / "study.json").is_file():
-            continue
-        run = open_results(folder)
+    for condition, run in _open_conditions(results, study):
         for arm in COMPARED:
             for other in ("random", "random-measured"):
                 lead = measure_lead(run.results_of(arm), run.results_of(other))

@@ -29,3 +29,15 @@ NARROW = [
     "pretrain.output=8",
     "pretrain.view_size=32",
 ]
+# Mask R-CNN on a ResNet of full width, for scenes of 128 pixels.
+FULL_WIDTH = [
+    "data.image_size=128",
+    "data.world=colours",
+    "finetune.short_side=[128]",
+    "finetune.anchor_sizes=[8, 16, 32, 64, 128]",
+    "finetune.fpn_channels=64",
+    "finetune.mask_channels=64",
+    "finetune.roi_samples=48",
+    "finetune.proposals=200",
+    "width=64",
+]

@@ -18,8 +18,8 @@ from byol_helpers.pretraining.augmentations import MEAN, STD, View, two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch
 from byol_helpers.pretraining.dataset import BatchViewsDataset, ViewsDataset
 from byol_helpers.pretraining.methods import train_method
-from byol_helpers.training import loop
 from byol_helpers.training.sampler import Item, rng
+from tests.helpers.interruption import interrupted_at_a_checkpoint
 
 SIZE = 48
 SMALL = [
@@ -185,16 +185,8 @@ def test_a_training_that_is_interrupted_ends_like_one_that_is_not(method, tmp_pa
         Image.fromarray(photo(k)).save(file)
     cache = tmp_path / "cache"
     whole = train_method(profile, method, files, tmp_path / "whole", "whole", None, cache)
-    save = loop.save_checkpoint
-
-    def stop(*arguments):
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "save_checkpoint", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at_a_checkpoint(monkeypatch):
         train_method(profile, method, files, tmp_path / "halves", "first", None, cache)
-    monkeypatch.setattr(loop, "save_checkpoint", save)
     halves = train_method(profile, method, files, tmp_path / "halves", "second", None, cache)
     assert whole.keys() == halves.keys()
     for name, tensor in whole.items():

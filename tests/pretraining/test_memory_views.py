@@ -19,8 +19,8 @@ from byol_helpers.pretraining.memory_views import (
     render_on_device,
 )
 from byol_helpers.pretraining.methods import train_method
-from byol_helpers.training import loop
 from byol_helpers.training.sampler import Item, rng
+from tests.helpers.interruption import interrupted_at_a_checkpoint
 
 SIZE = 48
 NAMES = ("brightness", "contrast", "saturation", "hue")
@@ -134,16 +134,8 @@ def test_a_training_that_is_interrupted_ends_like_one_that_is_not(files, tmp_pat
     profile = load_profile("smoke", [f"pretrain.{setting}" for setting in settings])
     cache = tmp_path / "cache"
     whole = train_method(profile, "byol", files, tmp_path / "whole", "whole", None, cache)
-    save = loop.save_checkpoint
-
-    def stop(*arguments):
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(loop, "save_checkpoint", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at_a_checkpoint(monkeypatch):
         train_method(profile, "byol", files, tmp_path / "halves", "first", None, cache)
-    monkeypatch.setattr(loop, "save_checkpoint", save)
     halves = train_method(profile, "byol", files, tmp_path / "halves", "second", None, cache)
     for name, tensor in whole.items():
         assert torch.equal(tensor, halves[name]), name

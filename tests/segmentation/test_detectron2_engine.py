@@ -19,6 +19,7 @@ from byol_helpers.segmentation.engine import load_model, predict_split, save_mod
 from byol_helpers.segmentation.shared_settings import scale_learning_rate
 from byol_helpers.segmentation.training_metrics import compute_mask_metrics, compute_region_metrics
 from byol_helpers.training.sampler import Item
+from tests.helpers.small_runs import FULL_WIDTH
 
 pytestmark = pytest.mark.detectron2
 SMALL = [
@@ -32,15 +33,7 @@ SMALL = [
     "pretrain.hidden=32",
     "finetune.engine=detectron2",
     "finetune.arms=[byol, supervised, random]",
-    "data.image_size=128",
-    "data.world=colours",
-    "finetune.short_side=[128]",
-    "finetune.anchor_sizes=[8, 16, 32, 64, 128]",
-    "finetune.fpn_channels=64",
-    "finetune.mask_channels=64",
-    "finetune.roi_samples=48",
-    "finetune.proposals=200",
-    "width=64",
+    *FULL_WIDTH,
 ]
 CPU = torch.device("cpu")
 

@@ -27,6 +27,7 @@ from byol_helpers.segmentation.training_metrics import (
     record_training_metrics,
 )
 from byol_helpers.training.sampler import Item
+from tests.helpers.small_runs import FULL_WIDTH
 
 SMALL = [
     "data.train=8",
@@ -34,15 +35,7 @@ SMALL = [
     "data.test=2",
     "data.unlabelled=2",
     "data.crops=16",
-    "data.image_size=128",
-    "data.world=colours",
-    "finetune.short_side=[128]",
-    "finetune.anchor_sizes=[8, 16, 32, 64, 128]",
-    "finetune.fpn_channels=64",
-    "finetune.mask_channels=64",
-    "finetune.roi_samples=48",
-    "finetune.proposals=200",
-    "width=64",
+    *FULL_WIDTH,
 ]
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
