@@ -312,11 +312,11 @@ class MemoryViews(Dataset):
         sizes = self.images.sizes[indices]
         starts = self.images.ends[indices] - 3 * sizes.prod(axis=1)
         draw = rng(self.seed, batch[0].position)
+        images = self.images.read(indices) if pixels is None else []
         rendered = []
         for view in self.views:
             drawn = draw_views(view, sizes, draw)
             if pixels is None:
-                images = self.images.read(indices)
                 rendered.append(render_by_opencv(images, drawn, view.size).to(device))
             else:
                 rendered.append(render_on_device(pixels, starts, sizes, drawn, view.size))
