@@ -24,7 +24,7 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path, write_json, write_text
 from byol_helpers.core.kept_copy import copy_folder, restore_run
 from byol_helpers.core.notebook_parameters import check_parameters
-from byol_helpers.core.stage import Run, run_stage
+from byol_helpers.core.stage import Run, name_together, run_stage
 from byol_helpers.core.stage_parameters import describe_backbone, describe_run
 from byol_helpers.initial_weights import (
     begins_at_random,
@@ -368,12 +368,12 @@ def run_stage_by_name(run: Run, name: str) -> None:
 def run_up_to(run: Run, last: str) -> None:
     """Bring every stage up to and including ``last`` up to date.
 
-    Those that are done return at once.
+    Those that are done return at once, and are named in one line.
     """
-    for name in STAGES:
-        run_stage_by_name(run, name)
-        if name == last:
-            return
+    names = list(STAGES)
+    with name_together():
+        for name in names[: names.index(last) + 1]:
+            run_stage_by_name(run, name)
 
 
 def _removal(run: Run) -> tuple:

@@ -15,7 +15,9 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from byol_helpers.core.progress import announce
 # Settings that earlier profiles had to make up where no stage reads them: {section: settings}.
 MADE_UP = {"data": ("image_size", "crops", "crop_size")}
 
+_counted: list[str] | None = None  # names of stages up to date, within ``name_together``
+
 
 @dataclass(frozen=True)
 class Run:
@@ -42,6 +46,35 @@ class Run:
     profile: Profile
     data: Path | None = None
     given_profile: str = ""
+
+
+@contextmanager
+def name_together() -> Iterator[None]:
+    """Name the stages of the block that are up to date in one line at its end."""
+    global _counted
+    if _counted is not None:  # within another block, which names them all
+        yield
+        return
+    _counted = []
+    try:
+        yield
+        if _counted:
+            announce(f"{_name_stages(_counted)}: up to date")
+    finally:
+        _counted = None
+
+
+def _name_stages(names: list[str]) -> str:
+    """``data, transfer (4), finetune (4)`` from the folders of stages."""
+    counts = Counter(name.partition("/")[0] for name in dict.fromkeys(names))
+    return ", ".join(f"{kind} ({n})" if n > 1 else kind for kind, n in counts.items())
+
+
+def _note_up_to_date(name: str) -> None:
+    if _counted is None:
+        announce(f"{name}: up to date")
+    else:
+        _counted.append(name)
 
 
 def run_stage(
@@ -71,7 +104,7 @@ def run_stage(
     started = _read_description(folder / "started.json", wanted)
     lost = [str(path) for path in outputs if not Path(path).exists()]
     if done == wanted and not lost:
-        announce(f"{name}: up to date")
+        _note_up_to_date(name)
         return folder
     check_deadline(name)
     if folder.is_dir() and started != wanted:

@@ -102,18 +102,23 @@ def read_last_losses(path: Path | str, share: float = LAST_SHARE) -> dict[str, f
         share: of the rows, at least one.
     """
     columns = _read_columns(path, LOSSES)
-    final = {name: _average_last(values, share) for name, values in columns.items()}
+    final = {name: average_last(values, share) for name, values in columns.items()}
     return final | {"total": sum(final.values())}
 
 
 def read_last_rates(path: Path | str, share: float = LAST_SHARE) -> dict[str, float]:
     """Mean mask-pixel rates of figures 4.8-4.10 over the last rows, as ``read_last_losses``."""
     columns = _read_columns(path, RATES)
-    return {name: _average_last(values, share) for name, values in columns.items()}
+    return {name: average_last(values, share) for name, values in columns.items()}
 
 
-def _average_last(values: np.ndarray, share: float) -> float:
-    """Mean of the last rows that hold a value."""
+def average_last(values: np.ndarray, share: float) -> float:
+    """Mean over the last rows of a column [N], of those that hold a value; nan if none does.
+
+    Args:
+        values: floats, nan where a value is missing.
+        share: of the rows, at least one.
+    """
     rows = max(1, round(share * len(values)))
     last = values[-rows:]
     return float(np.nanmean(last)) if not np.isnan(last).all() else float("nan")

@@ -7,7 +7,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from byol_helpers.evaluation.curves import BETA, LOSSES, RATES, ema, read_metrics
+from byol_helpers.evaluation.curves import (
+    BETA,
+    LAST_SHARE,
+    LOSSES,
+    RATES,
+    average_last,
+    ema,
+    read_metrics,
+)
 from byol_helpers.figures.style import (
     SOFT,
     create_figure,
@@ -67,7 +75,10 @@ def plot_pretraining(csvs: dict[str, Path], title: str) -> Figure:
 
 
 def plot_losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
-    """Losses of one arm's fine-tuning, actual and smoothed (figures 4.4 to 4.6).
+    """Losses of one arm's fine-tuning, as logged and smoothed (figures 4.4 to 4.6).
+
+    What was logged is drawn strongly: a smoothed curve lags behind a falling one, and ends above
+    it. The number in a corner is the mean of the last tenth of the rows, which does not.
 
     Args:
         csv: ``metrics.csv`` of the fine-tuning.
@@ -84,16 +95,16 @@ def plot_losses(csv: Path, arm: str, beta: float = BETA) -> Figure:
     for ax, (column, (heading, axis)) in zip(
         fig.subplots(2, 2).flat, LOSS_PANELS.items(), strict=True
     ):
-        smooth = ema(columns[column], beta)
-        ax.plot(columns["step"], columns[column], color=get_colour(arm), alpha=0.35, lw=1.1)
-        ax.plot(columns["step"], smooth, color=get_colour(arm), lw=2.2)
+        _draw_overlaid(ax, {arm: columns}, column, beta)
         _label_axes(ax, heading, axis)
-        ax.set_title(f"ends at {smooth[-1]:.3f}", loc="right", size=9, weight="normal", color=SOFT)
+        end = average_last(columns[column], LAST_SHARE)
+        said = f"last {LAST_SHARE:.0%}: {end:.3f}"
+        ax.set_title(said, loc="right", size=9, weight="normal", color=SOFT)
     return fig
 
 
 def plot_compared_losses(csvs: dict[str, Path], beta: float = BETA) -> Figure:
-    """The four losses of all arms together, smoothed, with the actual values faded behind them."""
+    """The four losses of all arms together, as logged, with the smoothed values as thin lines."""
     columns = {arm: _read_losses(csv) for arm, csv in csvs.items()}
     fig = create_figure(
         4.3,
@@ -141,24 +152,26 @@ def _read_losses(csv: Path) -> dict[str, np.ndarray]:
 
 
 def _draw_overlaid(ax: Axes, columns: dict[str, dict], column: str, beta: float) -> None:
+    """What was logged, one strong line for each arm, over its smoothed values, thin."""
     for arm, values in columns.items():
-        ax.plot(values["step"], values[column], color=get_colour(arm), alpha=0.25, lw=0.9)
+        smooth = ema(values[column], beta)
+        ax.plot(values["step"], smooth, color=get_colour(arm), alpha=0.5, lw=0.9)
     for arm, values in columns.items():
         ax.plot(
             values["step"],
-            ema(values[column], beta),
+            values[column],
             color=get_colour(arm),
-            lw=2.1,
+            lw=1.8,
             linestyle=get_line(arm)["linestyle"],
         )
 
 
 def _describe_smoothing(columns: dict[str, np.ndarray], beta: float) -> str:
-    """In words, what the faded and the solid line are."""
+    """In words, what the strong and the thin line are."""
     steps = columns["step"]
     each = int(steps[1] - steps[0]) if len(steps) > 1 else int(steps[0])
-    faded = f"the median of {each} iterations" if each > 1 else "one iteration"
-    return f"Faded: {faded}; strong: smoothed over these values with\u00a0β\u00a0=\u00a0{beta:.3g}."
+    strong = f"the median of {each} iterations" if each > 1 else "one iteration"
+    return f"Strong: {strong}; thin: smoothed over these values with\u00a0β\u00a0=\u00a0{beta:.3g}."
 
 
 def _label_axes(ax: Axes, heading: str, axis: str) -> None:

@@ -9,7 +9,7 @@ from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json, write_text
 from byol_helpers.core.progress import Progress, duration
-from byol_helpers.core.stage import Run, run_stage
+from byol_helpers.core.stage import Run, name_together, run_stage
 
 
 @pytest.fixture
@@ -155,3 +155,15 @@ def test_progress_says_where_it_goes_on_and_how_long_it_takes(capsys):
 )
 def test_durations_read_as_spoken(seconds, said):
     assert duration(seconds) == said
+
+
+def test_stages_that_are_up_to_date_are_named_in_one_line(run, capsys):
+    for name in ("data", "transfer/byol", "transfer/random"):
+        run_stage(run, name, {}, [], Work())
+    capsys.readouterr()
+    with name_together(), name_together():
+        for name in ("data", "transfer/byol", "transfer/random", "transfer/byol"):
+            run_stage(run, name, {}, [], Work())
+    assert capsys.readouterr().out == "data, transfer (2): up to date\n"
+    run_stage(run, "data", {}, [], Work())
+    assert capsys.readouterr().out == "data: up to date\n"
