@@ -170,12 +170,14 @@ def test_pretraining_curves(tmp_path):
     assert [ax.get_xlabel() for ax in fig.axes] == ["iteration"] * 4
 
 
-def test_losses_show_actual_and_smoothed_values_of_each_panel(csvs):
+def test_losses_show_logged_and_smoothed_values_of_each_panel(csvs):
     fig = figures.plot_losses(csvs["random"], "random", beta=0.5)
     check_plot(fig)
     for ax in fig.axes:
-        actual, smooth = (line.get_ydata() for line in ax.lines)
-        assert smooth[0] == actual[0] and smooth[1] == pytest.approx((actual[0] + actual[1]) / 2)
+        smooth, logged = (line.get_ydata() for line in ax.lines)
+        assert smooth[0] == logged[0] and smooth[1] == pytest.approx((logged[0] + logged[1]) / 2)
+        assert ax.lines[1].get_linewidth() > ax.lines[0].get_linewidth()
+        assert ax.get_title(loc="right") == f"last 10%: {logged[-1]:.3f}"  # of ten rows or fewer
     total = fig.axes[3].lines[0].get_ydata()
     assert total == pytest.approx(sum(ax.lines[0].get_ydata() for ax in fig.axes[:3]))
     assert "0.5" in words_in(fig) and "20 iterations" in words_in(fig)
