@@ -63,7 +63,7 @@ def load_quick_model(photographs: Photographs) -> Callable[[np.ndarray], list[di
     import torch
     from torchvision.models.detection.roi_heads import RoIHeads
 
-    from byol_helpers.core.config import load_profile
+    from byol_helpers.core.profile_files import load_profile
     from byol_helpers.segmentation.engine import predict_image
     from byol_helpers.segmentation.torchvision_engine import build, detect
 

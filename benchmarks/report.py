@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks import compare
 from byol_helpers import pipeline
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.environment import installed_versions
 from byol_helpers.core.files import read_json
+from byol_helpers.core.profile_files import load_profile
 
 FINETUNE = "finetune/random-seed0"
 

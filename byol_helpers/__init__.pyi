@@ -4,11 +4,11 @@ from .coco.preparation import prepare as prepare
 from .core.arms import ARMS as ARMS
 from .core.arms import label_arm as label_arm
 from .core.config import PROFILES as PROFILES
-from .core.config import load_profile as load_profile
 from .core.environment import describe_machine as describe_machine
 from .core.environment import device_name as device_name
 from .core.errors import UserError as UserError
 from .core.files import read_json as read_json
+from .core.profile_files import load_profile as load_profile
 from .core.stage import Run as Run
 from .download.coco import fetch_coco as fetch_coco
 from .forecasts import forecast_run as forecast_run

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers import pipeline, probing
-from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_text
 from byol_helpers.core.intervals import corrected_interval, percentile_interval
+from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.core.stage import Run
 from byol_helpers.evaluation import comparison
 from byol_helpers.evaluation.curves import read_last_losses, read_metrics

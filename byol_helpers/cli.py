@@ -99,7 +99,7 @@ def _open_run(options: argparse.Namespace) -> "Run":
 def _check_data(options: argparse.Namespace) -> int:
     """The command ``prepare --check``: a line for each kind of problem, the worst first."""
     from byol_helpers.coco.preparation import check_data
-    from byol_helpers.core.config import load_profile
+    from byol_helpers.core.profile_files import load_profile
 
     data = options.data
     if data is None:
@@ -115,7 +115,7 @@ def _check_data(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     """The command ``download``."""
-    from byol_helpers.core.config import load_profile
+    from byol_helpers.core.profile_files import load_profile
     from byol_helpers.download.coco import ANNOTATIONS_URL, IMAGES_URL, download_coco
 
     if options.data is None:

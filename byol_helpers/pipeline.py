@@ -17,13 +17,13 @@ from byol_helpers.coco.dataset import (
 )
 from byol_helpers.coco.preparation import prepare
 from byol_helpers.core.arms import ARMS, BASELINE_LABELS, label_arm
-from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.deadline import set_deadline
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path, write_json, write_text
 from byol_helpers.core.kept_copy import copy_folder, restore_run
 from byol_helpers.core.notebook_parameters import check_parameters
+from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.core.stage import Run, name_together, run_stage
 from byol_helpers.core.stage_parameters import describe_backbone, describe_run
 from byol_helpers.initial_weights import (

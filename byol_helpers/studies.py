@@ -16,10 +16,10 @@ from byol_helpers.ablations import DATA_FILES, open_variant
 from byol_helpers.coco.dataset import list_pretraining_images, load_split
 from byol_helpers.coco.photographs import describe_photographs
 from byol_helpers.core.arms import ARMS
-from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.deadline import StopRequested, check_deadline, stop_after
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json, write_text
+from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.core.progress import announce
 from byol_helpers.core.stage import Run
 from byol_helpers.reproduction import study_files

@@ -5,8 +5,8 @@ import torch
 
 from byol_helpers import pipeline
 from byol_helpers.backbones import load_backbone
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.files import read_json
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation import torchvision_engine
 from tests.helpers.small_runs import SMALL

@@ -8,9 +8,9 @@ from PIL import Image
 from byol_helpers import backbones, initial_weights, pipeline, released, releasing
 from byol_helpers.cli import main
 from byol_helpers.coco.photographs import HELD_OUT_FOLDER, open_photographs, shrink_image
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining.probe_results import cut_square
 from byol_helpers.synthetic.scene_files import GeneratedFolder, write_split
 from byol_helpers.training.sampler import rng

@@ -5,9 +5,9 @@ import torch
 
 from byol_helpers import initial_weights, pipeline
 from byol_helpers.backbones import load_backbone
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.deadline import StopRequested
 from byol_helpers.core.files import read_json
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining import classifier, methods
 from byol_helpers.pretraining.encoder import draw_encoder
 from byol_helpers.segmentation import torchvision_engine

@@ -11,9 +11,9 @@ from torchvision.models import resnet18
 from byol_helpers import backbones, pipeline, probing, released, releasing
 from byol_helpers.ablations import open_own_training
 from byol_helpers.cli import main
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.resnet import build_resnet
 from byol_helpers.core.weights import drop_counters, load_exactly
 from byol_helpers.pretraining.encoder import build_encoder

@@ -6,9 +6,9 @@ import torch
 
 from byol_helpers import backbones, pipeline, probing
 from byol_helpers.adoption import adopt_checkpoint
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, write_json
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.resnet import build_resnet
 from byol_helpers.pretraining import probes
 from byol_helpers.pretraining.encoder import build_encoder

@@ -2,7 +2,6 @@ from .arms import ARMS as ARMS
 from .arms import BASELINE_LABELS as BASELINE_LABELS
 from .arms import label_arm as label_arm
 from .config import PROFILES as PROFILES
-from .config import load_profile as load_profile
 from .deadline import StopRequested as StopRequested
 from .deadline import set_deadline as set_deadline
 from .environment import device_name as device_name
@@ -11,5 +10,6 @@ from .files import read_json as read_json
 from .files import sha256 as sha256
 from .intervals import mean_interval as mean_interval
 from .intervals import t_interval as t_interval
+from .profile_files import load_profile as load_profile
 from .stage import Run as Run
 from .weights import load_exactly as load_exactly

@@ -21,12 +21,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from byol_helpers.core.config import Profile, update_words
+from byol_helpers.core.config import Profile
 from byol_helpers.core.deadline import check_deadline
 from byol_helpers.core.environment import device_name, installed_versions, peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
 from byol_helpers.core.kept_copy import copy_folder
+from byol_helpers.core.profile_files import update_words
 from byol_helpers.core.progress import announce
 
 # Settings that earlier profiles had to make up where no stage reads them: {section: settings}.

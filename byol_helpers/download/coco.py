@@ -14,9 +14,10 @@ from urllib.parse import quote
 from byol_helpers.coco import layouts, pretraining_images
 from byol_helpers.coco.annotations import Labels
 from byol_helpers.coco.splits import count_part
-from byol_helpers.core.config import Profile, load_profile
+from byol_helpers.core.config import Profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.download.archives import ask_archive_size, download_archive, unpack_members
 from byol_helpers.download.disk import (
     can_link,

@@ -17,8 +17,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from byol_helpers.core.arms import ARMS
-from byol_helpers.core.config import ArmName, Count, Index, Positive, Profile, load_profile
+from byol_helpers.core.config import ArmName, Count, Index, Positive, Profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.reproduction.thesis import FrozenModel, load_thesis
 
 Protocol = Literal["trainable", "frozen", "group"]

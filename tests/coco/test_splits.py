@@ -15,8 +15,8 @@ import pytest
 from byol_helpers.coco import layouts, pretraining_images
 from byol_helpers.coco.near_duplicates import identify_photograph
 from byol_helpers.coco.splits import count_part, order_ids, stratify
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 
 
 def test_the_order_is_a_hash_and_the_same_in_every_process():

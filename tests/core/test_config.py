@@ -5,15 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from byol_helpers.core.config import (
-    PROFILES,
-    Profile,
-    dump_profile,
-    list_overrides,
-    load_profile,
-    require,
-)
+from byol_helpers.core.config import PROFILES, Profile, require
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import dump_profile, list_overrides, load_profile
 from byol_helpers.reproduction.thesis import load_thesis
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.deadline import StopRequested, get_deadline, is_over, stop_after
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.stage import Run, run_stage
 
 

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from byol_helpers.core import kept_copy
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.kept_copy import copy_folder, restore_run
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.stage import Run, run_stage
 
 

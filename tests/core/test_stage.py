@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json, write_text
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.progress import Progress, duration
 from byol_helpers.core.stage import Run, name_together, run_stage
 

@@ -12,7 +12,7 @@ from PIL import Image
 from byol_helpers.cli import main
 from byol_helpers.cli_options import make_parser
 from byol_helpers.coco.images import read_image
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.cutout import options as cutout_options
 from byol_helpers.cutout.cut_files import Summary
 from byol_helpers.segmentation.engine import make_predictor, read_categories, save_model

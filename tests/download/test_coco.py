@@ -15,8 +15,8 @@ from PIL import Image
 from byol_helpers import pipeline
 from byol_helpers.cli import main
 from byol_helpers.coco.dataset import load_split, load_splits
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.download.coco import (
     ANNOTATIONS_URL,
     IMAGES_URL,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.files import write_json, write_text
 from byol_helpers.core.intervals import mean_interval
+from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.evaluation.comparison import evaluate_model
 from byol_helpers.reproduction.plan import REPEAT_SEED, find_study, list_trainings
 from byol_helpers.reproduction.study_files import (

@@ -12,7 +12,7 @@ from PIL import Image
 
 from byol_helpers import pipeline
 from byol_helpers.coco.pixel_cache import decode_images
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining import batch_augmentations, torch_augmentations
 from byol_helpers.pretraining.augmentations import MEAN, STD, View, two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lightly.utils.scheduler import cosine_schedule
 from PIL import Image
 
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining.augmentations import View, shift_hue, two_views
 from byol_helpers.pretraining.byol import (
     BYOL,

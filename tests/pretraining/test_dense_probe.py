@@ -7,7 +7,7 @@ from torch import nn
 
 from byol_helpers.coco.dataset import load_split
 from byol_helpers.coco.preparation import prepare
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.stage import Run
 from byol_helpers.pretraining import dense_probe, probes
 from byol_helpers.synthetic import scenes

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from byol_helpers.coco.pixel_cache import decode_images
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining import batch_augmentations, memory_views
 from byol_helpers.pretraining.augmentations import Drawn, two_views
 from byol_helpers.pretraining.memory_views import (

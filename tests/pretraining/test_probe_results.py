@@ -6,8 +6,8 @@ import torch
 
 from byol_helpers import pipeline, probing
 from byol_helpers.backbones import load_backbone, load_body
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.files import read_json
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.resnet import STAGES
 from byol_helpers.pretraining import probe_results
 from byol_helpers.segmentation.torchvision_engine import build

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining import probes
 from byol_helpers.pretraining.encoder import build_encoder
 

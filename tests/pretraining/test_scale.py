@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining.dataset import ViewsDataset
 from byol_helpers.pretraining.methods import train_method
 from byol_helpers.training.sampler import StepBatches

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.pretraining.simclr import SimCLR, SimCLRTask, nt_xent_loss
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from byol_helpers.cli import main
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.stage import Run
 from byol_helpers.report import html
 from byol_helpers.report.notebooks import (

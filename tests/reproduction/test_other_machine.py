@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from byol_helpers.cli import main
-from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.files import read_json, write_json, write_text
+from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.evaluation.comparison import evaluate_model, load_result, save_result
 from byol_helpers.reproduction.other_machine import (
     compare_machines,

@@ -3,8 +3,8 @@
 import pytest
 
 from byol_helpers.cli import main
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.reproduction.plan import (
     REPEAT_SEED,
     Condition,

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from byol_helpers.core.config import dump_profile, load_profile
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_json, write_text
+from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.evaluation.comparison import evaluate_model, load_result, save_result
 from byol_helpers.reproduction.measures import Measure
 from byol_helpers.reproduction.thesis import load_thesis

@@ -7,8 +7,8 @@ import torch
 from torchvision.models import resnet18
 
 from byol_helpers.core.channels import RGB, Channels
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.engines import ENGINES
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining.byol import BYOL
 from byol_helpers.pretraining.encoder import build_encoder
 from byol_helpers.segmentation import torchvision_engine

@@ -13,8 +13,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from byol_helpers import pipeline
 from byol_helpers.coco.dataset import load_split
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.resnet import build_resnet
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.segmentation.dataset import InstanceDataset, collate, fit_size

@@ -7,8 +7,8 @@ import torch
 
 from byol_helpers import pipeline
 from byol_helpers.coco.dataset import load_split
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.files import read_json
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.segmentation.engine import load_engine, save_model
 from byol_helpers.segmentation.shared_settings import TRAINING_METRICS
 from byol_helpers.segmentation.validation import measure_losses

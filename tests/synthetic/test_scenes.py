@@ -12,8 +12,8 @@ from PIL import Image
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.synthetic import occlusion, random_stream, rendering, scenes, shapes, textures
 from byol_helpers.synthetic.occlusion import Composition
 from byol_helpers.synthetic.scene_files import (

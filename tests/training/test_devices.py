@@ -8,8 +8,8 @@ import torch
 
 from byol_helpers import pipeline
 from byol_helpers.coco.dataset import list_pretraining_images, load_split
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.pretraining.byol import BYOL
 from byol_helpers.pretraining.dataset import ViewsDataset
 from byol_helpers.pretraining.encoder import build_encoder

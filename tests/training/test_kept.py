@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.stage import Run
 from byol_helpers.training import keep_tensors
 
