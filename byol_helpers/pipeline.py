@@ -163,7 +163,10 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
     }
 
     def work(folder: Path) -> None:
-        write_json(folder / "detections.json", predict_split(model, split, f"evaluate {key}"))
+        unfinished = folder / "unfinished.json"
+        detections = predict_split(model, split, f"evaluate {key}", unfinished)
+        write_json(folder / "detections.json", detections)
+        unfinished.unlink(missing_ok=True)
         score_detections(run, folder, arm, seed)
 
     return run_stage(run, f"evaluate/{key}", parameters, [model, split.file], work)

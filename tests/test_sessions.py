@@ -76,7 +76,9 @@ def do_sessions(folder: Path, drive: Path, minutes: float) -> list[str]:
     stops = []
     while True:
         shutil.rmtree(folder, ignore_errors=True)
-        run = pipeline.open_run("smoke", folder, None, TINY, drive, minutes)
+        run = pipeline.open_run("smoke", folder, None, TINY, drive, 0)
+        pipeline.prepare(run)  # images are not copied
+        deadline.set_deadline(minutes)
         try:
             pipeline.run_up_to(run, "remove-background")
             return stops
@@ -93,10 +95,10 @@ def test_a_run_in_sessions_on_new_machines_ends_as_one_done_at_once(tmp_path, mo
     drive.mkdir()
     monkeypatch.setattr(deadline, "time", Clock())
     stops = do_sessions(tmp_path / "session", drive, 6)
-    trainings = ("supervised", "pretrain", "finetune byol", "finetune random")
+    trainings = ("supervised", "pretrain", "finetune byol", "finetune random", "evaluate byol")
     assert [said for said in stops if "stopped after" in said] != []
     for name in trainings:
-        assert any(said.startswith(name) for said in stops), stops
+        assert any(said.startswith(name) and "stopped after" in said for said in stops), stops
     expected = read_results(whole.path)
     found = read_results(tmp_path / "session")
     assert set(found) == set(expected) and len(expected) > 10
@@ -106,3 +108,27 @@ def test_a_run_in_sessions_on_new_machines_ends_as_one_done_at_once(tmp_path, mo
             assert all(torch.equal(found[name][key], tensor) for key, tensor in value.items()), name
         else:
             assert found[name] == value, name
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file below a folder, without the records of what the stage took."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "stage.json"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_images_are_generated_in_pieces(tmp_path, monkeypatch):
+    whole = pipeline.open_run("smoke", tmp_path / "whole", None, TINY)
+    pipeline.prepare(whole)
+    pieces = pipeline.open_run("smoke", tmp_path / "pieces", None, TINY)
+    monkeypatch.setattr(deadline, "time", Clock())
+    stops = []
+    while not (pieces.path / "data" / "stage.json").is_file():
+        try:
+            with deadline.stop_after(20):
+                pipeline.prepare(pieces)
+        except StopRequested as stopped:
+            stops.append(str(stopped))
+            assert len(stops) < 20
+    assert len(stops) > 2 and all("images" in said for said in stops)
+    expected = read_files(whole.path)
+    assert read_files(pieces.path) == expected and len(expected) > 78

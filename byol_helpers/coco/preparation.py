@@ -328,7 +328,10 @@ def _generated(run: Run, folder: Path) -> dict:
     for name, count in counts.items():
         annotations = folder / "annotations" / f"{name}.json"
         images = GeneratedFolder(folder / name, seed, count, size, world, progress)
-        write_split(images, annotations, name)
+        if annotations.is_file():  # written last, by an earlier call
+            progress.update(count)
+        else:
+            write_split(images, annotations, name)
     unlabelled = folder / "unlabelled"
     images = GeneratedFolder(unlabelled, seed, settings.unlabelled, size, world, progress)
     write_unlabelled(images)

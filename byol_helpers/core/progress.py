@@ -3,6 +3,8 @@
 import os
 import time
 
+from byol_helpers.core.deadline import check_progress
+
 # Names the file that ``announce`` adds its lines to, where another process wants to follow the
 # work.
 EVENTS_FILE = "BYOL_HELPERS_EVENTS"
@@ -50,6 +52,10 @@ class Progress:
             left = (now - self.start) / (self.done - self.first) * (self.total - self.done)
             said = f"{self.title}: {self.done} of {self.total} {self.unit}"
             announce(", ".join(filter(None, [said, note, f"{duration(left)} left"])))
+
+    def stop_in_time(self) -> None:
+        """Raise ``StopRequested`` where the time is over; call it once what was counted is kept."""
+        check_progress(self.title, self.done, self.total, self.unit)
 
     def close(self) -> None:
         """Print the last line, with the whole time."""

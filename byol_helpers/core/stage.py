@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from byol_helpers.core.config import Profile
-from byol_helpers.core.deadline import check_deadline
+from byol_helpers.core.deadline import StopRequested, check_deadline
 from byol_helpers.core.environment import device_name, installed_versions, peak_memory_mb
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
@@ -97,7 +97,8 @@ def run_stage(
         outputs: files outside the folder that the stage must have left for it to be up to date.
 
     Raises:
-        StopRequested: the time of ``core.deadline`` is over; nothing was changed.
+        StopRequested: the time of ``core.deadline`` is over. A stage that was not begun is as it
+            was; the work of one that was begun goes on where it stopped.
     """
     folder = run.path / name
     wanted = _describe_stage(run, name, parameters, inputs)
@@ -121,7 +122,11 @@ def run_stage(
     (folder / "stage.json").unlink(missing_ok=True)
     write_json(folder / "started.json", wanted)
     start = time.monotonic()
-    work(folder)
+    try:
+        work(folder)
+    except StopRequested:
+        copy_folder(folder)
+        raise
     write_json(folder / "stage.json", wanted | _measure_cost(start))
     (folder / "started.json").unlink(missing_ok=True)  # another command may have done the same
     copy_folder(run.path)

@@ -18,6 +18,7 @@ from torch import nn
 from byol_helpers.coco.dataset import Split
 from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import FULL_WIDTH, Finetune, Profile
+from byol_helpers.core.deadline import get_deadline, is_over
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json
@@ -152,18 +153,39 @@ def predict_image(
     return results
 
 
-def predict_split(path: Path, split: Split, title: str) -> list[dict]:
-    """COCO results of a ``model.pth`` for every image of a split."""
+def predict_split(
+    path: Path, split: Split, title: str, unfinished: Path | None = None
+) -> list[dict]:
+    """COCO results of a ``model.pth`` for every image of a split.
+
+    Args:
+        path: of the model.
+        split: its images are taken in their order.
+        title: of the progress lines.
+        unfinished: a file in a folder of the run for the results of the first images, where the
+            time ends before the last one; the next call goes on from it.
+
+    Raises:
+        StopRequested: the time of ``core.deadline`` is over; never without ``unfinished``.
+    """
     network, categories, engine = load_model(path)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     ids = [category["id"] for category in categories]
-    progress = Progress(title, len(split.images), "images")
     results = []
-    for record in split.images:
+    done = 0
+    if unfinished and unfinished.is_file():
+        kept = read_json(unfinished)
+        results = kept["results"]
+        done = kept["images"]
+    progress = Progress(title, len(split.images), "images", done)
+    for record in split.images[done:]:
         image = load_image(split.path(record))
         for found in predict_image(network, image, ids, engine.detect):
             results.append({"image_id": record["id"]} | found)
         progress.update()
+        if unfinished and is_over(get_deadline()):
+            write_json(unfinished, {"images": progress.done, "results": results})
+            progress.stop_in_time()
     progress.close()
     return results
 

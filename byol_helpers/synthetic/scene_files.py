@@ -19,6 +19,9 @@ from byol_helpers.synthetic.scenes import CATEGORIES, Instance, make_crop, make_
 class GeneratedFolder:
     """A folder of generated images. Those that are there already are kept.
 
+    With ``progress``, writing them raises ``StopRequested`` where the time of ``core.deadline`` is
+    over.
+
     Attributes:
         folder: for the images.
         seed: of all that is drawn.
@@ -52,7 +55,7 @@ def write_split(images: GeneratedFolder, annotations_file: Path, draw: str) -> P
     annotations = []
     for index in images.count_up():
         made = make_scene(images.seed, index, images.size, draw, images.world)
-        name = _write_image(images.folder, index, made.image)
+        name = _write_image(images, images.folder, index, made.image)
         record = {"id": index + 1, "file_name": f"{images.folder.name}/{name}"}
         records.append(record | {"width": images.size, "height": images.size})
         for instance in made.instances:
@@ -81,7 +84,7 @@ def write_unlabelled(images: GeneratedFolder) -> Path:
     for index in images.count_up():
         if not _name_image(images.folder, index).exists():
             made = make_scene(images.seed, index, images.size, "unlabelled", images.world)
-            _write_image(images.folder, index, made.image)
+            _write_image(images, images.folder, index, made.image)
     return images.folder
 
 
@@ -98,7 +101,8 @@ def write_crops(images: GeneratedFolder, scene_size: int | None = None) -> Path:
     rows.writerow(("file", "category_id"))
     for index in images.count_up():
         image, category_id = make_crop(images.seed, index, images.size, images.world, scene_size)
-        name = _write_image(folder / names[category_id], index // len(CATEGORIES), image)
+        inside = folder / names[category_id]
+        name = _write_image(images, inside, index // len(CATEGORIES), image)
         rows.writerow((f"{folder.name}/{names[category_id]}/{name}", category_id))
     return write_text(folder.with_name(folder.name + ".csv"), table.getvalue())
 
@@ -107,13 +111,18 @@ def _name_image(folder: Path, index: int) -> Path:
     return folder / f"{index:05d}.png"
 
 
-def _write_image(folder: Path, index: int, image: np.ndarray) -> str:
-    """Write a PNG unless it is there; returns its name."""
+def _write_image(images: GeneratedFolder, folder: Path, index: int, image: np.ndarray) -> str:
+    """Write a PNG unless it is there; returns its name.
+
+    After a new one it stops where the time is over, so every call gets on by one image at least.
+    """
     path = _name_image(folder, index)
     if not path.exists():
         content = io.BytesIO()
         Image.fromarray(image).save(content, "PNG", compress_level=1)
         write_bytes(path, content.getvalue())
+        if images.progress:
+            images.progress.stop_in_time()
     return path.name
 
 

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save
 from byol_helpers.core.deadline import check_deadline
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_bytes
+from byol_helpers.core.kept_copy import copy_folder
 from byol_helpers.core.progress import Progress
 from byol_helpers.core.stage import Run, run_stage
 
@@ -49,6 +50,7 @@ def keep_tensors(
                 check_deadline(f"{name}/{key}")
                 made = {word: tensor.contiguous() for word, tensor in maker().items()}
                 write_bytes(files[key], save(made))
+                copy_folder(folder)
                 progress.update()
         progress.close()
 
