@@ -4,6 +4,7 @@ there for.
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def test_every_claim_has_its_place_in_a_notebook():
         if name_anchor(claim.id) not in anchors(notebook):
             lost.append(claim.id)
     assert lost == []
+
+
+def test_each_named_place_stands_once_in_the_book():
+    named = []
+    for path in NOTEBOOKS:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "markdown":
+                named += re.findall(r'<a id="([\w-]+)">', "".join(cell["source"]))
+    assert sorted(set(named)) == sorted(named)
 
 
 def good() -> dict:
