@@ -126,8 +126,9 @@ def read_titles(path: Path) -> dict[str, str]:
     for entry in re.finditer(r"@\w+\{(\w+),(.*?)\n\}", text, re.DOTALL):
         title = re.search(r"^\s*title\s*=\s*\{(.*)\}", entry[2], re.MULTILINE)
         assert title is not None, entry[1]
+        plain = re.sub(r"[{}]", "", title[1])  # braces keep capitals in a bibliography
         short = re.search(r"^\s*aka\s*=\s*\{(.*)\}", entry[2], re.MULTILINE)
-        for said in (title[1], short[1] if short else title[1].partition(":")[0]):
+        for said in (plain, short[1] if short else plain.partition(":")[0]):
             found[said.lower()] = entry[1]
     return found
 

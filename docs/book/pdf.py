@@ -35,6 +35,8 @@ from docs.book.notebooks import (
 )
 
 PLACE = r"`#metadata(none) <\1>`{=typst}" + "\n\n"  # an empty place to link to
+# Stays on the page of what it introduces.
+SUMMARY = r"`#block(sticky: true)[*\1*]`{=typst}" + "\n\n"
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 WIDEST = 96  # characters of a line of code or of printed text
 PREAMBLE = """
@@ -135,12 +137,12 @@ def convert_text(text: str, chapter: Chapter, titles: dict[str, str], numbered: 
 
     def number(found: re.Match) -> str:
         point = f"\\text{{{found[2]}}}" if found[2] else ""
-        return f"$$ {found[1].strip()}{point} \\qquad\\qquad ({chapter.count_equation()}) $$"
+        return f"$$ {found[1].strip()}{point} \\qquad ({chapter.count_equation()}) $$"
 
     text = replace_in_text(text, ALSO, cite)
     if numbered:
         text = DISPLAY.sub(number, text)
-    text = re.sub(r"<details>\s*<summary>(.*?)</summary>", r"**\1**\n", text)
+    text = re.sub(r"<details>\s*<summary>(.*?)</summary>", SUMMARY, text)
     text = text.replace("</details>", "")
     text = re.sub(r'<a id="([\w-]+)"></a>', PLACE, text)
     text = re.sub(r"<!--.*?-->", "", text)
@@ -242,7 +244,9 @@ def fence(text: str, language: str) -> str:
     lines = []
     for line in text.rstrip().splitlines():
         while len(line) > WIDEST:
-            lines.append(line[:WIDEST])
-            line = "    " + line[WIDEST:]
+            space = line.rfind(" ", WIDEST // 2, WIDEST)
+            end = WIDEST if space < 0 else space + 1
+            lines.append(line[:end])
+            line = "    " + line[end:]
         lines.append(line)
     return "\n".join([f"~~~~{{.{language}}}" if language else "~~~~", *lines, "~~~~"])
