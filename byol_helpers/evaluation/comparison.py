@@ -258,7 +258,19 @@ def _average_seeds(members: list[ModelResult]) -> dict[str, tuple[float, np.ndar
 def _subtract_arms(
     arms: dict[str, list[ModelResult]], means: dict, a: str, b: str, confidence: float
 ) -> dict:
-    """The paired difference a minus b: over the test images, over the common seeds, over both."""
+    """The paired difference a minus b: over the test images, over the common seeds, over both.
+
+    Over the images it is that of the means over the common seeds; over all seeds where the arms
+    have none in common.
+    """
+    compared = {a: arms[a], b: arms[b]}
+    seeds = {arm: [member.metrics["seed"] for member in arms[arm]] for arm in (a, b)}
+    common = set(seeds[a]) & set(seeds[b])
+    if common and set(seeds[a]) != set(seeds[b]):
+        for arm in (a, b):
+            compared[arm] = [m for m in arms[arm] if m.metrics["seed"] in common]
+            seeds[arm] = [member.metrics["seed"] for member in compared[arm]]
+        means = {arm: _average_seeds(members) for arm, members in compared.items()}
     entries = {}
     for key, (value, draws) in means[a].items():
         other_value, other_draws = means[b][key]
@@ -267,7 +279,7 @@ def _subtract_arms(
         "a": a,
         "b": b,
         "label": f"{arms[a][0].metrics['label']} - {arms[b][0].metrics['label']}",
-        "seeds": {arm: [member.metrics["seed"] for member in arms[arm]] for arm in (a, b)},
+        "seeds": seeds,
         **_subtract_seeds(arms[a], arms[b], list(means[a]), confidence),
     } | _nest_entries(entries)
 

@@ -1,7 +1,10 @@
 from .label_curve import describe_help as describe_help
+from .label_curve import describe_worth as describe_worth
 from .label_curve import list_leads as list_leads
 from .label_curve import list_points as list_points
 from .label_curve import list_probes as list_probes
+from .label_curve import list_worths as list_worths
+from .leads import measure_lead as measure_lead
 from .literature import describe_published as describe_published
 from .measures import ABOVE as ABOVE
 from .measures import Measure as Measure
@@ -10,6 +13,7 @@ from .other_machine import describe_other_machine as describe_other_machine
 from .plan import find_study as find_study
 from .plan import load_plan as load_plan
 from .run_results import describe_origin as describe_origin
+from .run_results import open_results as open_results
 from .study_scorecard import build_study_scorecard as build_study_scorecard
 from .study_scorecard import count_done as count_done
 from .study_scorecard import summarise_study as summarise_study

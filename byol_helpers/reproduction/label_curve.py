@@ -1,5 +1,5 @@
-"""The label curve of a committed study: AP by arm and number of labels, what BYOL gains, and what
-the probes say about it.
+"""The label curve of a committed study: AP by arm and number of labels, what BYOL gains, how many
+labels that is worth, and what the probes say about it.
 
 Everything is computed in seconds from ``results/<study>`` (``study_files``), with as many seeds as
 are there. Of fewer than three seeds an interval covers the test images only.
@@ -15,18 +15,31 @@ from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.files import read_json
 from byol_helpers.core.intervals import ENOUGH_SEEDS, percentile_interval, t_interval
 from byol_helpers.evaluation.comparison import ModelResult
-from byol_helpers.reproduction.plan import REPEAT_SEED, Condition, Study, list_conditions
+from byol_helpers.reproduction.leads import (
+    AHEAD,
+    ARM_KEY,
+    BEHIND,
+    COMPARED_WITH,
+    UNTOLD,
+    average_precision_of,
+    measure_lead,
+    select_paired,
+)
+from byol_helpers.reproduction.plan import Condition, Study, list_conditions
 from byol_helpers.reproduction.run_results import RunResults, open_results
-from byol_helpers.reproduction.study_scorecard import subtract_models
 
-ARM_KEY = "mask/AP"
 COMPARED = ("byol", "byol-random", "supervised")
 MEASURED_START = "start, measured"
-HELPS = "helps"
-HURTS = "hurts"
-UNTOLD = "cannot be told from zero"
-SAID = {HELPS: "it helps", HURTS: "it hurts", UNTOLD: "the lead cannot be told from zero"}
-COMPARED_WITH = {"trainable": "random", "frozen": "random-measured"}  # what BYOL has to be ahead of
+SAID = {
+    AHEAD: "ahead, and the luck of training is covered",
+    BEHIND: "behind, and the luck of training is covered",
+    UNTOLD: "the lead cannot be told from zero",
+}
+SAID_SO_FAR = {
+    AHEAD: "ahead on these images; the luck of training is not covered",
+    BEHIND: "behind on these images; the luck of training is not covered",
+    UNTOLD: "the lead cannot be told from zero on these images",
+}
 
 
 def _open_conditions(results: Path, study: Study) -> Iterator[tuple[Condition, RunResults]]:
@@ -40,6 +53,9 @@ def _open_conditions(results: Path, study: Study) -> Iterator[tuple[Condition, R
 def list_points(results: Path, study: Study) -> list[dict]:
     """AP of every arm under every condition that has results.
 
+    A seed counts for an arm once the weights that nobody trained have it too (``select_paired``),
+    so that AP and leads rest on the same trainings.
+
     Args:
         results: folder of the study, ``results/<name>``, which may be missing.
         study: its plan.
@@ -50,20 +66,21 @@ def list_points(results: Path, study: Study) -> list[dict]:
     """
     rows = []
     for condition, run in _open_conditions(results, study):
-        for arm, found in run.comparison["arms"].items():
-            entry = found["mask"]["AP"]
+        for arm in run.comparison["arms"]:
+            models = select_paired(run, condition.protocol, arm)
+            entry = average_precision_of(models)
             if entry["value"] is None:
                 continue
-            models = run.results_of(arm)
+            ends = None
+            if entry["low"] is not None:
+                ends = [100 * entry["low"], 100 * entry["high"]]
             rows.append(
                 {
                     "protocol": condition.protocol,
                     "images": condition.images,
                     "arm": arm,
                     "AP": 100 * entry["value"],
-                    "interval": None
-                    if entry["low"] is None
-                    else [100 * entry["low"], 100 * entry["high"]],
+                    "interval": ends,
                     "seeds": {seed: 100 * model.value(ARM_KEY) for seed, model in models.items()},
                 }
             )
@@ -83,42 +100,67 @@ def list_leads(results: Path, study: Study) -> list[dict]:
     for condition, run in _open_conditions(results, study):
         for arm in COMPARED:
             for other in ("random", "random-measured"):
-                lead = measure_lead(run.results_of(arm), run.results_of(other))
+                ours = select_paired(run, condition.protocol, arm)
+                lead = measure_lead(ours, run.results_of(other))
                 if lead:
                     about = {"protocol": condition.protocol, "images": condition.images}
                     rows.append(about | {"arm": arm, "other": other} | lead)
     return rows
 
 
-def measure_lead(ours: dict[int, ModelResult], theirs: dict[int, ModelResult]) -> dict | None:
-    """The mean difference of AP over the common seeds, in points; None where none is common."""
-    common = sorted(seed for seed in ours.keys() & theirs.keys() if seed < REPEAT_SEED)
-    if not common:
-        return None
-    both = subtract_models(ours, theirs)
-    if both is not None:
-        lead = both["value"]
-        ends = (both["low"], both["high"])
-    else:
-        pairs = [(ours[seed], theirs[seed]) for seed in common]
-        lead = float(np.mean([a.value(ARM_KEY) - b.value(ARM_KEY) for a, b in pairs]))
-        draws = np.mean([a.columns[ARM_KEY] - b.columns[ARM_KEY] for a, b in pairs], axis=0)
-        confidence = pairs[0][0].metrics["bootstrap"]["confidence"]
-        ends = percentile_interval(draws, confidence)
-    return {
-        "seeds": len(common),
-        "lead": 100 * lead,
-        "interval": [100 * end for end in ends],
-        "covers": "images and seeds" if both is not None else "images only",
-        "verdict": _judge(*ends),
-    }
+def list_worths(results: Path, study: Study) -> list[dict]:
+    """With how many labels random weights would reach what a pretrained arm reaches with fewer.
+
+    Under trainable batch norm. Between the numbers of labels that were tried, AP of random weights
+    is taken on a straight line over the logarithm of the labels. All points are means over the same
+    seeds; the interval, by the paired draws, covers the test images only.
+
+    Returns:
+        Rows ``arm``, ``images``, ``seeds`` (how many), ``worth`` (labelled images), ``interval``
+        and ``least`` and ``most``, the numbers of labels between which it can be read: a value at
+        one of them may lie beyond it. None for arms at the most labels of random weights.
+    """
+    runs = {}
+    for condition, run in _open_conditions(results, study):
+        if condition.protocol == "trainable" and run.results_of("random"):
+            runs[condition.images] = run
+    labels = sorted(runs)
+    rows = []
+    for arm in COMPARED:
+        for images in labels[:-1]:
+            ours = runs[images].results_of(arm)
+            curve = [runs[count].results_of("random") for count in labels]
+            common = sorted(set(ours).intersection(*curve))
+            if common:
+                found = _read_worth([ours[k] for k in common], _pick(curve, common), labels)
+                about = {"arm": arm, "images": images, "seeds": len(common)}
+                rows.append(about | found | {"least": labels[0], "most": labels[-1]})
+    return rows
 
 
-def _judge(low: float, high: float) -> str:
-    """What an interval says of a lead."""
-    if low > 0:
-        return HELPS
-    return HURTS if high < 0 else UNTOLD
+def _pick(curve: list[dict[int, ModelResult]], seeds: list[int]) -> list[list[ModelResult]]:
+    return [[models[seed] for seed in seeds] for models in curve]
+
+
+def _read_worth(
+    ours: list[ModelResult], curve: list[list[ModelResult]], labels: list[int]
+) -> dict[str, float | list[float]]:
+    """Where the curve of random weights, a list of models for each number of labels, reaches our
+    AP: on all test images, and by each draw of them."""
+    value = float(np.mean([model.value(ARM_KEY) for model in ours]))
+    values = [float(np.mean([model.value(ARM_KEY) for model in models])) for models in curve]
+    drawn = np.mean([model.columns[ARM_KEY] for model in ours], axis=0)  # [B]
+    curves = [np.mean([model.columns[ARM_KEY] for model in models], axis=0) for models in curve]
+    draws = [_invert(a, b, labels) for a, b in zip(drawn, np.transpose(curves), strict=True)]
+    confidence = ours[0].metrics["bootstrap"]["confidence"]
+    ends = percentile_interval(np.array(draws), confidence)
+    return {"worth": _invert(value, values, labels), "interval": list(ends)}
+
+
+def _invert(value: float, values: list[float] | np.ndarray, labels: list[int]) -> float:
+    """The number of labels at which a curve that never falls reaches a value, within its ends."""
+    rising = np.maximum.accumulate(values)
+    return float(np.exp(np.interp(value, rising, np.log(labels))))
 
 
 def list_probes(results: Path) -> list[dict]:
@@ -161,7 +203,7 @@ def _pick_linear(probes: dict, encoder: str) -> dict:
 
 
 def describe_help(leads: list[dict], probes: list[dict]) -> list[str]:
-    """In sentences where BYOL from random weights helps, where not, and what the probes say.
+    """In sentences where BYOL from random weights is ahead, where not, and what the probes say.
 
     Args:
         leads: of ``list_leads``.
@@ -172,25 +214,66 @@ def describe_help(leads: list[dict], probes: list[dict]) -> list[str]:
         return ["No pair of BYOL from random and random weights has been trained so far."]
     lines = []
     for row in of_byol:
-        low, high = row["interval"]
-        seeds = f"{row['seeds']} seed{'s' * (row['seeds'] > 1)}"
-        so_far = "" if row["seeds"] >= ENOUGH_SEEDS else "So far: "
+        enough = row["seeds"] >= ENOUGH_SEEDS
+        said = (SAID if enough else SAID_SO_FAR)[row["verdict"]]
         lines.append(
-            f"{so_far}BYOL from random, {row['images']:,} labelled images, batch norm "
-            f"{row['protocol']}: {row['lead']:+.1f} points over {label_arm(row['other'])} "
-            f"({low:+.1f} to {high:+.1f}, {seeds}, the interval covers {row['covers']}): "
-            f"{SAID[row['verdict']]}.{_compare_labels(row, leads)}"
+            f"{'' if enough else 'So far: '}BYOL from random, {row['images']:,} labelled images, "
+            f"batch norm {row['protocol']}: {row['lead']:+.1f} points over "
+            f"{label_arm(row['other'])} ({_describe_interval(row)}): {said}."
+            f"{_compare_labels(row, leads)}"
         )
     return lines + _explain(leads, of_byol, {row["arm"]: row for row in probes})
+
+
+def _describe_interval(row: dict) -> str:
+    """Interval of a lead, number of seeds, and what the interval covers."""
+    low, high = row["interval"]
+    return f"{low:+.1f} to {high:+.1f} over {row['covers']}, {_count_seeds(row['seeds'])}"
+
+
+def _count_seeds(seeds: int) -> str:
+    return f"{seeds} seed{'s' * (seeds > 1)}"
+
+
+def _count_pretrainings(seeds: int) -> str:
+    return f"{seeds} pretraining{'s' * (seeds > 1)}"
 
 
 def _compare_labels(row: dict, leads: list[dict]) -> str:
     """The lead of supervised weights under the same condition, as a sentence; or nothing."""
     for other in _select(leads, "supervised"):
         if (other["protocol"], other["images"]) == (row["protocol"], row["images"]):
-            low, high = other["interval"]
-            return f" Supervised weights: {other['lead']:+.1f} ({low:+.1f} to {high:+.1f})."
+            return f" Supervised weights: {other['lead']:+.1f} ({_describe_interval(other)})."
     return ""
+
+
+def describe_worth(worths: list[dict]) -> list[str]:
+    """In sentences how many labels pretraining is worth.
+
+    Args:
+        worths: of ``list_worths``.
+    """
+    if not worths:
+        return ["No number of labels has both a pretrained arm and a curve of random weights."]
+    lines = []
+    for row in worths:
+        worth = _describe_labels(row["worth"], row)
+        low, high = (_describe_labels(end, row) for end in row["interval"])
+        lines.append(
+            f"{label_arm(row['arm'])} with {row['images']:,} labelled images is where random "
+            f"weights are with {worth} ({low} to {high} over images only, "
+            f"{_count_seeds(row['seeds'])})."
+        )
+    return lines
+
+
+def _describe_labels(count: float, row: dict) -> str:
+    """A number of labels to two digits; at the ends of the curve what can be said of it."""
+    if count >= row["most"] * (1 - 1e-9):
+        return f"{row['most']:,} or more"
+    if count <= row["least"] * (1 + 1e-9):
+        return f"{row['least']:,} or fewer"
+    return f"about {float(f'{count:.2g}'):,.0f}"
 
 
 def _select(leads: list[dict], arm: str) -> list[dict]:
@@ -209,7 +292,7 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
         f"A linear probe reads {byol['value']:.1f} % of the held-out objects from the features of "
         f"BYOL from random, {byol['start']:.1f} % from the weights it started from, "
         f"{byol['untrained']:.1f} % from the untrained network: {byol['gain']:+.1f} points are "
-        "BYOL's."
+        f"BYOL's (the study's own weights, {_count_pretrainings(byol['seeds'])})."
     ]
     labels = probes.get("supervised")
     share = math.nan
@@ -219,7 +302,7 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
             f"Supervised weights give {labels['value']:.1f} %, so BYOL went {share:.0%} of the way "
             "that labels go."
         )
-    without = [row for row in of_byol if row["verdict"] != HELPS]
+    without = [row for row in of_byol if row["verdict"] != AHEAD]
     if not without:
         return lines
     where = _join([f"{row['images']:,} labelled images ({row['protocol']})" for row in without])
@@ -228,22 +311,22 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
     for row in _select(leads, "supervised"):
         if (row["protocol"], row["images"]) in conditions:
             of_labels.append(row)
-    helped = [row for row in of_labels if row["verdict"] == HELPS]
+    helped = [row for row in of_labels if row["verdict"] == AHEAD]
     if of_labels and not helped:
         lines.append(
-            f"With {where} BYOL is not seen to help. Supervised weights, which know more, are not "
-            "seen to help there either: so it is not that BYOL's features are poor, but that "
-            "fine-tuning needs none."
+            f"With {where} BYOL is not seen to be ahead. Supervised weights, which know more, are "
+            "not seen to be ahead there either: that speaks for a fine-tuning that needs none, not "
+            "for poor features."
         )
     elif share < 0.5:
         lines.append(
-            f"With {where} BYOL is not seen to help. By the probes it knows too little of the "
+            f"With {where} BYOL is not seen to be ahead. By the probes it knows too little of the "
             "objects: less than half of what labels teach."
         )
     else:
         lines.append(
-            f"With {where} BYOL is not seen to help, though its features name objects well: what "
-            "the probe asks, one object in a window, is not what a detector needs most."
+            f"With {where} BYOL is not seen to be ahead, though its features name objects well: "
+            "what the probe asks, one object in a window, is not what a detector needs most."
         )
     return lines
 

@@ -13,7 +13,6 @@ INF = float("inf")
 ABOVE = (0.0, INF)
 BELOW = (-INF, 0.0)
 Bounds = tuple[float, float]
-IMAGES_ONLY = "intervals cover the choice of test images, not the luck of training (one seed)"
 ONE_PRETRAINING = "all seeds start from one pretraining, whose luck is not covered"
 SEEDS_MISSING = f"with fewer than {ENOUGH_SEEDS} seeds there is no interval"
 
@@ -135,14 +134,26 @@ def subtract_paired(a: dict, b: dict) -> list[float]:
 
 def note_images(run: RunResults) -> list[str]:
     """What an interval over test images, or over them and the seeds, leaves out."""
-    if len(run.seeds) < ENOUGH_SEEDS:
-        return [IMAGES_ONLY]
+    seeds = count_seeds(run)
+    if seeds < ENOUGH_SEEDS:
+        named = "one seed" if seeds == 1 else f"{seeds} seeds"
+        return [f"intervals cover the choice of test images, not the luck of training ({named})"]
     return [] if run.pretraining_varies else [ONE_PRETRAINING]
+
+
+def count_seeds(run: RunResults) -> int:
+    """With how many seeds BYOL and what it is compared with have been tested; before any test,
+    those of the profile."""
+    common = set(run.results_of("byol"))
+    for other in (run.reference, "random"):
+        if run.results_of(other):
+            common &= set(run.results_of(other))
+    return len(common) or len(run.seeds)
 
 
 def note_seeds(run: RunResults) -> list[str]:
     """Why there is no interval, where there are too few seeds."""
-    return [] if len(run.seeds) >= ENOUGH_SEEDS else [SEEDS_MISSING]
+    return [] if count_seeds(run) >= ENOUGH_SEEDS else [SEEDS_MISSING]
 
 
 def note_pretraining(run: RunResults) -> list[str]:

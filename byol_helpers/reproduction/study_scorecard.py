@@ -22,6 +22,8 @@ from byol_helpers.core.intervals import ENOUGH_SEEDS, t_interval
 from byol_helpers.evaluation import comparison as comparisons
 from byol_helpers.evaluation.curves import read_last_losses, read_last_rates
 from byol_helpers.reproduction.claims import subtract_cosines
+from byol_helpers.reproduction.label_curve import list_points
+from byol_helpers.reproduction.leads import find_baseline, measure_lead, select_paired
 from byol_helpers.reproduction.measures import convert_to_points, profile_confidence
 from byol_helpers.reproduction.plan import (
     REPEAT_SEED,
@@ -34,6 +36,8 @@ from byol_helpers.reproduction.plan import (
 from byol_helpers.reproduction.run_results import RunResults, open_results
 from byol_helpers.reproduction.thesis import Thesis
 from byol_helpers.reproduction.verdicts import (
+    NOT_TESTED,
+    UNDECIDED,
     build_scorecard,
     describe_holm,
     describe_verdict,
@@ -44,6 +48,7 @@ BOTH_PROTOCOLS = ("C1a", "C1b", "C2", "C3", "C5", "C6", "C7", "C8")
 HOLDS = "holds"
 FAILS = "fails"
 NOT_SHOWN = "not shown"
+MADE_ELSEWHERE = ("C14",)  # notebook 08 measures it, whatever the study
 RATE_CLAIMS = {"C5": "false_negative", "C6": "false_positive", "C7": "accuracy"}
 
 
@@ -58,8 +63,9 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
 
     Returns:
         ``study``, ``question``, ``plan`` (fingerprint), ``stopping``, ``progress``, ``deviations``
-        (lines), ``controls``, ``protocols`` (the folder of each), ``claims`` (a row for each with
-        the verdict under each protocol, and ``interaction``), ``curve`` (a row for each arm and
+        (lines), ``controls``, ``protocols`` (the folder of each), ``labels`` (labelled images
+        that the claims are judged with), ``claims`` (a row for each with the verdict under each
+        protocol, and ``interaction``), ``curve`` (a row for each arm and
         number of labels), ``cards`` (the scorecard of each protocol), and where they were chosen
         ``learning_rates`` (those of the arms under each condition); of a study on photographs,
         ``photographs`` (``name`` of their folder, ``images``, ``classes``).
@@ -93,8 +99,9 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
         "deviations": list_deviations(results, study),
         "controls": check_controls(results, study),
         "protocols": {protocol: condition.name for protocol, condition in protocols.items()},
+        "labels": every,
         "claims": list(_compare_protocols(results, cards, protocols, thesis)),
-        "curve": list(_list_curve(results, conditions)),
+        "curve": list(_list_curve(results, study)),
         "cards": cards,
     }
     if rates:
@@ -144,19 +151,22 @@ def _join_versions(versions: dict[str, str]) -> str:
 def check_controls(results: Path, study: Study) -> list[dict]:
     """Whether the instrument works: an arm against itself, and against itself with fewer labels.
 
-    Each has ``name``, ``expected``, ``measured`` and ``interval`` in AP points (None where it
-    cannot be had) and ``verdict``: *holds*, *fails*, *not shown*.
+    Each has ``name``, ``expected``, ``seeds`` (pairs of trainings), ``measured`` and ``interval``
+    in AP points (None without a pair), ``covers`` (what the interval covers) and ``verdict``:
+    *holds*, *fails*, *not shown*. With fewer than three pairs it is *not shown*, whatever the
+    interval over the test images: that does not cover the luck of training, and to tell it from an
+    effect is what the control is for.
     """
     controls = study.controls
     if controls is None:
         return []
     every = Condition(controls.protocol, count_labelled(study, 1.0))
     few = Condition(controls.protocol, count_labelled(study, controls.positive_labels))
-    same = subtract_models(
+    same = measure_lead(
         _load_models(results, every, controls.same),
         _shift_seeds(_load_models(results, every, controls.same, again=True)),
     )
-    known = subtract_models(
+    known = measure_lead(
         _load_models(results, every, controls.positive),
         _load_models(results, few, controls.positive),
     )
@@ -165,15 +175,16 @@ def check_controls(results: Path, study: Study) -> list[dict]:
         _judge_control(
             f"{label_arm(controls.same)} against itself, other seeds of fine-tuning", "zero", same
         ),
-        _judge_control(f"{label}: {every.images} labels - {few.images}", "above zero", known),
+        _judge_control(
+            f"{label}: {every.images:,} labelled images - {few.images:,}", "above zero", known
+        ),
     ]
 
 
-def _judge_control(name: str, expected: str, entry: dict | None) -> dict:
-    measured, interval = convert_to_points(entry) if entry else (None, None)
+def _judge_control(name: str, expected: str, lead: dict | None) -> dict:
     verdict = NOT_SHOWN
-    if interval is not None:
-        low, high = interval
+    if lead is not None and lead["seeds"] >= ENOUGH_SEEDS:
+        low, high = lead["interval"]
         if expected == "zero":
             verdict = HOLDS if low <= 0 <= high else FAILS
         elif low > 0:
@@ -183,8 +194,10 @@ def _judge_control(name: str, expected: str, entry: dict | None) -> dict:
     return {
         "name": name,
         "expected": expected,
-        "measured": measured,
-        "interval": list(interval) if interval else None,
+        "seeds": lead["seeds"] if lead else 0,
+        "measured": lead["lead"] if lead else None,
+        "interval": lead["interval"] if lead else None,
+        "covers": lead["covers"] if lead else None,
         "verdict": verdict,
     }
 
@@ -204,25 +217,6 @@ def _load_models(
 def _shift_seeds(models: dict[int, comparisons.ModelResult]) -> dict:
     """Models that were trained again, under the seeds of those that they repeat."""
     return {seed - REPEAT_SEED: model for seed, model in models.items()}
-
-
-def subtract_models(
-    first: dict[int, comparisons.ModelResult],
-    second: dict[int, comparisons.ModelResult],
-    metric: str = "mask/AP",
-) -> dict | None:
-    """Mean difference of a metric over common seeds, {value, low, high} over seeds and images.
-
-    None where fewer than three seeds are common.
-    """
-    common = sorted(first.keys() & second.keys())
-    if len(common) < ENOUGH_SEEDS:
-        return None
-    return comparisons.describe_seeds(
-        [first[seed].value(metric) - second[seed].value(metric) for seed in common],
-        np.array([first[seed].columns[metric] - second[seed].columns[metric] for seed in common]),
-        first[common[0]].metrics["bootstrap"]["confidence"],
-    )[1]
 
 
 def _compare_protocols(
@@ -276,11 +270,12 @@ def measure_interaction(frozen: RunResults, trainable: RunResults, claim: str) -
 def _interact_precision(
     frozen: RunResults, trainable: RunResults, other: str, metric: str
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """The interaction in AP points, and its interval over common seeds and test images."""
+    """The interaction in AP points, and its interval over common seeds and test images; the value
+    alone where fewer than three seeds are common."""
     keys = [(run, arm) for run in (frozen, trainable) for arm in ("byol", other)]
     models = [run.results_of(arm) for run, arm in keys]
     common = sorted(set.intersection(*(set(of_seed) for of_seed in models)))
-    if len(common) < ENOUGH_SEEDS:
+    if not common:
         return None, None
     signs = (1, -1, -1, 1)  # (BYOL - other) under frozen, minus the same under trainable norm
     values = []
@@ -290,6 +285,8 @@ def _interact_precision(
         values.append(sum(s * m.value(metric) for s, m in zip(signs, of_seed, strict=True)))
         parts = [s * m.columns[metric] for s, m in zip(signs, of_seed, strict=True)]
         draws.append(np.sum(parts, axis=0))
+    if len(common) < ENOUGH_SEEDS:
+        return 100 * float(np.mean(values)), None
     entry = comparisons.describe_seeds(values, np.array(draws), profile_confidence(frozen))[1]
     return convert_to_points(entry)
 
@@ -314,28 +311,33 @@ def _list_leads(run: RunResults, claim: str, other: str) -> dict[int, float]:
     return leads
 
 
-def _list_curve(results: Path, conditions: list[Condition]) -> Iterator[dict]:
-    """AP of every arm under every condition, and its lead over random weights, in points."""
-    for condition in conditions:
-        run = open_results(results / condition.name)
-        compared = run.comparison
-        for arm, found in compared["arms"].items():
-            value, interval = convert_to_points(found["mask"]["AP"])
-            lead = None
-            if arm != "random":
-                lead = subtract_models(run.results_of(arm), run.results_of("random"))
-            over = convert_to_points(lead) if lead else (None, None)
-            yield {
-                "protocol": condition.protocol,
-                "images": condition.images,
-                "arm": arm,
-                "label": found["label"],
-                "seeds": len(found["seeds"]),
-                "AP": value,
-                "interval": list(interval) if interval else None,
-                "lead": over[0],
-                "lead_interval": list(over[1]) if over[1] else None,
-            }
+def _list_curve(results: Path, study: Study) -> Iterator[dict]:
+    """AP of every arm under every condition, and its lead over weights that nobody trained, in
+    points and over the same seeds."""
+    runs = {}
+    for point in list_points(results, study):
+        condition = Condition(point["protocol"], point["images"])
+        if condition not in runs:
+            runs[condition] = open_results(results / condition.name)
+        run = runs[condition]
+        other = find_baseline(run, condition.protocol, point["arm"])
+        lead = None
+        if other is not None:
+            ours = select_paired(run, condition.protocol, point["arm"])
+            lead = measure_lead(ours, run.results_of(other))
+        yield {
+            "protocol": condition.protocol,
+            "images": condition.images,
+            "arm": point["arm"],
+            "label": label_arm(point["arm"]),
+            "seeds": len(point["seeds"]),
+            "AP": point["AP"],
+            "interval": point["interval"],
+            "other": other if lead else None,
+            "lead": lead["lead"] if lead else None,
+            "lead_interval": lead["interval"] if lead else None,
+            "covers": lead["covers"] if lead else None,
+        }
 
 
 def write_study_markdown(card: dict) -> str:
@@ -362,26 +364,33 @@ def summarise_study(card: dict, level: str = "##") -> str:
         *_describe_photographs(card),
         f"{level} Controls",
         "",
-        "| control | expected | AP points | interval | |",
-        "|---|---|---|---|---|",
+        "| control | expected | pairs of trainings | AP points | interval | it covers | |",
+        "|---|---|---|---|---|---|---|",
     ]
     for control in card["controls"]:
-        cells = [control["name"], control["expected"], *_format_pair(control, 2)]
+        cells = [control["name"], control["expected"], str(control["seeds"])]
+        cells += [*_format_pair(control, 2), control["covers"] or "–"]
         lines.append("| " + " | ".join([*cells, f"**{control['verdict']}**"]) + " |")
+    lines += ["", *_explain_controls(card)]
     lines += ["", f"{level} Claims under both protocols", "", *_describe_claims(card)]
+    lines += ["", *describe_decided(card)]
     lines += [
         "",
         f"{level} AP by initial weights and number of labelled images",
         "",
-        "| norm | labelled images | initial weights | seeds | AP | interval | lead over random "
-        "| interval |",
-        "|---|---|---|---|---|---|---|---|",
+        "A seed counts once the weights that nobody trained have it too; AP and lead of a row rest "
+        "on the same seeds.",
+        "",
+        "| norm | labelled images | initial weights | seeds | AP | interval | lead over | points "
+        "| interval | it covers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in card["curve"]:
         lead = {"measured": row["lead"], "interval": row["lead_interval"]}
-        cells = [row["protocol"], str(row["images"]), row["label"], str(row["seeds"])]
+        cells = [row["protocol"], f"{row['images']:,}", row["label"], str(row["seeds"])]
         cells += _format_pair({"measured": row["AP"], "interval": row["interval"]}, 2)
-        lines.append("| " + " | ".join([*cells, *_format_pair(lead, 2)]) + " |")
+        cells += [label_arm(row["other"]) if row["other"] else "–", *_format_pair(lead, 2)]
+        lines.append("| " + " | ".join([*cells, row["covers"] or "–"]) + " |")
     if "learning_rates" in card:
         lines += ["", f"{level} Learning rates, chosen by AP on validation images", ""]
     for condition, rates in card.get("learning_rates", {}).items():
@@ -404,11 +413,44 @@ def _describe_photographs(card: dict) -> list[str]:
     ]
 
 
+def _explain_controls(card: dict) -> list[str]:
+    """What the verdicts on the controls mean for everything below."""
+    verdicts = {control["verdict"] for control in card["controls"]}
+    if FAILS in verdicts:
+        return ["A control fails: the instrument is broken, and nothing below counts."]
+    if NOT_SHOWN in verdicts:
+        return [
+            f"*Not shown*: a control takes {ENOUGH_SEEDS} pairs of trainings, so that its interval "
+            "covers the luck of training, and an interval that decides. Until both controls hold, "
+            "nothing below is confirmed."
+        ]
+    return []
+
+
+def describe_decided(card: dict) -> list[str]:
+    """How many claims a study decides under each protocol, a line each."""
+    lines = []
+    for protocol in card["protocols"]:
+        decided = []
+        for row in card["claims"]:
+            verdict = row["protocols"][protocol]["verdict"]
+            if row["claim"] not in MADE_ELSEWHERE and verdict not in (UNDECIDED, NOT_TESTED):
+                decided.append(f"{row['claim']} {verdict}")
+        counted = len(card["claims"]) - len(MADE_ELSEWHERE)
+        lines.append(
+            f"- Batch norm {protocol}: {len(decided)} of {counted} claims decided"
+            f"{': ' if decided else ''}{'; '.join(decided)}."
+        )
+    lines.append(f"- Not counted, because no study measures it: {', '.join(MADE_ELSEWHERE)}.")
+    return lines
+
+
 def _describe_claims(card: dict) -> list[str]:
     protocols = list(card["protocols"])
     heads = itertools.chain.from_iterable((p, "interval", "verdict", "Holm") for p in protocols)
     names = ["", "claim", "unit", *heads, "frozen - trainable"]
-    lines = ["| " + " | ".join(names) + " |"]
+    lines = [f"Judged with all {card['labels']:,} labelled images.", ""]
+    lines.append("| " + " | ".join(names) + " |")
     lines.append("|---" * len(names) + "|")
     for row in card["claims"]:
         cells = [row["claim"], row["text"], row["unit"] or "–"]
@@ -419,7 +461,8 @@ def _describe_claims(card: dict) -> list[str]:
         parts = []
         for entry in row["interaction"] or []:
             value, interval = _format_pair(entry, 3)
-            parts.append(f"{entry['name']}: {value} {interval}")
+            if entry["measured"] is not None:
+                parts.append(f"{entry['name']}: {value} {interval.replace('–', '(no interval)')}")
         lines.append("| " + " | ".join([*cells, "; ".join(parts) or "–"]) + " |")
     return lines
 

@@ -41,6 +41,7 @@ REAL_LABELS = (
     "supervised (photographs), with labels of far fewer images, takes the place of the thesis's "
     "ImageNet weights"
 )
+SMALLEST_P = 0.001  # that a thousand draws can tell from zero
 DECIMALS = {"AP points": 2, "IoU points": 1, "per cent": 2, "loss": 4, "classes": 0}
 
 
@@ -313,7 +314,9 @@ def describe_holm(row: dict) -> str:
     holm = row["holm"]
     if holm is None:
         return "–"
-    return f"{holm['verdict']} (p {holm['adjusted']:.2g}, {holm['claims']} claims)"
+    p = holm["adjusted"]
+    said = f"{p:.2g}" if p >= SMALLEST_P else f"below {SMALLEST_P}"
+    return f"{holm['verdict']} (corrected p {said}, {holm['claims']} claims)"
 
 
 def _format_numbers(quantity: dict, unit: str | None) -> list[str]:

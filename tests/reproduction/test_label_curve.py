@@ -7,11 +7,14 @@ import pytest
 from byol_helpers import figures
 from byol_helpers.reproduction.label_curve import (
     describe_help,
+    describe_worth,
     list_leads,
     list_points,
     list_probes,
+    list_worths,
 )
 from byol_helpers.reproduction.plan import find_study
+from byol_helpers.reproduction.run_results import open_results
 from tests.helpers.made_study import make_study
 
 
@@ -63,7 +66,7 @@ def test_with_all_seeds_a_lead_covers_them(whole, plan):
     assert {row["covers"] for row in leads} == {"images and seeds"}
     said = describe_help(leads, list_probes(whole))
     assert said[0].startswith("BYOL from random, 12 labelled images, batch norm trainable: +6.3")
-    assert "it helps. Supervised weights: +17.9" in said[0]
+    assert "ahead, and the luck of training is covered. Supervised weights: +17.9" in said[0]
     assert len(figures.plot_label_curve(points, leads, {}, {}, 3).axes) == 4
 
 
@@ -71,8 +74,36 @@ def test_with_one_seed_it_says_what_is_missing(begun, plan):
     leads = list_leads(begun, plan)
     assert {(row["seeds"], row["covers"]) for row in leads} == {(1, "images only")}
     said = describe_help(leads, list_probes(begun))
-    assert said[0].startswith("So far: ") and "1 seed, the interval covers images only" in said[0]
+    assert said[0].startswith("So far: ") and "over images only, 1 seed): ahead on" in said[0]
+    assert "the luck of training is not covered" in said[0]
     figures.plot_label_curve(list_points(begun, plan), leads, {}, {}, 3)
+
+
+def test_ap_and_lead_rest_on_the_seeds_that_both_have(whole, plan, tmp_path):
+    folder = tmp_path / "made"
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "trainable-12/evaluate/random-seed2")
+    points = {(r["protocol"], r["images"], r["arm"]): r for r in list_points(folder, plan)}
+    byol = points["trainable", 12, "byol"]
+    random = points["trainable", 12, "random"]
+    assert list(byol["seeds"]) == list(random["seeds"]) == [0, 1]
+    (lead,) = [
+        r for r in list_leads(folder, plan) if (r["protocol"], r["arm"]) == ("trainable", "byol")
+    ]
+    assert lead["lead"] == pytest.approx(byol["AP"] - random["AP"]) and lead["seeds"] == 2
+    run = open_results(folder / "trainable-12")
+    difference = run.difference("byol", "random")["mask"]["AP"]["value"]
+    assert 100 * difference == pytest.approx(lead["lead"])
+
+
+def test_labels_are_read_off_the_curve_of_random_weights(whole, plan):
+    (row,) = list_worths(whole, plan)
+    assert (row["arm"], row["images"], row["seeds"]) == ("supervised", 3, 3)
+    low, high = row["interval"]
+    assert 3 <= low <= row["worth"] <= high <= 12
+    (line,) = describe_worth([row | {"worth": 12.0, "interval": [6.0, 12.0], "seeds": 1}])
+    assert "are with 12 or more (about 6 to 12 or more over images only, 1 seed)" in line
+    assert describe_worth([])[0].startswith("No number")
 
 
 def lead(arm, verdict):
@@ -83,9 +114,9 @@ def lead(arm, verdict):
 @pytest.mark.parametrize(
     ("labels", "byol", "reason"),
     [
-        ("helps", 20.0, "it knows too little of the objects"),
-        ("helps", 70.0, "is not what a detector needs most"),
-        ("cannot be told from zero", 20.0, "fine-tuning needs none"),
+        ("ahead", 20.0, "it knows too little of the objects"),
+        ("ahead", 70.0, "is not what a detector needs most"),
+        ("cannot be told from zero", 20.0, "a fine-tuning that needs none"),
     ],
 )
 def test_where_byol_does_not_help_the_probes_say_why(labels, byol, reason):
@@ -97,5 +128,5 @@ def test_where_byol_does_not_help_the_probes_say_why(labels, byol, reason):
     lines = describe_help(leads, probes)
     assert "of the way that labels go" in lines[2]
     assert reason in lines[-1]
-    leads[0] = lead("byol-random", "helps")
+    leads[0] = lead("byol-random", "ahead")
     assert len(describe_help(leads, probes)) == 3

@@ -63,6 +63,21 @@ def test_a_broken_instrument_shows_in_the_controls(copied):
         shutil.copytree(whole, copied / f"trainable-3/evaluate/supervised-seed{seed - 100}")
     found = build_study_scorecard(copied, "made", find_plan(copied), load_thesis())
     assert [control["verdict"] for control in found["controls"]] == ["fails", "not shown"]
+    assert "nothing below counts" in write_study_markdown(found)
+
+
+def test_a_control_of_too_few_pairs_is_measured_and_not_shown(copied):
+    for seed in (1, 2):
+        shutil.rmtree(copied / f"trainable-12/evaluate/supervised-seed{seed}")
+    found = build_study_scorecard(copied, "made", find_plan(copied), load_thesis())
+    for control in found["controls"]:
+        assert (control["seeds"], control["covers"]) == (1, "images only")
+        assert control["interval"][0] <= control["measured"] <= control["interval"][1]
+        assert control["verdict"] == "not shown"
+    text = write_study_markdown(found)
+    assert "nothing below is confirmed" in text
+    assert "Judged with all 12 labelled images." in text
+    assert "of 14 claims decided" in text and "no study measures it: C14" in text
 
 
 def test_both_protocols_stand_side_by_side(card):
