@@ -320,13 +320,13 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
         )
     elif share < 0.5:
         lines.append(
-            f"With {where} BYOL is not seen to be ahead. By the probes it knows too little of the "
-            "objects: less than half of what labels teach."
+            f"With {where} BYOL is not seen to be ahead. By the probes it knows less than half of "
+            "what labels teach, which may be too little."
         )
     else:
         lines.append(
             f"With {where} BYOL is not seen to be ahead, though its features name objects well: "
-            "what the probe asks, one object in a window, is not what a detector needs most."
+            "what the probe asks, one object in a window, may not be what a detector needs most."
         )
     return lines
 
