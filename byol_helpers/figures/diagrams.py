@@ -36,7 +36,7 @@ def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
 
     Args:
         metrics: evaluations of the arms byol, supervised and random, as
-            ``bars.plot_average_precision`` takes them; their mask AP50 with its interval is drawn
+            ``bars.plot_average_precision`` takes them; their mask AP with its interval is drawn
             then. Without them the place of the numbers is marked.
     """
     fig, ax = create_sheet(9.6, 5.66)
@@ -76,24 +76,24 @@ def draw_pipeline(metrics: dict[str, dict] | None = None) -> Figure:
     _draw_random_lane(ax, MIDDLES["random"])
     if metrics and not _all_have_intervals(metrics):
         metrics = None
-    high = max(m["mask"]["AP50"]["high"] for m in metrics.values()) if metrics else 1.0
+    high = max(m["mask"]["AP"]["high"] for m in metrics.values()) if metrics else 1.0
     top = max(1, math.ceil(10 * high)) / 10
     for arm, y in MIDDLES.items():
         _draw_from_weights_on(ax, arm, y, (metrics or {}).get(arm), top)
     draw_path(
         ax,
-        [(4.22, MIDDLES["supervised"] + 0.37), (4.22, 3.325), (2.81, 3.325), (2.81, 3.6)],
+        [(4.22, MIDDLES["supervised"] + 0.37), (4.22, 3.325), (2.81, 3.325), (2.81, 3.61)],
         INK,
         1.2,
     )
-    add_text(ax, 4.29, 3.325, "BYOL starts from these weights", size=8, ha="left")
+    add_text(ax, 4.29, 3.325, "both networks start from these weights", size=8, ha="left")
     _draw_last_row(ax)
     return fig
 
 
 def _all_have_intervals(metrics: dict[str, dict]) -> bool:
-    """Whether mask AP50 and its interval are defined in every evaluation: neither None nor nan."""
-    entries = [m["mask"]["AP50"] for m in metrics.values()]
+    """Whether mask AP and its interval are defined in every evaluation: neither None nor nan."""
+    entries = [m["mask"]["AP"] for m in metrics.values()]
     ends = [[entry[end] for end in ("value", "low", "high")] for entry in entries]
     return bool(np.isfinite(np.array(ends, dtype=float)).all())
 
@@ -115,6 +115,7 @@ def _draw_byol_lane(ax: Axes, y: float) -> None:
     draw_thumbnail(ax, 1.7, y + 0.1, first, 0.52, mix_with_white(ink, 0.6))
     draw_thumbnail(ax, 1.7, y - 0.46, second, 0.52, mix_with_white(ink, 0.6))
     add_text(ax, 1.96, y - 0.56, "two views", size=8)
+    draw_box(ax, 2.4, y - 0.49, 0.82, 1.15, "none", INK, 0.9, zorder=2, linestyle="--")
     for offset, name, fill, on in (
         (0.36, "online", ink, "white"),
         (-0.2, "target", mix_with_white(ink, 0.22), INK),
@@ -194,14 +195,14 @@ def _draw_from_weights_on(ax: Axes, arm: str, y: float, metrics: dict | None, to
 
 
 def _draw_score(ax: Axes, x: float, y: float, ink: str, metrics: dict | None, top: float) -> None:
-    """A mask AP50 with its interval on an axis from 0 to ``top``, or the sign of one."""
+    """A mask AP with its interval on an axis from 0 to ``top``, or the sign of one."""
     draw_box(ax, x, y - 0.29, 1.1, 0.58, "white", mix_with_white(ink, 0.6), zorder=2)
     left = x + 0.12
     width = 0.86
     line = y - 0.08
-    entry = metrics["mask"]["AP50"] if metrics else {"value": 0.5, "low": 0.34, "high": 0.66}
+    entry = metrics["mask"]["AP"] if metrics else {"value": 0.5, "low": 0.3, "high": 0.62}
     low, value, high = (left + width * entry[key] / top for key in ("low", "value", "high"))
-    said = f"AP50  {100 * entry['value']:.1f}" if metrics else "AP50 ± interval"
+    said = f"AP  {100 * entry['value']:.1f}" if metrics else "AP, interval"
     add_text(ax, x + 0.55, y + 0.14, said, size=8.5 if metrics else 7.8, weight="bold", zorder=4)
     ax.plot([left, left + width], [line] * 2, color=PALE_GREY, lw=1, zorder=3)
     for end, number in ((left, 0), (left + width, 100 * top)):
@@ -226,7 +227,7 @@ def _draw_last_row(ax: Axes) -> None:
         ax,
         0.22,
         0.8,
-        "Three arms differ in their initial weights, and in nothing else.",
+        "The thesis's three arms differ in their initial weights alone.",
         size=9,
         ha="left",
         weight="bold",
@@ -235,8 +236,8 @@ def _draw_last_row(ax: Axes) -> None:
         ax,
         0.22,
         0.46,
-        "A laptop runs all of it on these generated scenes;\n"
-        "COCO and one's own images take the same path.",
+        "The course adds a fourth, BYOL from random weights. A laptop runs all\n"
+        "of it on generated scenes; COCO and one's own images take the same path.",
         size=8,
         ha="left",
         ink=SOFT,
@@ -255,16 +256,16 @@ def _draw_last_row(ax: Axes) -> None:
     add_text(ax, 5.6, 0.22, "the same few scenes\nwith masks, for all arms", size=8)
     draw_box(ax, 6.55, 0.12, 2.95, 0.9, GROUND, PALE_GREY, 1.0)
     draw_badge(ax, 6.76, 0.84, 7, "Scorecard")
-    add_text(ax, 6.68, 0.58, "each claim of the thesis gets a verdict:", size=8, ha="left")
+    add_text(ax, 6.68, 0.645, "each claim of the thesis gets a verdict:", size=8, ha="left")
     add_text(
         ax,
         6.68,
-        0.335,
-        "reproduced · not reproduced\nundecided · not tested at this scale",
+        0.355,
+        "reproduced · not reproduced\nequal within ±margin · undecided\nnot tested at this scale",
         size=8,
         ha="left",
         weight="bold",
-        linespacing=1.3,
+        linespacing=1.2,
     )
     draw_arrow(ax, (7.1, 1.2), (7.1, 1.05), INK)
 

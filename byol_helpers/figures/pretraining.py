@@ -31,8 +31,8 @@ ASKED = {  # pretrain.probe_on -> what a reader calls it
 UPPER_BOUND = "body of a detector"
 UPPER_LINE = {"color": "#882255", "linestyle": (0, (8, 2)), "marker": "d"}
 RIGHT = "#1B7837"  # the frame of a neighbour of the same category
-NEIGHBOUR = 0.64  # inches
-ROW_WIDTH = 13.5  # neighbours that a row has room for
+NEIGHBOUR = 0.78  # inches
+ROW_WIDTH = 11.4  # neighbours that a row has room for
 
 
 def plot_probe_curves(
@@ -138,20 +138,20 @@ def frame_image(ax: Axes, same: bool) -> None:
 
 
 def draw_feature_maps(images: Sequence[np.ndarray], maps: Mapping[str, np.ndarray]) -> Figure:
-    """Images, beside and below them the maps of features, coloured by three principal components.
+    """Images, each followed by its maps of features, coloured by three principal components.
 
     Args:
         images: uint8 [H, W, 3] each.
         maps: for each network, uint8 [N, h, w, 3]; the same colour is the same direction of the
             features within a row.
     """
-    tiles = list(images)
-    captions = ["image"] * len(images)
-    for name, coloured in maps.items():
-        tiles += list(coloured)
-        captions += [name] * len(coloured)
+    tiles = []
+    for number, image in enumerate(images):
+        tiles.append(image)
+        tiles += [coloured[number] for coloured in maps.values()]
+    captions = ["image", *maps] * len(images)
     title = "Maps of features: the first three principal components as red, green and blue"
-    return draw_gallery(tiles, captions, 2 * len(images), title)
+    return draw_gallery(tiles, captions, 2 * (1 + len(maps)), title)
 
 
 def plot_loss_beside_baselines(

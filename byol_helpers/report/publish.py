@@ -34,8 +34,8 @@ COURSE_FIGURES = (
 PIPELINE_ALT = (
     "The pipeline, left to right: unlabelled images train a network with BYOL; its weights, "
     "supervised ones and random ones go into Mask R-CNN, are fine-tuned on the same labelled "
-    "scenes, evaluated with AP50 and used to cut objects out; a scorecard gives each claim of the "
-    "thesis a verdict."
+    "scenes, evaluated with mask AP and used to cut objects out; a scorecard gives each claim of "
+    "the thesis a verdict."
 )
 BYOL_ALT = (
     "BYOL: two views of a picture; the online network of encoder, projector and predictor predicts "
@@ -86,7 +86,7 @@ def publish_results(run: Path, repository: Path = ROOT) -> Path:
 
 
 def publish_figures(run: Path, out: Path) -> list[Path]:
-    """Write the two diagrams, with the run's AP50 in the pipeline's, and ``COURSE_FIGURES``.
+    """Write the two diagrams, with the run's mask AP in the pipeline's, and ``COURSE_FIGURES``.
 
     Returns:
         The files that were written.

@@ -247,10 +247,10 @@ def test_a_model_that_finds_nothing_is_drawn():
 @pytest.mark.parametrize("undefined", [None, math.nan])
 def test_the_pipeline_is_drawn_without_numbers_where_there_is_no_interval(undefined):
     evaluations = {arm: metrics() for arm in ARMS}
-    evaluations["byol"]["mask"]["AP50"] |= {"low": undefined, "high": undefined}
+    evaluations["byol"]["mask"]["AP"] |= {"low": undefined, "high": undefined}
     fig = figures.draw_pipeline(evaluations)
-    assert words_in(fig).count("AP50 ± interval") == len(ARMS)
-    assert "AP50 ± interval" not in words_in(figures.draw_pipeline({a: metrics() for a in ARMS}))
+    assert words_in(fig).count("AP, interval") == len(ARMS)
+    assert "AP, interval" not in words_in(figures.draw_pipeline({a: metrics() for a in ARMS}))
 
 
 def test_statistics():
@@ -397,8 +397,8 @@ def test_cutouts_fold_into_two_blocks(count, axes):
 
 
 def test_diagrams(evaluated):
-    assert "AP50 ± interval" in words_in(figures.draw_pipeline())
-    assert "AP50  20.0" in words_in(figures.draw_pipeline(evaluated))
+    assert "AP, interval" in words_in(figures.draw_pipeline())
+    assert "AP  10.0" in words_in(figures.draw_pipeline(evaluated))
     assert "stop-gradient" in words_in(figures.draw_byol())
 
 

@@ -47,12 +47,12 @@ def test_neighbours_of_the_same_category_are_framed():
     assert framed == [False, False, True, True, True, False, True, False, False, True]
 
 
-def test_maps_lie_below_their_images():
+def test_maps_stand_beside_their_images():
     images = [np.zeros((8, 8, 3), np.uint8)] * 3
     maps = {"before": np.zeros((3, 2, 2, 3), np.uint8), "after": np.ones((3, 2, 2, 3), np.uint8)}
     fig = figures.draw_feature_maps(images, maps)
     captions = [ax.get_xlabel() for ax in fig.axes if ax.images]
-    assert captions == ["image"] * 3 + ["before"] * 3 + ["after"] * 3
+    assert captions == ["image", "before", "after"] * 3
 
 
 def test_the_loss_is_drawn_beside_dashed_baselines(tmp_path):
