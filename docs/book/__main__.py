@@ -28,7 +28,7 @@ def main() -> int:
 
         made = build_site(options.out or BUILD / "site")
         size = sum(path.stat().st_size for path in made.parent.rglob("*") if path.is_file())
-        pages = len(list(made.parent.glob("*.html")))
+        pages = sum("_static" not in path.parts for path in made.parent.rglob("*.html"))
     else:
         from docs.book.pdf import build_pdf
 

@@ -85,6 +85,9 @@ def prepare_sources(work: Path) -> None:
         if path.stem == "sources":
             text += "\n## Works cited\n\n```{bibliography}\n```\n"
         write_page(work / path.name, text)
+    (work / "lessons").mkdir()
+    for path in list_lessons():
+        write_page(work / "lessons" / path.name, path.read_text(encoding="utf-8"), path.parent)
     write_page(work / "index.md", compose_index(names))
 
 
@@ -113,6 +116,11 @@ def list_pages() -> list[str]:
     return [name for name in (*PAGES, *others, *LAST) if name in there]
 
 
+def list_lessons() -> list[Path]:
+    """The pages for teachers: what the lessons share first."""
+    return sorted((DOCS / "lessons").glob("*.md"))
+
+
 def slug_heading(text: str) -> str:
     """The anchor of a heading, as Jupyter makes it: the notebooks' contents link to these."""
     return re.sub(r"\s", "-", text)
@@ -133,18 +141,26 @@ def read_titles(path: Path) -> dict[str, str]:
     return found
 
 
-def write_page(path: Path, text: str) -> None:
+def write_page(path: Path, text: str, folder: Path = DOCS) -> None:
     """A page of ``docs`` as a source of the site: links to the repository's files become links
-    within the site, or the names of the files."""
+    within the site, or the names of the files.
+
+    Args:
+        path: of the source.
+        text: of the page.
+        folder: that links begin at; the notebooks lie beside the pages of ``docs``.
+    """
+    top = "../" * len(folder.relative_to(DOCS).parts)
 
     def relink(found: re.Match) -> str:
         label = found[1]
         target = found[2]
         name, _, fragment = target.partition("#")
-        place = (DOCS / name).resolve()
+        place = (folder / name).resolve()
         if place.parent == ROOT / "notebooks" and place.suffix == ".ipynb":
-            return f"[{label}]({place.name}{'#' + fragment if fragment else ''})"
-        if place.parent == DOCS or name.startswith(("http", "mailto")) or not name:
+            return f"[{label}]({top}{place.name}{'#' + fragment if fragment else ''})"
+        is_page = place.is_relative_to(DOCS) and place.suffix == ".md"
+        if is_page or name.startswith(("http", "mailto")) or not name:
             return found[0]
         return label
 
@@ -184,7 +200,8 @@ def compose_index(names: dict[str, str]) -> str:
     chapters = [f"{stem[:2]} · {title} <{stem}>" for stem, title in names.items()]
     lines = ["## The notebooks", "", "| | notebook |", "|---|---|"]
     lines += [f"| {stem[:2]} | [{title}]({stem}.ipynb) |" for stem, title in names.items()]
-    trees = [("The course", chapters), ("Results and tools", list_pages())]
+    lessons = [f"lessons/{path.stem}" for path in list_lessons()]
+    trees = [("The course", chapters), ("Results and tools", list_pages()), ("Teach", lessons)]
     for caption, entries in trees:
         lines += ["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *entries, "```"]
     return text + "\n" + "\n".join(lines) + "\n"

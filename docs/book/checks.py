@@ -110,7 +110,8 @@ def check_in_browser(site: Path, browser: str) -> Iterator[str]:
     try:
         with sync_playwright() as driver:
             chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-            for name in sorted(path.name for path in site.glob("*.html")):
+            pages = sorted(path.relative_to(site) for path in site.glob("**/*.html"))
+            for name in (path.as_posix() for path in pages if path.parts[0] != "_static"):
                 for scheme, size in (("light", PHONE), ("dark", DESKTOP)):
                     context = chromium.new_context(
                         viewport=size,  # pyright: ignore

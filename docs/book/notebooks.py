@@ -106,6 +106,7 @@ def prepare_text(text: str, chapter: Chapter, titles: dict[str, str]) -> str:
     """Markdown of a cell with its numbers, links and citations."""
     text = cite_works(text, titles)
     text = link_to_thesis(text, set(chapter.concordance))
+    text = text.replace("](../docs/", "](")  # the pages lie beside the notebooks
     return DISPLAY.sub(lambda found: _number_equation(found, chapter), text)
 
 

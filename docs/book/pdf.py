@@ -170,7 +170,7 @@ def _relink(found: re.Match, chapter: Chapter) -> str:
     target = found[2]
     if target.startswith(("http", "mailto")):
         return found[0]
-    name, _, fragment = target.partition("#")
+    name, _, fragment = target.removeprefix("../docs/").partition("#")
     fragment = unquote(fragment)
     stem = Path(name).stem if name else chapter.stem
     if re.fullmatch(r"(claim-|fig-|eq-)[\w-]+", fragment):
