@@ -277,7 +277,10 @@ def remove_by_baseline(run: Run, method: str) -> Path:
     about = {"arm": method, "label": BASELINE_LABELS[method], "profile": run.profile.name}
 
     def work(folder: Path) -> None:
-        write_json(folder / "metrics.json", experiment.score_baseline(task, method) | about)
+        unfinished = folder / "unfinished.json"
+        scored = experiment.score_baseline(task, method, unfinished)
+        write_json(folder / "metrics.json", scored | about)
+        unfinished.unlink(missing_ok=True)
 
     return run_stage(run, f"background/{method}", parameters, [task.ground_truth], work)
 
