@@ -1,7 +1,8 @@
 """How often the intervals hold the truth, at the shapes that the profiles have.
 
 ``python -m benchmarks coverage``; ``python -m benchmarks.coverage --experiments N [SHAPE ...]`` for
-another number of experiments, or single shapes.
+another number of experiments, or single shapes. The latter writes ``coverage.csv``, where the rows
+of shapes that are not measured stay.
 
 Two arms, each trained with several seeds, look at the same simulated images; what they find is
 drawn from a model, no pixels needed. The quality of an instance is
@@ -17,7 +18,10 @@ whether it holds the truth; 95 % should.
 """
 
 import argparse
+import csv
+import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -26,12 +30,14 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import norm
 
+from byol_helpers.coco.layouts import count_part
+from byol_helpers.core.config import load_profile
+from byol_helpers.core.files import write_text
 from byol_helpers.core.intervals import (
     combine_intervals,
     corrected_interval,
     mean_interval,
     measure_shared_spread,
-    percentile_interval,
     t_interval,
 )
 from byol_helpers.evaluation.average_precision import (
@@ -46,13 +52,16 @@ from byol_helpers.evaluation.matching import AREA_RANGES, IOU_THRESHOLDS, Matche
 from byol_helpers.reproduction.thesis import load_thesis
 
 EXPERIMENTS = 200
-SKILLS = (1.5, 1.2)  # of the two arms
+STRONG = (1.5, 1.2)  # skills of the two arms: AP 41 and 34 on generated scenes
+MIDDLE = (0.7, 0.5)  # AP 23 and 19, as the committed study's with all labels
+WEAK = (-0.5, -0.9)  # AP 6 and 3, as with a sixteenth of the labels
 LUCK = 0.06  # deviation of a training's skill, about one AP point
 SPREADS = {"image": 0.7, "instance": 1.0, "noise": 0.5}
 SCORE_NOISE = 0.4
 FALSE_SCORE = 0.8  # mean score of a false positive
 GRID = 400  # points of each integral
 GENERATED = (0.28,) * 10
+MISSED = 0.45  # share of the cut-outs that miss their object, 0.35 to 0.65 in the committed study
 
 
 def count_coco_instances() -> tuple[float, ...]:
@@ -76,7 +85,8 @@ class Shape:
         false_positives: of each class, on average in an image.
         cut_outs: images of the background removal.
         replicates: of the bootstrap; fewer than the profile's 1,000, for time (``_draw_balanced``).
-        seeds: trainings of each arm.
+        seeds: trainings of each arm; intervals over seeds are taken of the first 3 and the first 5.
+        skills: of the two arms.
     """
 
     images: int
@@ -85,24 +95,43 @@ class Shape:
     cut_outs: int
     replicates: int
     seeds: int
+    skills: tuple[float, float] = STRONG
 
 
-SHAPES = {
-    "smoke": Shape(12, GENERATED, 2.0, 6, 200, 5),
-    "quick": Shape(120, GENERATED, 2.0, 72, 100, 5),
-    "colab": Shape(500, count_coco_instances(), 0.5, 72, 60, 3),
-    "thesis": Shape(5000, count_coco_instances(), 0.5, 72, 40, 3),
+SHAPES = {  # profile, replicates, seeds, skills
+    "smoke": ("smoke", 100, 3, STRONG),
+    "quick": ("quick", 60, 3, WEAK),
+    "study": ("study", 60, 5, MIDDLE),
+    "study, few labels": ("study", 60, 5, WEAK),
+    "colab": ("colab", 40, 1, STRONG),
+    "thesis": ("thesis", 40, 1, STRONG),
 }
+SEEDS = (3, 5)  # of which intervals over seeds are measured
 KINDS = {  # quantity and interval
     "AP": "one model, bias-corrected",
     "AP, percentile": "the same by percentiles",
     "class": "AP of one class, bias-corrected",
     "difference": "two models, percentile",
-    "AP, seeds": "mean over seeds, images and seeds together",
-    "difference, seeds": "difference of the means, images and seeds together",
-    "difference, drawn": "the same by drawing seeds and then images",
-    "cut-outs": "mean of a skewed score over images",
+    "AP, 3 seeds": "mean over seeds, images and seeds together",
+    "AP, 5 seeds": "mean over seeds, images and seeds together",
+    "difference, 3 seeds": "difference of the means, images and seeds together",
+    "difference, 5 seeds": "difference of the means, images and seeds together",
+    "difference, 3 drawn": "the same by drawing seeds and then images",
+    "difference, 5 drawn": "the same by drawing seeds and then images",
+    "cut-outs": "mean of a score over images, of which nearly half are 0",
 }
+
+
+def read_shape(name: str) -> Shape:
+    """The shape of a profile as it is now."""
+    profile_name, replicates, seeds, skills = SHAPES[name]
+    profile = load_profile(profile_name)
+    images = count_part(profile.data.test, profile.data.fraction)
+    cut_outs = min(profile.background.images, images)
+    generated = profile.data.source == "generated"
+    instances = GENERATED if generated else count_coco_instances()
+    false_positives = 2.0 if generated else 0.5
+    return Shape(images, instances, false_positives, cut_outs, replicates, seeds, skills)
 
 
 def simulate_models(
@@ -205,7 +234,7 @@ class Truth:
 
 def compute_truth(shape: Shape) -> Truth:
     """``true_ap`` on a grid that holds every skill a training may have."""
-    skills = np.linspace(min(SKILLS) - 6 * LUCK, max(SKILLS) + 6 * LUCK, 13)
+    skills = np.linspace(min(shape.skills) - 6 * LUCK, max(shape.skills) + 6 * LUCK, 13)
     return Truth(skills, np.array([true_ap(skill, shape) for skill in skills]))
 
 
@@ -233,11 +262,21 @@ def _average_classes(matches: tuple[Matches, ...]) -> np.ndarray:
     return np.where(precision.max(axis=(0, 1)) < 0, np.nan, values)
 
 
+def take_percentiles(draws: np.ndarray) -> tuple[float, float]:
+    """The 95 % of few draws that another draw falls into so often; of many, the percentiles.
+
+    Between the least and the greatest of 40 draws lie 95 % of what could be drawn, while
+    ``percentile_interval``, made for a thousand, would lie inside them and hold 90 %.
+    """
+    low, high = np.nanquantile(draws, [0.025, 0.975], method="weibull")
+    return float(low), float(high)
+
+
 def run_experiment(shape: Shape, truth: Truth, seed: int) -> dict[str, list]:
-    """For each of ``KINDS``, a list of (truth, low, high)."""
+    """For each of ``KINDS`` that the shape has seeds for, a list of (truth, low, high)."""
     rng = np.random.default_rng([1, seed])
     skills = []
-    for skill in SKILLS:
+    for skill in shape.skills:
         skills += list(skill + LUCK * rng.normal(size=shape.seeds))
     models = simulate_models(rng, shape, skills)
     weights = _draw_balanced(shape.images, shape.replicates, seed)
@@ -253,39 +292,64 @@ def run_experiment(shape: Shape, truth: Truth, seed: int) -> dict[str, list]:
     held = [int(np.count_nonzero(match.positives[0])) for match in models[0]]
     one = corrected_interval(values[0, 0], draws[0, 0], held, shape.images)
     found["AP"].append((of_classes.mean(), *one))
-    found["AP, percentile"].append((of_classes.mean(), *percentile_interval(draws[0, 0])))
+    found["AP, percentile"].append((of_classes.mean(), *take_percentiles(draws[0, 0])))
     for k, value in enumerate(classes[0]):
         ends = corrected_interval(value, replicates[0].per_class[:, k], [held[k]], shape.images)
         if not np.isnan(ends[0]):
             found["class"].append((of_classes[k], *ends))
-    paired = percentile_interval(draws[0, 0] - draws[1, 0])
+    paired = take_percentiles(draws[0, 0] - draws[1, 0])
     found["difference"].append((of_classes.mean() - of_other, *paired))
 
-    arms = [truth.of_arm(skill) for skill in SKILLS]
+    arms = [truth.of_arm(skill) for skill in shape.skills]
+    for seeds in SEEDS:
+        if seeds > shape.seeds:
+            continue
+        first = (values[:, :seeds], draws[:, :seeds])
+        ends = _take_over_seeds(*first, held, shape.images, rng)
+        found[f"AP, {seeds} seeds"].append((arms[0], *ends[0]))
+        found[f"difference, {seeds} seeds"].append((arms[0] - arms[1], *ends[1]))
+        found[f"difference, {seeds} drawn"].append((arms[0] - arms[1], *ends[2]))
+
+    reaches = rng.random(shape.cut_outs) > MISSED
+    scores = rng.beta(8, 1.2, shape.cut_outs) * reaches
+    cut_outs = mean_interval(scores, 1000, seed)
+    found["cut-outs"].append(((1 - MISSED) * 8 / 9.2, cut_outs["low"], cut_outs["high"]))
+    return found
+
+
+def _take_over_seeds(
+    values: np.ndarray,
+    draws: np.ndarray,
+    held: list[int],
+    images: int,
+    rng: np.random.Generator,
+) -> list[tuple[float, float]]:
+    """Intervals over images and seeds: of the first arm's AP, of the difference, of the difference
+    by drawing.
+
+    Args:
+        values, draws: of the two arms, [2, S] and [2, S, B].
+        held: in how many images there are objects of each class.
+    """
     mean = values[0].mean()
-    over_images = corrected_interval(mean, draws[0].mean(axis=0), held, shape.images)
-    both = combine_intervals(mean, over_images, _interval_of_seeds(values[0]))
-    found["AP, seeds"].append((arms[0], *both))
+    over_images = corrected_interval(mean, draws[0].mean(axis=0), held, images)
+    shared = measure_shared_spread(draws[0])
+    of_arm = combine_intervals(mean, over_images, _interval_of_seeds(values[0]), shared)
     differences = values[0] - values[1]
     of_seeds = draws[0] - draws[1]  # [S, B]
-    over_images = percentile_interval(of_seeds.mean(axis=0))
+    over_images = take_percentiles(of_seeds.mean(axis=0))
     over_seeds = _interval_of_seeds(differences)
     shared = measure_shared_spread(of_seeds)
-    both = combine_intervals(differences.mean(), over_images, over_seeds, shared)
-    found["difference, seeds"].append((arms[0] - arms[1], *both))
-    drawn = rng.integers(shape.seeds, size=(shape.seeds, shape.replicates))
-    nested = of_seeds[drawn, np.arange(shape.replicates)].mean(axis=0)
-    found["difference, drawn"].append((arms[0] - arms[1], *percentile_interval(nested)))
-
-    scores = rng.beta(8, 1.2, shape.cut_outs) * (rng.random(shape.cut_outs) > 0.08)
-    cut_outs = mean_interval(scores, 1000, seed)
-    found["cut-outs"].append((0.92 * 8 / 9.2, cut_outs["low"], cut_outs["high"]))
-    return found
+    of_difference = combine_intervals(differences.mean(), over_images, over_seeds, shared)
+    seeds, replicates = of_seeds.shape
+    drawn = rng.integers(seeds, size=(seeds, replicates))
+    nested = of_seeds[drawn, np.arange(replicates)].mean(axis=0)
+    return [of_arm, of_difference, take_percentiles(nested)]
 
 
 def measure_shape(name: str, experiments: int) -> dict[str, dict]:
     """Coverage of each of ``KINDS`` at one shape, in per cent."""
-    shape = SHAPES[name]
+    shape = read_shape(name)
     truth = compute_truth(shape)
     found = {kind: [] for kind in KINDS}
     for seed in range(experiments):
@@ -293,6 +357,8 @@ def measure_shape(name: str, experiments: int) -> dict[str, dict]:
             found[kind] += intervals
     measured = {}
     for kind, intervals in found.items():
+        if not intervals:  # more seeds than the shape has
+            continue
         values, low, high = np.array(intervals).T
         held = int(np.count_nonzero((low <= values) & (values <= high)))
         measured[kind] = {
@@ -338,23 +404,61 @@ def measure_coverage(
 def write_table(measured: dict) -> str:
     """The coverage as text: a row for each kind of interval, a column for each shape."""
     coverage = measured["settings"]["coverage"]
-    lines = [f"{'held, %':20}" + "".join(f"{name:>9}" for name in coverage)]
+    names = [f"{name:>{max(9, len(name) + 2)}}" for name in coverage]
+    lines = [f"{'held, %':20}" + "".join(names)]
     for kind in KINDS:
-        cells = [f"{of_shape[kind]['held']:9.1f}" for of_shape in coverage.values()]
+        cells = []
+        for name, of_shape in coverage.items():
+            said = f"{of_shape[kind]['held']:.1f}" if kind in of_shape else ""
+            cells.append(f"{said:>{max(9, len(name) + 2)}}")
         lines.append(f"{kind:20}" + "".join(cells) + f"   {KINDS[kind]}")
     return "\n".join(lines)
 
 
-def main() -> None:
+def list_rows(measured: dict) -> list[dict]:
+    """The coverage as rows of ``coverage.csv``."""
+    settings = measured["settings"]
+    rows = []
+    for name, of_shape in settings["coverage"].items():
+        shape = read_shape(name)
+        about = {"shape": name, "images": shape.images, "classes": len(shape.instances)}
+        about |= {"experiments": settings["experiments"], "replicates": shape.replicates}
+        for kind, found in of_shape.items():
+            rows.append(about | {"kind": kind, "interval": KINDS[kind]} | found)
+    return rows
+
+
+def write_rows(file: Path, rows: list[dict]) -> None:
+    """Rows as CSV, in the order of ``SHAPES``; those of other shapes in the file stay."""
+    measured = {row["shape"] for row in rows}
+    kept: list[dict] = []
+    if file.is_file():
+        with open(file, newline="", encoding="utf-8") as lines:
+            kept = [row for row in csv.DictReader(lines) if row["shape"] not in measured]
+    ordered = sorted(kept + rows, key=lambda row: list(SHAPES).index(row["shape"]))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(ordered)
+    write_text(file, text.getvalue())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.coverage", description="How often the intervals hold the truth."
     )
-    parser.add_argument("shapes", nargs="*", choices=[[], *SHAPES], metavar="SHAPE")
+    parser.add_argument("shapes", nargs="*", metavar="SHAPE", help=f"of {'; '.join(SHAPES)}")
     parser.add_argument("--experiments", type=int, default=EXPERIMENTS)
-    options = parser.parse_args()
-    measured = measure_coverage(None, options.experiments, tuple(options.shapes))
-    print(write_table(measured))
-    print(f"{options.experiments} experiments each; seconds {measured['settings']['seconds']}")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/coverage.csv"))
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.shapes if name not in SHAPES]
+    if unknown:
+        parser.error(f"no shape {unknown[0]!r}; there are {', '.join(SHAPES)}")
+    for name in options.shapes or SHAPES:
+        measured = measure_coverage(None, options.experiments, (name,))
+        print(write_table(measured))
+        print(f"{options.experiments} experiments, {measured['settings']['seconds'][name]} s")
+        write_rows(options.out, list_rows(measured))
 
 
 if __name__ == "__main__":

@@ -286,10 +286,20 @@ def remove_by_baseline(run: Run, method: str) -> Path:
 
 
 def scorecard(run: Run) -> Path:
-    """``scorecard.json`` and ``.md``: every claim of the thesis beside what this run measured."""
+    """``scorecard.json`` and ``.md``: every claim of the thesis beside what this run measured.
+
+    Raises:
+        UserError: nothing that a claim is measured on is there yet.
+    """
     from byol_helpers.reproduction import verdicts as card
     from byol_helpers.reproduction.thesis import load_thesis
 
+    stages = ("finetune", "evaluate", "background", "pretrain")
+    if not any(any(run.path.glob(f"{stage}/*/*")) for stage in stages):
+        raise UserError(
+            f"{run.path}: no stage of this run is done, so there is nothing to score; "
+            "run finetune and evaluate first, or report"
+        )
     built = card.build_scorecard(run.path, load_thesis())
     write_text(run.path / "scorecard.md", card.write_markdown(built))
     path = write_json(run.path / "scorecard.json", built)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from byol_helpers import initial_weights, pipeline, probing
 from byol_helpers.ablations import DATA_FILES, open_variant
-from byol_helpers.coco.dataset import list_pretraining_images, load_split
+from byol_helpers.coco.dataset import get_area_limits, list_pretraining_images, load_split
 from byol_helpers.coco.photographs import describe_photographs
 from byol_helpers.core.arms import ARMS
 from byol_helpers.core.deadline import StopRequested, check_deadline, stop_after
@@ -23,6 +23,7 @@ from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.core.progress import announce
 from byol_helpers.core.stage import Run
 from byol_helpers.reproduction import study_files
+from byol_helpers.reproduction.packed_detections import pack_detections, unpack_detections
 from byol_helpers.reproduction.plan import (
     Condition,
     Study,
@@ -322,8 +323,8 @@ def _keep_finetuning(run: Run, key: str, folder: Path, training: Training, recor
     """Everything of a fine-tuning that is committed; its record last."""
     truth = load_split(run, "test").file
     detections = read_json(run.path / "evaluate" / key / "detections.json")
-    packed = study_files.pack_detections(detections, truth)
-    kept = study_files.unpack_detections(packed, read_json(truth))
+    packed = pack_detections(detections, truth, get_area_limits(run))
+    kept = unpack_detections(packed, truth)
     result = pipeline.score_results(run, kept, training.arm, training.finetune_seed)
     study_files.write_result(folder / "evaluate" / key, packed, result)
     for name in (key, "keep-everything"):

@@ -182,6 +182,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing_finished(done, tmp_path, monk
         (["prepare", "--data", "nowhere"], "nowhere: no such data folder"),
         (["prepare", "--profile", "thesis"], "--data"),
         (["evaluate"], "run the stage that writes it first"),
+        (["scorecard"], "nothing to score; run finetune and evaluate first"),
         (["cutout", "nothing.png", "--weights", "no.pth", "--out", "out"], "no.pth"),
     ],
 )

@@ -243,6 +243,11 @@ def measure_masks(masks: Any) -> np.ndarray:
     return np.concatenate([np.zeros(0), *map(rle.area, _cut(masks))])
 
 
+def count_common(a: Any, b: Any) -> int:
+    """Pixels that two masks in compressed RLE have in common."""
+    return int(rle.area(rle.merge([a, b], intersect=True)))
+
+
 def box_masks(masks: Any) -> np.ndarray:
     """Boxes [N, 4] (x, y, width, height) of a list of masks in compressed RLE."""
     return np.concatenate([np.zeros((0, 4)), *map(rle.toBbox, _cut(masks))])

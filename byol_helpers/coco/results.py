@@ -31,8 +31,10 @@ from byol_helpers.core.errors import UserError
 
 Shape = Literal["segm", "bbox"]
 SHAPES: dict[Shape, str] = {"segm": "segmentation", "bbox": "bbox"}
-# Square pixels of a shape that is left out, because it overlaps no object of its class enough.
+# Of a shape that is left out (``reproduction.packed_detections``): its area in square pixels; and
+# what a mask has in common with objects of its class, {annotation id: pixels}.
 AREAS: dict[Shape, str] = {"segm": "mask_area", "bbox": "box_area"}
+OVERLAPS = "mask_overlaps"
 NO_LIST = "not a list; give COCO results, [{image_id, category_id, score, ...}, ...]"
 
 Entry = dict[str, Any]
@@ -97,8 +99,9 @@ def read_detections(
                 said = f"{key} {show_value(entry[key])} is not in the ground truth"
                 remedy = "use its ids" + (" or file names" if key == "image_id" else "")
                 raise UserError(f"{name}: entry {number}: {said}; {remedy}")
-        if AREAS[iou_type] in entry:
-            kept[AREAS[iou_type]] = entry[AREAS[iou_type]]
+        for key in (AREAS[iou_type], OVERLAPS):
+            if key in entry:
+                kept[key] = entry[key]
         found.append(kept)
     if iou_type == "segm":
         _compress_entries(found, truth, name)

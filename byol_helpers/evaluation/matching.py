@@ -17,7 +17,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from byol_helpers.coco.masks import compress_mask, measure_masks
-from byol_helpers.coco.results import AREAS
+from byol_helpers.coco.results import AREAS, OVERLAPS
 
 AREA_RANGES = ("all", "small", "medium", "large")
 # Of IoU, as ``Params.setDetParams`` spells them, to the last bit.
@@ -103,6 +103,8 @@ def match_detections(
     for row, entry in enumerate(dt.entries):
         dt_areas[row] = entry.get(AREAS[iou_type], dt_areas[row])
     pairs = _pair_overlapping(dt, gt, dt_shapes, gt_shapes, crowd)
+    if iou_type == "segm":
+        pairs = _add_given_pairs(pairs, dt, gt, dt_areas, measure_masks(gt_shapes), crowd)
 
     small, large = area_limits
     low = np.array([[0], [0], [small], [large]])
@@ -131,13 +133,16 @@ def match_detections(
     return tuple(_select_class(k, dt, hit, counts, positives[:, k]) for k in range(len(labels)))
 
 
-def find_overlapping(
+def find_overlaps(
     annotations: COCO, results: list[dict], iou_type: Literal["segm", "bbox"]
-) -> np.ndarray:
-    """Which detections, bool [D], may be hits: whose shape overlaps an object of its class enough.
+) -> list[tuple[int, int]]:
+    """Which detections may be hits of which objects: those whose shapes overlap enough.
 
     Args:
         annotations, results, iou_type: as ``match_detections``.
+
+    Returns:
+        Pairs of a place in ``results`` and an annotation id, in this order.
     """
     images = {image_id: i for i, image_id in enumerate(sorted(annotations.imgs))}
     labels = {category_id: k for k, category_id in enumerate(sorted(annotations.cats))}
@@ -151,10 +156,10 @@ def find_overlapping(
         shapes = (_stack_boxes(dt), _stack_boxes(gt))
     crowd = np.array([bool(a.get("iscrowd")) for a in gt.entries], dtype=bool)
     pairs = _pair_overlapping(dt, gt, *shapes, crowd)
-    near = np.zeros(len(results), dtype=bool)
-    for row in np.unique(pairs.detection):
-        near[dt.entries[row]["number"]] = True
-    return near
+    found = []
+    for row, column in zip(pairs.detection.tolist(), pairs.instance.tolist(), strict=True):
+        found.append((dt.entries[row]["number"], gt.entries[column]["id"]))
+    return sorted(found)
 
 
 def match_greedily(
@@ -261,6 +266,40 @@ def _pair_overlapping(
     place = close - (ends - sizes)[group]
     row, column = np.divmod(place, spans[group, 3])
     return _Pairs(spans[group, 0] + row, spans[group, 2] + column, flat[close])
+
+
+def _add_given_pairs(
+    pairs: _Pairs,
+    dt: _Table,
+    gt: _Table,
+    dt_areas: np.ndarray,
+    gt_areas: np.ndarray,
+    crowd: np.ndarray,
+) -> _Pairs:
+    """The pairs and those of detections that have ``coco.results.OVERLAPS`` in place of a mask.
+
+    Args:
+        dt_areas, gt_areas: pixels of the masks, [D] and [G].
+        crowd: bool [G].
+    """
+    column_of = {entry["id"]: column for column, entry in enumerate(gt.entries)}
+    rows = []
+    columns = []
+    ious = []
+    for row, entry in enumerate(dt.entries):
+        for number, common in entry.get(OVERLAPS, {}).items():
+            column = column_of[number]
+            other = 0 if crowd[column] else gt_areas[column] - common
+            rows.append(row)
+            columns.append(column)
+            ious.append(common / (dt_areas[row] + other))
+    if not rows:
+        return pairs
+    return _Pairs(
+        np.append(pairs.detection, rows),
+        np.append(pairs.instance, columns),
+        np.append(pairs.iou, ious),
+    )
 
 
 def _select_class(

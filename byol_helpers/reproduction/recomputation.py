@@ -19,12 +19,16 @@ from byol_helpers.core.progress import Progress
 from byol_helpers.evaluation.average_precision import COCO_METRICS, Evaluation, evaluate_detections
 from byol_helpers.evaluation.bootstrap import replicate_metrics
 from byol_helpers.evaluation.comparison import IOU_TYPES, ModelResult, describe_again, load_result
+from byol_helpers.reproduction.packed_detections import (
+    PACKED_FILE,
+    read_packed,
+    unpack_detections,
+)
 from byol_helpers.reproduction.plan import Study
 from byol_helpers.reproduction.study_files import (
     DETECTIONS_FILE,
     GROUND_TRUTH_FILE,
     read_compressed,
-    unpack_detections,
 )
 from byol_helpers.reproduction.study_scorecard import build_study_scorecard, write_study_markdown
 from byol_helpers.reproduction.thesis import load_thesis
@@ -82,9 +86,10 @@ def _build_card(folder: Path, name: str, study: Study | None) -> tuple[dict, str
 def check_model(folder: Path, truth: dict) -> Iterator[str]:
     """Differences of one evaluated model: its values, its first draws, its intervals."""
     kept = load_result(folder)
-    detections = read_compressed(folder / DETECTIONS_FILE)
-    if isinstance(detections, dict):
-        detections = unpack_detections(detections, truth)
+    if (folder / DETECTIONS_FILE).is_file():
+        detections = read_compressed(folder / DETECTIONS_FILE)
+    else:
+        detections = unpack_detections(read_packed(folder / PACKED_FILE), truth)
     limits = tuple(kept.metrics["area_limits"])
     found = {}
     for kind, iou_type in IOU_TYPES.items():

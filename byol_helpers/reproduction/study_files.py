@@ -6,15 +6,15 @@ A folder ``results/<study>`` holds one folder for each condition, laid out like 
 - ``<condition>/profile.yaml``, ``study.json``: settings, and what of the plan they belong to;
 - ``<condition>/finetune/<arm>-seed<k>``: ``metrics.csv`` and ``stage.json`` (cost, device,
   versions, hash of the weights);
-- ``<condition>/evaluate/<arm>-seed<k>``: ``detections.json.xz``, ``bootstrap.csv.xz`` and
-  ``metrics.json``, which is computed from what is kept, so that it can be computed again;
+- ``<condition>/evaluate/<arm>-seed<k>``: ``detections.npz.xz`` (``packed_detections``),
+  ``bootstrap.csv.xz`` and ``metrics.json``, which is computed from what is kept, so that it can be
+  computed again;
 - ``<condition>/validation/<arm>-seed<k>/losses.json``;
 - ``<condition>/background/<arm>-seed<k>/metrics.json``;
 - ``pretrain/<arm>-seed<k>``: ``metrics.csv``, ``stage.json``, ``probes.json``.
 
-Of detections are kept scores to four decimals, and the masks and boxes (to a tenth of a pixel)
-that overlap an object of their class by half at least: no other can be a hit, and of those the area
-says to which size they belong. Draws are kept to five decimals.
+Draws are kept to five decimals. Of a run (``keep_run``) the detections are kept whole, as COCO
+results in ``detections.json.xz``.
 """
 
 import csv
@@ -27,24 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from byol_helpers.coco.masks import measure_masks
-from byol_helpers.coco.results import (
-    AREAS,
-    SHAPES,
-    Shape,
-    read_detections,
-    read_ground_truth,
-)
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, sha256, write_bytes, write_json, write_text
 from byol_helpers.evaluation.comparison import ModelResult, describe_again
-from byol_helpers.evaluation.matching import find_overlapping
+from byol_helpers.reproduction.packed_detections import PACKED_FILE, Columns, write_packed
 
-SCORE_STEPS = 10_000  # a score of 1
-BOX_STEPS = 10  # a pixel
 DRAW_DECIMALS = 5
 MOST_ROWS = 200  # of a committed metrics.csv
-PACKED_COLUMNS = ("image_id", "category_id", "score", "mask", "bbox")
 DETECTIONS_FILE = "detections.json.xz"
 DRAWS_FILE = "bootstrap.csv.xz"
 GROUND_TRUTH_FILE = "ground_truth.json.xz"
@@ -79,78 +68,7 @@ def read_compressed(path: Path) -> Any:
         raise UserError(f"{path}: damaged ({error}); restore it") from None
 
 
-def pack_detections(detections: list[dict], ground_truth: Path | dict) -> dict[str, list]:
-    """COCO results as columns of whole numbers, with the masks and boxes that can be hits.
-
-    Args:
-        detections: with masks and boxes.
-        ground_truth: annotations of the same images.
-
-    Returns:
-        ``image_id``, ``category_id``, ``score`` (in steps of 1 / 10,000), ``mask`` (run lengths of
-        COCO as text), ``bbox`` ([x, y, width, height] in tenths of a pixel); in place of a mask or
-        a box left out, its area in square pixels.
-    """
-    rounded = [_round_box(found) for found in detections]
-    near: dict[Shape, np.ndarray] = {}
-    for shape in SHAPES:
-        truth = read_ground_truth(ground_truth, shape)
-        near[shape] = find_overlapping(truth, read_detections(rounded, truth, shape), shape)
-    order = sorted(range(len(rounded)), key=lambda k: rounded[k]["image_id"])
-    packed: dict[str, list] = {name: [] for name in PACKED_COLUMNS}
-    for k in order:
-        found = rounded[k]
-        mask = found["segmentation"]
-        box = [round(BOX_STEPS * side) for side in found["bbox"]]
-        packed["image_id"].append(found["image_id"])
-        packed["category_id"].append(found["category_id"])
-        packed["score"].append(round(SCORE_STEPS * found["score"]))
-        packed["mask"].append(mask["counts"] if near["segm"][k] else int(_measure_area(mask)))
-        packed["bbox"].append(
-            box if near["bbox"][k] else round(found["bbox"][2] * found["bbox"][3])
-        )
-    return packed
-
-
-def unpack_detections(packed: dict[str, list], ground_truth: dict) -> list[dict]:
-    """COCO results of ``pack_detections``.
-
-    A mask or box left out is empty and has its area beside it, which the evaluation reads
-    (``coco.results.AREAS``).
-    """
-    size_of = {image["id"]: [image["height"], image["width"]] for image in ground_truth["images"]}
-    results = []
-    for image_id, category_id, score, mask, box in zip(
-        *map(packed.get, PACKED_COLUMNS), strict=True
-    ):
-        size = size_of[image_id]
-        entry = {
-            "image_id": image_id,
-            "category_id": category_id,
-            "score": score / SCORE_STEPS,
-            "segmentation": {"size": size, "counts": mask},
-        }
-        if isinstance(mask, int):
-            entry["segmentation"] = {"size": size, "counts": [size[0] * size[1]]}
-            entry[AREAS["segm"]] = mask
-        if isinstance(box, int):
-            entry["bbox"] = [0.0, 0.0, 0.0, 0.0]
-            entry[AREAS["bbox"]] = box
-        else:
-            entry["bbox"] = [side / BOX_STEPS for side in box]
-        results.append(entry)
-    return results
-
-
-def _round_box(found: dict) -> dict:
-    return found | {"bbox": [round(BOX_STEPS * side) / BOX_STEPS for side in found["bbox"]]}
-
-
-def _measure_area(mask: dict) -> float:
-    return float(measure_masks([mask])[0])
-
-
-def write_result(folder: Path, packed: dict[str, list], result: ModelResult) -> Path:
+def write_result(folder: Path, packed: Columns, result: ModelResult) -> Path:
     """Packed detections, draws and metrics of one model.
 
     Args:
@@ -158,7 +76,7 @@ def write_result(folder: Path, packed: dict[str, list], result: ModelResult) -> 
     """
     columns = {key: np.round(draws, DRAW_DECIMALS) for key, draws in result.columns.items()}
     rounded = describe_again(ModelResult(result.metrics, columns))
-    write_compressed(folder / DETECTIONS_FILE, packed)
+    write_packed(folder / PACKED_FILE, packed)
     lines = [",".join(columns)]
     for row in zip(*columns.values(), strict=True):
         lines.append(

@@ -37,7 +37,8 @@ def test_interval_is_the_percentile_interval_of_the_defined_values():
 
 
 def test_corrected_interval_by_hand():
-    """Draws with mean 0.52 and deviation 0.02 around 0.5: the bias is 0.02, the middle 0.45."""
+    """Draws with mean 0.52 and deviation 0.02 around 0.5: they show a bias of 0.02, and it may be
+    0.05."""
     draws = np.array([0.5, 0.52, 0.54, np.nan])
     low, high = corrected_interval(
         0.5, draws, [4, 10, 0], 20
@@ -45,9 +46,16 @@ def test_corrected_interval_by_hand():
     student = 2.178813  # at 0.975, for 3 + 9 degrees of freedom
     error = ((4 / 3 + 10 / 9) / 2) ** 0.5 * (0.02**2 + 0.02**2) ** 0.5
     assert low == pytest.approx(0.45 - student * error, abs=1e-7)
-    assert high == pytest.approx(0.45 + student * error, abs=1e-7)
+    assert high == pytest.approx(0.48 + student * error, abs=1e-7)
     low, _ = corrected_interval(0.5, draws, [4, 10, 0], 11)  # 11 images leave 10 degrees
     assert low == pytest.approx(0.45 - 2.228139 * error, abs=1e-7)
+
+
+def test_a_bias_downwards_is_corrected_upwards():
+    draws = np.array([0.2, 0.22, 0.24])
+    below = corrected_interval(0.5, 1 - draws - 0.26, [4, 10], 20)  # draws around 0.52
+    above = corrected_interval(0.5, draws + 0.26, [4, 10], 20)  # around 0.48
+    assert above == pytest.approx((1 - below[1], 1 - below[0]))
 
 
 def test_without_bias_and_with_many_images_it_is_the_normal_interval():
@@ -57,8 +65,9 @@ def test_without_bias_and_with_many_images_it_is_the_normal_interval():
 
 
 def test_corrected_interval_holds_the_value_and_keeps_to_the_limits():
-    far = corrected_interval(0.5, np.array([0.59, 0.6, 0.61]), [10_000], 10_000)
-    assert far[1] == 0.5  # the middle is 0.25: the value is the upper end
+    odd = np.array([0.3, 0.31, 0.305, 0.9, 0.95, 0.92])  # a bias larger than their deviation
+    low, high = corrected_interval(0.5, odd / 10 + 0.5, [10_000], 10_000)
+    assert low <= 0.5 <= high
     assert corrected_interval(0.02, np.array([0.0, 0.02, 0.04]), [5], 5)[0] == 0.0
     assert (
         corrected_interval(99.0, np.array([98.0, 99.0, 100.0]), [5], 5, limits=(0, 100))[1] == 100

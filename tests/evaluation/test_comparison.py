@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.intervals import corrected_interval
+from byol_helpers.core.intervals import SINGLE_VALUE, corrected_interval
 from byol_helpers.evaluation.average_precision import evaluate_detections
 from byol_helpers.evaluation.comparison import (
     ModelResult,
@@ -76,7 +76,7 @@ def test_saved_and_loaded_again_it_is_the_same(results, tmp_path):
 def test_an_interval_of_a_single_value_is_the_corrected_one(results):
     metrics = results["byol-seed1"].metrics
     columns = results["byol-seed1"].columns
-    assert metrics["interval"] == "bias-corrected"
+    assert metrics["interval"] == SINGLE_VALUE
     held = {name: set() for name in metrics["per_class"]}
     categories = {entry["id"]: entry["name"] for entry in TRUTH["categories"]}
     for annotation in TRUTH["annotations"]:
@@ -104,7 +104,7 @@ def test_intervals_of_an_older_file_are_computed_again(results, tmp_path):
     old["mask"] = old["mask"] | {"AP": old["mask"]["AP"] | {"low": low, "high": high}}
     save_result(ModelResult(old, result.columns), tmp_path)
     again = load_result(tmp_path).metrics
-    assert again["interval"] == "bias-corrected"
+    assert again["interval"] == SINGLE_VALUE
     value = again["mask"]["AP"]["value"]
     expected = corrected_interval(value, result.columns["mask/AP"], [12], 12)
     assert (again["mask"]["AP"]["low"], again["mask"]["AP"]["high"]) == expected

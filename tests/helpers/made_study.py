@@ -8,11 +8,10 @@ from byol_helpers.core.files import write_json, write_text
 from byol_helpers.core.intervals import mean_interval
 from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.evaluation.comparison import evaluate_model
+from byol_helpers.reproduction.packed_detections import pack_detections, unpack_detections
 from byol_helpers.reproduction.plan import REPEAT_SEED, find_study, list_trainings
 from byol_helpers.reproduction.study_files import (
     GROUND_TRUTH_FILE,
-    pack_detections,
-    unpack_detections,
     write_background,
     write_compressed,
     write_result,
@@ -91,7 +90,7 @@ def make_model(condition: Path, key: str, arm: str, seed: int, few: bool) -> Non
     """Everything of one fine-tuning but its record."""
     noise = NOISE[arm] * (FEW_LABELS if few else 1)
     draw = 10 * sorted(NOISE).index(arm) + seed % REPEAT_SEED + seed // REPEAT_SEED * 5
-    packed = pack_detections(guesses(SHAPES, draw, noise, decimals=4), TRUTH)
+    packed = pack_detections(guesses(SHAPES, draw, noise, decimals=4), TRUTH, LIMITS)
     result = evaluate_model(
         TRUTH,
         unpack_detections(packed, TRUTH),

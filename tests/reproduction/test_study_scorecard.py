@@ -9,10 +9,11 @@ import pytest
 from byol_helpers.cli import main
 from byol_helpers.core.files import read_json, write_json
 from byol_helpers.evaluation.comparison import compare_arms, load_result
+from byol_helpers.reproduction.packed_detections import PACKED_FILE, read_packed, write_packed
 from byol_helpers.reproduction.plan import find_study, list_trainings
 from byol_helpers.reproduction.recomputation import compare_values, write_cards
 from byol_helpers.reproduction.run_results import open_results
-from byol_helpers.reproduction.study_files import DRAWS_FILE, read_compressed, write_compressed
+from byol_helpers.reproduction.study_files import DRAWS_FILE
 from byol_helpers.reproduction.study_scorecard import (
     build_study_scorecard,
     list_deviations,
@@ -202,9 +203,9 @@ def test_a_changed_digit_of_a_metric_is_named(copied, capsys, metric, end):
 
 def test_a_changed_detection_draw_or_score_is_named(copied, capsys):
     folder = copied / "trainable-12/evaluate/byol-seed0"
-    packed = read_compressed(folder / "detections.json.xz")
-    packed["score"][packed["mask"].index(max(packed["mask"], key=str))] = 1
-    write_compressed(folder / "detections.json.xz", packed)
+    packed = read_packed(folder / PACKED_FILE)
+    packed["common"] = packed["common"] // 2
+    write_packed(folder / PACKED_FILE, packed)
     other = copied / "trainable-12/evaluate/random-seed0" / DRAWS_FILE
     shutil.copy(copied / "trainable-12/evaluate/random-seed1" / DRAWS_FILE, other)
     scores = copied / "frozen-12/background/byol-seed0/metrics.json"
