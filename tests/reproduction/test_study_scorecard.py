@@ -81,6 +81,16 @@ def test_a_control_of_too_few_pairs_is_measured_and_not_shown(copied):
     assert "of 14 claims decided" in text and "no study measures it: C14" in text
 
 
+def test_a_verdict_says_when_its_seeds_are_fewer_than_planned(copied):
+    for stage in ("evaluate", "finetune"):
+        shutil.rmtree(copied / "trainable-12" / stage / "byol-seed1")
+    found = build_study_scorecard(copied, "made", find_plan(copied), load_thesis())
+    said = {row["claim"]: row["protocols"] for row in found["claims"]}
+    assert "not the luck of training (2 seeds)" in said["C1b"]["trainable"]["reason"]
+    assert "fewer than 3 seeds there is no interval" in said["C3"]["trainable"]["reason"]
+    assert "luck of training (" not in said["C1b"]["frozen"]["reason"]
+
+
 def test_both_protocols_stand_side_by_side(card):
     rows = {row["claim"]: row for row in card["claims"]}
     gain = rows["C1b"]["protocols"]
