@@ -31,7 +31,6 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from byol_helpers.coco.layouts import count_part
-from byol_helpers.core.config import load_profile
 from byol_helpers.core.files import write_text
 from byol_helpers.core.intervals import (
     combine_intervals,
@@ -40,6 +39,7 @@ from byol_helpers.core.intervals import (
     measure_shared_spread,
     t_interval,
 )
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.evaluation.average_precision import (
     COCO_LIMITS,
     COCO_METRICS,

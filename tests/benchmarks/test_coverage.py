@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from benchmarks import coverage
-from byol_helpers.core.config import load_profile
+from byol_helpers.core.profile_files import load_profile
 
 
 def test_the_true_ap_is_what_many_simulated_images_give():
