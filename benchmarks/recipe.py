@@ -48,6 +48,7 @@ TRIALS = {  # arm, and what is set for it
         ],
     ),
     "SimCLR, crop scale 0.4": ("simclr-random", ["pretrain.crop_scale=0.4"]),
+    "SimCLR, crop scale 0.6": ("simclr-random", ["pretrain.crop_scale=0.6"]),
 }
 FEW = 5  # labels of each class
 

@@ -63,6 +63,7 @@ def pretrain(run: Run, arm: str = "byol") -> Path:
         "checkpoint_every",
         "probe_crops",
         "probe_on",
+        "dense_images",
         "zero_init_residual",
         "shared_init",
         "released",

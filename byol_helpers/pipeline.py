@@ -35,8 +35,12 @@ from byol_helpers.initial_weights import (
     transfer,
 )
 
-# Notebooks call these two here.
-from byol_helpers.probing import load_probed_networks, measure_probes  # noqa: F401
+# Notebooks call these here.
+from byol_helpers.probing import (  # noqa: F401
+    load_probed_networks,
+    measure_dense_probe,
+    measure_probes,
+)
 
 if TYPE_CHECKING:
     from byol_helpers.evaluation.comparison import ModelResult

@@ -1,13 +1,18 @@
 """What the weights of an arm know of held-out images: the probes, as a stage."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from byol_helpers.coco.dataset import list_usable_images
+from byol_helpers.coco.dataset import list_usable_images, load_split, load_splits
 from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.files import read_json, write_json
 from byol_helpers.core.stage import Run, run_stage
 from byol_helpers.core.stage_parameters import describe_random_weights, describe_run
-from byol_helpers.initial_weights import find_initial_weights, get_weights_file
+from byol_helpers.initial_weights import (
+    begins_at_random,
+    find_initial_weights,
+    get_weights_file,
+)
 
 
 def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) -> dict | None:
@@ -57,6 +62,49 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
     )
     stage = f"probe/{arm}-and-detector" if detector else f"probe/{arm}"
     return read_json(run_stage(run, stage, parameters, inputs, work) / "probe.json")
+
+
+def measure_dense_probe(run: Run, arms: Sequence[str]) -> dict | None:
+    """``probe/dense/probe.json``: what a linear layer on frozen features says of every place of the
+    test scenes, for several numbers of labelled scenes, beside controls.
+
+    Measured once for the weights as they are. None where the profile names no side of the
+    scenes, or there are no labels.
+
+    Args:
+        run: its stages up to the arms' transfer must be done.
+        arms: whose weights are a file; of those that begin with another of them, gains over this
+            one are counted too.
+    """
+    from byol_helpers import backbones
+    from byol_helpers.pretraining import dense_probe
+    from byol_helpers.pretraining.probe_results import probe_scenes
+
+    profile = run.profile
+    if profile.data.image_size is None or not {"train", "test"} <= load_splits(run).keys():
+        return None
+    train = load_split(run, "train")
+    test = load_split(run, "test")
+    files = {label_arm(arm): get_weights_file(run, arm) for arm in arms}
+    starts = {}
+    for arm in arms:
+        begins_with_another = ARMS[arm].source == "pretrain" and not begins_at_random(run, arm)
+        if begins_with_another and profile.reference_arm in arms:
+            starts[label_arm(arm)] = label_arm(profile.reference_arm)
+
+    def work(folder: Path) -> None:
+        trained = {name: backbones.load_backbone(file) for name, file in files.items()}
+        found = probe_scenes(profile, trained, starts, list_usable_images(run), train, test)
+        about = {"profile": profile.name, "seed": profile.pretraining_seed}
+        write_json(folder / "probe.json", about | found)
+
+    asked = {"view_size", "batch_size", "crop_scale", "dense_images"}
+    parameters = describe_run(run) | describe_random_weights(run)
+    parameters |= profile.pretrain.model_dump(include=asked)
+    parameters |= {"image_size": profile.data.image_size, "arms": list(arms)}
+    parameters |= dense_probe.describe_training()
+    inputs = [run.path / "splits.json", train.file, test.file, *files.values()]
+    return read_json(run_stage(run, "probe/dense", parameters, inputs, work) / "probe.json")
 
 
 def load_probed_networks(run: Run, arm: str = "byol") -> dict:

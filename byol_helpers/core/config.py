@@ -195,6 +195,9 @@ class Pretrain(Section):
     shared_init: bool = False
     # What the probes ask: generated crops, or windows around the objects of validation scenes.
     probe_on: Literal["crops", "windows"] = "crops"
+    # Labelled images that the dense probe draws from, and as many test images that it is asked; of
+    # each at most those there are.
+    dense_images: Count = 200
     # Take the released backbones of the package where stand-in and pretraining would be trained.
     released: bool = False
 

@@ -41,6 +41,7 @@ from .pictures import draw_masks as draw_masks
 from .pictures import draw_scenes as draw_scenes
 from .pretraining import draw_feature_maps as draw_feature_maps
 from .pretraining import draw_neighbours as draw_neighbours
+from .pretraining import plot_dense_probe as plot_dense_probe
 from .pretraining import plot_loss_beside_baselines as plot_loss_beside_baselines
 from .pretraining import plot_probe_curves as plot_probe_curves
 from .style import ARM_COLOURS as ARM_COLOURS

@@ -31,6 +31,7 @@ ASKED = {  # pretrain.probe_on -> what a reader calls it
 UPPER_BOUND = "body of a detector"
 UPPER_LINE = {"color": "#882255", "linestyle": (0, (8, 2)), "marker": "d"}
 RIGHT = "#1B7837"  # the frame of a neighbour of the same category
+NUDGE = 1.05  # factor between the places of two encoders, so that their whiskers can be told apart
 NEIGHBOUR = 0.78  # inches
 ROW_WIDTH = 11.4  # neighbours that a row has room for
 
@@ -84,6 +85,57 @@ def plot_probe_curves(
     ax.minorticks_off()
     ax.set(xlabel="labels of each class", ylabel=f"{asked.split()[-1]} that are right (%)")
     ax.set_ylim(0, None)
+    return fig
+
+
+def plot_dense_probe(found: dict) -> Figure:
+    """mIoU of every encoder over the number of labelled images, and its gain over the start.
+
+    Args:
+        found: of ``probe_scenes``; the start is the control with measured statistics.
+    """
+    scenes = found["scenes"]
+    by_name: dict[str, list[dict]] = {}
+    for row in found["rows"]:
+        by_name.setdefault(row["encoder"], []).append(row)
+    lines = {}
+    for name in by_name:
+        arm_line = {"color": get_colour(name), **get_line(name)}
+        lines[name] = CONTROL_LINES.get(name, arm_line)
+    keys = [Line2D([], [], label=name, lw=2, **line) for name, line in lines.items()]
+    fig = create_figure(
+        3.3,
+        "The class of every place, read from frozen features by a linear layer",
+        f"{scenes['asked']:,} test scenes; {scenes['repeats']} draws of the labelled ones. Bands "
+        "and whiskers: 95 % over both.",
+        keys,
+    )
+    above, gained = fig.subplots(1, 2)
+    counts = [row["images"] for row in next(iter(by_name.values()))]
+    place = -1.0
+    for name, rows in by_name.items():
+        line = lines[name]
+        low = [100 * row["low"] for row in rows]
+        high = [100 * row["high"] for row in rows]
+        above.fill_between(counts, low, high, color=line["color"], alpha=0.13, lw=0)
+        above.plot(counts, [100 * row["value"] for row in rows], lw=2, ms=5, **line)
+        gains = [row["gains"].get("start, measured") for row in rows]
+        if not all(gains):
+            continue
+        values = np.array([100 * gain["value"] for gain in gains])
+        below = values - [100 * gain["low"] for gain in gains]
+        over = [100 * gain["high"] for gain in gains] - values
+        shifted = [count * NUDGE**place for count in counts]
+        place += 1
+        gained.errorbar(shifted, values, yerr=[below, over], lw=1.8, elinewidth=1.3, ms=5, **line)
+    gained.axhline(0, color=SOFT, lw=1)
+    above.set(ylabel="mIoU of the categories (%)", ylim=(0, None))
+    gained.set(ylabel="gain over start, measured (points)")
+    for ax in (above, gained):
+        ax.set_xscale("log")
+        ax.set_xticks(counts, [f"{count:,}" for count in counts])
+        ax.minorticks_off()
+        ax.set(xlabel="labelled images")
     return fig
 
 

@@ -7,7 +7,7 @@ union (mIoU) of the categories on the test images. The backbone stays as it is, 
 of the features alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -26,12 +26,13 @@ from byol_helpers.training.sampler import rng
 
 CELL = 4  # pixels of a cell's side: the stride of a ResNet's first stage
 IGNORED = -1  # the label of a cell in a crowd
-LABELLED = (10, 25, 50, 100, None)  # images; None: all there are
+LABELLED = (10, 25, 50, 100)  # images
+LABELLED_DRAWS = 3  # draws of the labelled images
 # The linear layer's training: AdamW with a cosine to 0, on random cells of the labelled images.
-STEPS = 300
-CELLS_PER_STEP = 2048
+STEPS = 150
+CELLS_PER_STEP = 1024
 CELLS_MEASURED = 20_000  # for the mean and the deviation of each feature
-LEARNING_RATE = 0.01
+LEARNING_RATE = 0.02  # with it, what 300 steps of 2,048 cells at 0.01 reach
 WEIGHT_DECAY = 0.01
 
 
@@ -47,6 +48,18 @@ class Overlaps(NamedTuple):
 
     shared: np.ndarray  # [images, categories]
     either: np.ndarray  # [images, categories]
+
+
+def describe_training() -> dict:
+    """What decides the linear layers, as parameters of a stage."""
+    return {
+        "labelled": list(LABELLED),
+        "repeats": LABELLED_DRAWS,
+        "steps": STEPS,
+        "cells_per_step": CELLS_PER_STEP,
+        "learning_rate": LEARNING_RATE,
+        "weight_decay": WEIGHT_DECAY,
+    }
 
 
 def label_cells(masks: np.ndarray, labels: Sequence[int], size: int) -> np.ndarray:
@@ -107,7 +120,8 @@ def join_stages(encoder: nn.Module, images: torch.Tensor, batch: int = 50) -> to
     device = next(encoder.parameters()).device
     joined = []
     for part in images.split(batch):
-        maps = run_stages(encoder, part.to(device))
+        part = part.to(device, memory_format=torch.channels_last)  # the layout of what is returned
+        maps = run_stages(encoder, part)
         grid = maps[STAGES[0]].shape[-2:]
         fine = [F.interpolate(map_, grid, mode="bilinear") for map_ in maps.values()]
         joined.append(torch.cat(fine, dim=1).permute(0, 2, 3, 1).half().cpu())
@@ -148,19 +162,24 @@ def train_layer(features: torch.Tensor, cells: torch.Tensor, classes: int, seed:
 
 @torch.inference_mode()
 def count_overlaps(
-    layer: nn.Linear, features: torch.Tensor, cells: torch.Tensor, batch: int = 20
-) -> Overlaps:
-    """What the layer answers on test images [N, h, w, D], against the classes [N, h, w]."""
-    categories = torch.arange(1, layer.out_features)
-    shared = []
-    either = []
+    layers: Sequence[nn.Linear], features: torch.Tensor, cells: torch.Tensor, batch: int = 20
+) -> list[Overlaps]:
+    """What each layer answers on test images [N, h, w, D], against the classes [N, h, w]."""
+    categories = torch.arange(1, layers[0].out_features)
+    shared: list[list[torch.Tensor]] = [[] for _ in layers]
+    either: list[list[torch.Tensor]] = [[] for _ in layers]
     for part, truth in zip(features.split(batch), cells.split(batch), strict=True):
         known = (truth != IGNORED)[..., None]
-        answered = (layer(part.float()).argmax(dim=-1)[..., None] == categories) & known
         wanted = (truth[..., None] == categories) & known
-        shared.append((answered & wanted).sum(dim=(1, 2)))
-        either.append((answered | wanted).sum(dim=(1, 2)))
-    return Overlaps(torch.cat(shared).numpy(), torch.cat(either).numpy())
+        values = part.float()
+        for number, layer in enumerate(layers):
+            answered = (layer(values).argmax(dim=-1)[..., None] == categories) & known
+            shared[number].append((answered & wanted).sum(dim=(1, 2)))
+            either[number].append((answered | wanted).sum(dim=(1, 2)))
+    found = []
+    for agreeing, occurring in zip(shared, either, strict=True):
+        found.append(Overlaps(torch.cat(agreeing).numpy(), torch.cat(occurring).numpy()))
+    return found
 
 
 def mean_iou(overlaps: Overlaps, weights: np.ndarray) -> np.ndarray:
@@ -172,25 +191,45 @@ def mean_iou(overlaps: Overlaps, weights: np.ndarray) -> np.ndarray:
     return np.nanmean(ious, axis=1)
 
 
-def score_overlaps(found: Sequence[Overlaps], replicates: int = 1000) -> dict[str, float]:
-    """Mean mIoU of several repeats, and its 95 % interval over test images and repeats."""
+def draw_mious(found: Sequence[Overlaps], replicates: int) -> tuple[float, np.ndarray]:
+    """Mean mIoU of several repeats, and what draws [replicates] of test images and repeats give.
+
+    Test images and repeats are drawn anew with replacement, each on their own. Equal numbers of
+    them give equal draws, whatever the encoder: this is what pairs encoders.
+    """
     images = len(found[0].shared)
-    once = np.ones((1, images))
     weights = draw_weights(images, replicates, seed=0)
     values = np.stack([mean_iou(overlaps, weights) for overlaps in found], axis=1)
     drawn = draw_weights(len(found), replicates, seed=1)
-    low, high = percentile_interval((values * drawn).sum(axis=1) / len(found))
+    once = np.ones((1, images))
     value = np.mean([mean_iou(overlaps, once)[0] for overlaps in found])
-    return {"value": float(value), "low": low, "high": high}
+    return float(value), (values * drawn).sum(axis=1) / len(found)
+
+
+def score_overlaps(
+    found: Sequence[Overlaps], control: Sequence[Overlaps] | None = None, replicates: int = 1000
+) -> dict[str, float]:
+    """Mean mIoU of several repeats, with its 95 % interval over test images and repeats.
+
+    With those of a control, on the same images and repeats, the paired difference to it.
+    """
+    value, draws = draw_mious(found, replicates)
+    if control is not None:
+        less, control_draws = draw_mious(control, replicates)
+        value -= less
+        draws = draws - control_draws
+    low, high = percentile_interval(draws)
+    return {"value": value, "low": low, "high": high}
 
 
 def probe_densely(
-    encoders: dict[str, Sequence[nn.Module]],
+    encoders: Mapping[str, Sequence[nn.Module]],
     train: Places,
     test: Places,
     categories: int,
-    labelled: Sequence[int | None] = LABELLED,
-    repeats: int = 3,
+    controls: Mapping[str, Sequence[str]],
+    labelled: Sequence[int] = LABELLED,
+    repeats: int = LABELLED_DRAWS,
 ) -> list[dict]:
     """mIoU of frozen encoders for several numbers of labelled images.
 
@@ -200,26 +239,81 @@ def probe_densely(
         train: what labelled images are drawn from, others in each repeat; nested in one repeat.
         test: what is asked.
         categories: how many there are besides "nothing".
+        controls: for an encoder the names of those that its gains are counted over.
         labelled: numbers of labelled images.
         repeats: how often images are drawn.
 
     Returns:
         Rows with ``encoder``, ``images`` (labelled), the mIoU ``value`` in 0..1 and ``low`` and
-        ``high``, its 95 % interval over test images and repeats.
+        ``high``, its 95 % interval over test images and repeats, and ``gains``: for each control
+        the paired difference to it, with the same keys.
     """
-    rows = []
+    found: dict[tuple[str, int], list[Overlaps]] = {}
     for name, networks in encoders.items():
-        found: dict[int | None, list[Overlaps]] = {count: [] for count in labelled}
         for repeat in range(repeats):
             if repeat == 0 or len(networks) > 1:
                 network = networks[repeat % len(networks)]
                 bank = join_stages(network, train.images)
                 queries = join_stages(network, test.images)
             order = torch.from_numpy(rng(repeat).permutation(len(train.images)))
+            layers = []
             for count in labelled:
                 kept = order[:count]
-                layer = train_layer(bank[kept], train.cells[kept], categories + 1, repeat)
-                found[count].append(count_overlaps(layer, queries, test.cells))
-        for count in labelled:
-            rows.append({"encoder": name, "images": count} | score_overlaps(found[count]))
+                layers.append(train_layer(bank[kept], train.cells[kept], categories + 1, repeat))
+            counted = count_overlaps(layers, queries, test.cells)
+            for count, overlaps in zip(labelled, counted, strict=True):
+                found.setdefault((name, count), []).append(overlaps)
+    rows = []
+    for (name, count), overlaps in found.items():
+        gains = {}
+        for control in controls.get(name, ()):
+            gains[control] = score_overlaps(overlaps, found[control, count])
+        row = {"encoder": name, "images": count} | score_overlaps(overlaps)
+        rows.append(row | {"gains": gains})
     return rows
+
+
+def tabulate_rows(rows: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
+    """Head and cells of a table of rows of ``probe_densely``: a line for each encoder.
+
+    mIoU in per cent for every number of labelled images, and with the most of them the gains over
+    every control in points, with their intervals; a dash where none was counted.
+    """
+    counts = sorted({row["images"] for row in rows})
+    controls = list(dict.fromkeys(name for row in rows for name in row["gains"]))
+    head = ["mIoU (%) by labelled images"] + [f"{count:,}" for count in counts]
+    head += [f"gain over {control}" for control in controls]
+    lines: dict[str, list[str]] = {}
+    for row in rows:
+        line = lines.setdefault(row["encoder"], [row["encoder"]])
+        line.append(_write_points(row))
+        if row["images"] == counts[-1]:
+            for control in controls:
+                gain = row["gains"].get(control)
+                line.append(_write_points(gain, "+") if gain else "–")
+    return head, list(lines.values())
+
+
+def describe_gains(rows: Sequence[dict]) -> list[str]:
+    """In a sentence for each encoder and control, with how many labelled images it is better."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in rows:
+        for control, gain in row["gains"].items():
+            said = "not told apart"
+            if gain["low"] > 0:
+                said = "better"
+            elif gain["high"] < 0:
+                said = "worse"
+            verdicts = found.setdefault((row["encoder"], control), {})
+            verdicts.setdefault(said, []).append(f"{row['images']:,}")
+    sentences = []
+    for (encoder, control), verdicts in found.items():
+        said = ", ".join(f"{word} with {', '.join(n)}" for word, n in verdicts.items())
+        sentences.append(f"{encoder} against {control}: {said} labelled images")
+    return sentences
+
+
+def _write_points(score: dict[str, float], sign: str = "") -> str:
+    """A score of 0..1 in points, its interval in brackets."""
+    value, low, high = (f"{100 * score[key]:{sign}.1f}" for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"

@@ -4,7 +4,7 @@ Asked are generated crops of one object each that no training sees, or windows a
 of validation scenes (``pretrain.probe_on``): their numbers begin at ``HELD_OUT``, those of the
 run itself at 0, and pretraining sees scenes of another draw. Where the supervised arm learns class
 folders, the probes learn from labelled photographs of those for training and are asked held-out
-ones.
+ones. The dense probe learns from labelled scenes of the run and is asked its test scenes.
 Every network but the untrained one gets the statistics of its batch norms from the same views.
 """
 
@@ -17,11 +17,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.photographs import HELD_OUT_FOLDER, TRAINING_FOLDER, open_photographs
 from byol_helpers.core.config import Profile, require
 from byol_helpers.core.errors import UserError
 from byol_helpers.pretraining.augmentations import two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch
+from byol_helpers.pretraining.dense_probe import (
+    CELL,
+    LABELLED,
+    LABELLED_DRAWS,
+    probe_densely,
+    read_places,
+)
 from byol_helpers.pretraining.probes import (
     PER_CLASS,
     LabelledImages,
@@ -41,6 +49,7 @@ from byol_helpers.training.sampler import rng
 HELD_OUT = 50_000  # index of the first crop
 REPEATS = 3  # draws of the labels
 PARTNERS = 256  # images whose views look for each other
+UNTRAINED = "untrained"
 START = "start, measured"  # the control that gains are counted from
 
 
@@ -105,6 +114,50 @@ def probe_training(
             name: describe_views(network, first, second) for name, network in networks.items()
         },
     }
+
+
+def probe_scenes(
+    profile: Profile,
+    trained: dict[str, dict[str, torch.Tensor]],
+    starts: dict[str, str],
+    files: list[Path],
+    train: Split,
+    test: Split,
+) -> dict:
+    """Ask trained weights and both controls for the class of every place in a scene.
+
+    The controls are the random weights of the run, as they are drawn and with measured statistics.
+
+    Args:
+        profile: its seed, network and views, side of the scenes and ``pretrain.dense_images``.
+        trained: weights under the names that they get in the table.
+        starts: for weights whose training began with others of ``trained``, the name of these.
+        files: unlabelled images, for the statistics.
+        train: labelled images; the first of them are drawn from.
+        test: the first of its images are asked.
+
+    Returns:
+        ``rows`` as of ``probe_densely``, with gains over both controls, and over the start where it
+        is another. ``scenes``: what was asked.
+    """
+    networks = prepare_networks(profile, None, trained, files)
+    side = require(profile.data.image_size, "data.image_size", "the dense probe")
+    side = max(CELL, side - side % CELL)
+    count = profile.pretrain.dense_images
+    bank = read_places(train, side, count)
+    asked = read_places(test, side, count)
+    labelled = sorted({min(number, len(bank.images)) for number in LABELLED})
+    controls = {}
+    for name in trained:
+        controls[name] = [UNTRAINED, START]
+        if name in starts:
+            controls[name].append(starts[name])
+    encoders = {name: [network] for name, network in networks.items()}
+    categories = len(test.categories)
+    rows = probe_densely(encoders, bank, asked, categories, controls, labelled, LABELLED_DRAWS)
+    about = {"labelled": len(bank.images), "asked": len(asked.images), "size": side}
+    about |= {"categories": categories, "repeats": LABELLED_DRAWS}
+    return {"scenes": about, "rows": rows}
 
 
 def prepare_networks(

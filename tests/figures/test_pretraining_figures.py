@@ -35,6 +35,31 @@ def test_probe_curves_stand_beside_both_controls():
     assert labels == ["untrained", "start, measured", "BYOL from random", "SimCLR from random"]
 
 
+def test_the_dense_probe_stands_beside_both_controls():
+    rows = []
+    for name, value in (("untrained", 0.1), ("start, measured", 0.15), ("BYOL", 0.3)):
+        for images in (10, 50):
+            row = {"encoder": name, "images": images, "value": value + images / 1000, "gains": {}}
+            row |= {"low": row["value"] - 0.02, "high": row["value"] + 0.03}
+            rows.append(row)
+    for row in rows[4:]:
+        row["gains"] = {"start, measured": {"value": 0.15, "low": 0.12, "high": 0.17}}
+    scenes = {"labelled": 50, "asked": 20, "size": 160, "categories": 10, "repeats": 3}
+    fig = figures.plot_dense_probe({"scenes": scenes, "rows": rows})
+    above, gained = fig.axes
+    drawn = [list(line.get_ydata()) for line in above.lines]
+    assert drawn == [pytest.approx(values) for values in ([11, 15], [16, 20], [31, 35])]
+    assert [label.get_text() for label in above.get_xticklabels()] == ["10", "50"]
+    (drawn,) = gained.containers
+    line, _, (whiskers,) = drawn.lines
+    assert list(line.get_ydata()) == [15, 15]
+    assert line.get_color() == above.lines[2].get_color() == figures.ARM_COLOURS["byol"]
+    ends = [segment[:, 1].tolist() for segment in whiskers.get_segments()]
+    assert ends == [pytest.approx([12, 17])] * 2
+    labels = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert labels == ["untrained", "start, measured", "BYOL"]
+
+
 def test_neighbours_of_the_same_category_are_framed():
     images = np.zeros((5, 8, 8, 3), np.uint8)
     labels = [0, 1, 0, 1, 0]

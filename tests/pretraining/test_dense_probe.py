@@ -53,7 +53,9 @@ def test_miou_against_a_loop():
     layer = nn.Linear(4, 4, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.eye(4))
-    overlaps = dense_probe.count_overlaps(layer, nn.functional.one_hot(answers).half(), truth, 4)
+    features = nn.functional.one_hot(answers).half()
+    overlaps, same = dense_probe.count_overlaps([layer, layer], features, truth, 4)
+    assert np.array_equal(overlaps.shared, same.shared)
     ious = []
     for category in (1, 2, 3):
         known = truth != dense_probe.IGNORED
@@ -91,17 +93,40 @@ def test_features_that_hold_the_class_score_one_and_blind_ones_nothing(patches):
     blind = Grid()
     blind.conv1 = nn.Sequential(nn.AvgPool2d(4), nn.Threshold(1e9, 1.0))
     encoders = {"sees": [Grid()], "blind": [blind]}
-    rows = dense_probe.probe_densely(encoders, train, test, 2, (10, None), repeats=2)
+    controls = {"sees": ["blind"]}
+    rows = dense_probe.probe_densely(encoders, train, test, 2, controls, (10, 16), repeats=2)
     assert [(row["encoder"], row["images"]) for row in rows] == [
         ("sees", 10),
-        ("sees", None),
+        ("sees", 16),
         ("blind", 10),
-        ("blind", None),
+        ("blind", 16),
     ]
     for row in rows[:2]:
         assert row["value"] > 0.97 and row["low"] > 0.9
     for row in rows[2:]:
         assert row["value"] < 0.3, "one class everywhere: at best its share, and 0 for the other"
+        assert row["gains"] == {}
+    for seeing, blinded in zip(rows[:2], rows[2:], strict=True):
+        gain = seeing["gains"]["blind"]
+        assert gain["value"] == pytest.approx(seeing["value"] - blinded["value"])
+        assert gain["low"] <= gain["value"] <= gain["high"]
+
+
+def test_a_gain_is_paired_over_images_and_repeats():
+    random = np.random.default_rng(0)
+    found = []
+    for _ in range(3):
+        either = random.integers(50, 100, (40, 2))
+        shared = (either * random.uniform(0.1, 0.9, (40, 1))).astype(int)
+        found.append(dense_probe.Overlaps(shared, either))
+    better = [dense_probe.Overlaps(part.shared + 2, part.either) for part in found]
+    alone = dense_probe.score_overlaps(better)
+    gain = dense_probe.score_overlaps(better, found)
+    assert gain["value"] == pytest.approx(
+        alone["value"] - dense_probe.score_overlaps(found)["value"]
+    )
+    assert gain["high"] - gain["low"] < 0.1 * (alone["high"] - alone["low"])
+    assert dense_probe.score_overlaps(found, found) == {"value": 0, "low": 0, "high": 0}
 
 
 def test_standardisation_is_folded_into_the_layer(patches):
@@ -157,3 +182,34 @@ def test_places_of_a_generated_split(tmp_path):
         )
     half = dense_probe.read_places(split, size // 2, count=3)
     assert half.cells.shape == (3, size // 8, size // 8)
+
+
+def make_rows() -> list[dict]:
+    """A control, and an encoder that is better with 50 labelled images alone."""
+    control = {"encoder": "start", "value": 0.1, "low": 0.08, "high": 0.12, "gains": {}}
+    small = {"value": 0.01, "low": -0.01, "high": 0.02}
+    large = {"value": 0.25, "low": 0.2, "high": 0.3}
+    trained = {"encoder": "trained", "value": 0.35, "low": 0.3, "high": 0.4}
+    return [
+        control | {"images": 10},
+        control | {"images": 50},
+        trained | {"images": 10, "gains": {"start": small}},
+        trained | {"images": 50, "gains": {"start": large}},
+    ]
+
+
+def test_the_table_has_the_gains_with_the_most_labelled_images():
+    head, lines = dense_probe.tabulate_rows(make_rows())
+    assert head == ["mIoU (%) by labelled images", "10", "50", "gain over start"]
+    value = "35.0 (30.0 to 40.0)"
+    assert lines[0] == ["start", "10.0 (8.0 to 12.0)", "10.0 (8.0 to 12.0)", "–"]
+    assert lines[1] == ["trained", value, value, "+25.0 (+20.0 to +30.0)"]
+
+
+def test_sentences_say_where_a_gain_is_seen():
+    rows = make_rows()
+    (said,) = dense_probe.describe_gains(rows)
+    assert said == "trained against start: not told apart with 10, better with 50 labelled images"
+    rows[3]["gains"]["start"] = {"value": -0.2, "low": -0.3, "high": -0.1}
+    (said,) = dense_probe.describe_gains(rows)
+    assert "worse with 50" in said

@@ -6,9 +6,11 @@ import torch
 
 from byol_helpers import pipeline, probing
 from byol_helpers.backbones import load_backbone, load_body
-from byol_helpers.core.files import read_json
+from byol_helpers.coco.dataset import list_usable_images, load_split
+from byol_helpers.core.files import read_json, write_json
 from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.resnet import STAGES
+from byol_helpers.core.stage import Run
 from byol_helpers.pretraining import probe_results
 from byol_helpers.segmentation.torchvision_engine import build
 
@@ -71,6 +73,53 @@ def test_probes_of_a_run_stand_beside_both_controls_and_are_kept(run, capsys):
     assert probing.measure_probes(run, "byol-random") == found
     assert "probe/byol-random: up to date" in capsys.readouterr().out
     assert read_json(run.path / "probe/byol-random/probe.json") == found
+
+
+def test_the_dense_probe_of_a_run_stands_beside_both_controls_and_is_kept(run, capsys):
+    found = probing.measure_dense_probe(run, ["byol-random"])
+    rows = {(row["encoder"], row["images"]): row for row in found["rows"]}
+    names = ("untrained", "start, measured", "BYOL from random")
+    assert list(rows) == [(name, 4) for name in names]  # no more than there are
+    for name in names[:2]:
+        assert rows[name, 4]["gains"] == {}
+    row = rows["BYOL from random", 4]
+    assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
+    assert set(row["gains"]) == {"untrained", "start, measured"}
+    for name, gain in row["gains"].items():
+        assert gain["value"] == pytest.approx(row["value"] - rows[name, 4]["value"])
+    assert found["scenes"] == {
+        "labelled": 4,
+        "asked": 4,
+        "size": 160,
+        "categories": 10,
+        "repeats": 3,
+    }
+    capsys.readouterr()
+    assert probing.measure_dense_probe(run, ["byol-random"]) == found
+    assert "probe/dense: up to date" in capsys.readouterr().out
+    assert read_json(run.path / "probe/dense/probe.json") == found
+
+
+def test_of_a_training_that_began_with_another_arm_the_gain_over_it_is_counted_too(run):
+    weights = load_backbone(run.path / "weights/byol-random.pth")
+    train = load_split(run, "train")
+    test = load_split(run, "test")
+    trained = {"first": weights, "second": weights}
+    files = list_usable_images(run)
+    found = probe_results.probe_scenes(
+        run.profile, trained, {"second": "first"}, files, train, test
+    )
+    gains = {row["encoder"]: row["gains"] for row in found["rows"]}
+    assert list(gains["first"]) == ["untrained", "start, measured"]
+    assert gains["second"]["first"] == {"value": 0, "low": 0, "high": 0}  # the same weights
+
+
+def test_without_labels_there_is_no_dense_probe(run, tmp_path):
+    splits = read_json(run.path / "splits.json")
+    splits.pop("test")
+    write_json(tmp_path / "splits.json", splits)
+    unlabelled = Run(tmp_path, run.profile)
+    assert probing.measure_dense_probe(unlabelled, ["byol-random"]) is None
 
 
 def test_the_body_of_a_detector_is_an_upper_bound_in_the_table(run, tmp_path):
