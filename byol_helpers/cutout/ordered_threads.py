@@ -14,7 +14,7 @@ _Written = TypeVar("_Written")
 
 # So many threads, so many items read early and so many waiting to be written: this bounds memory.
 THREADS = max(2, min(4, os.cpu_count() or 1))
-AHEAD = THREADS
+QUEUED = THREADS
 
 
 def map_in_threads(
@@ -25,7 +25,7 @@ def map_in_threads(
 ) -> Iterator[tuple[_Item, Callable[[], _Written]]]:
     """``write(item, work(read(item)))`` for each item: ``work`` here, the others in threads.
 
-    ``work`` does one at a time. At most ``AHEAD`` items are read and not yet worked on, and as many
+    ``work`` does one at a time. At most ``QUEUED`` items are read and not yet worked on, and as many
     worked on and not yet written. Where the loop over the results ends early, what has not begun is
     dropped.
 
@@ -39,13 +39,13 @@ def map_in_threads(
     writing: deque[tuple[_Item, Future[_Written]]] = deque()
     try:
         while True:
-            for item in islice(waiting, AHEAD - len(reading)):
+            for item in islice(waiting, QUEUED - len(reading)):
                 reading.append((item, pool.submit(read, item)))
             if not reading:
                 break
             item, being_read = reading.popleft()
             writing.append((item, _submit_write(pool, item, being_read, work, write)))
-            while writing and (len(writing) > AHEAD or writing[0][1].done()):
+            while writing and (len(writing) > QUEUED or writing[0][1].done()):
                 item, being_written = writing.popleft()
                 yield item, being_written.result
         for item, being_written in writing:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from byol_helpers.cutout.ordered_threads import AHEAD, map_in_threads
+from byol_helpers.cutout.ordered_threads import QUEUED, map_in_threads
 
 
 def test_results_come_in_order_whatever_takes_long():
@@ -49,7 +49,7 @@ def test_no_more_than_so_many_are_in_memory():
     for _, result in map_in_threads(range(60), read, work, write):
         result()
     assert counts == {"read": 0, "worked": 0}
-    assert most["read"] <= AHEAD + 1 and most["worked"] <= AHEAD + 2
+    assert most["read"] <= QUEUED + 1 and most["worked"] <= QUEUED + 2
 
 
 @pytest.mark.parametrize("where", ["read", "work", "write"])
@@ -76,6 +76,6 @@ def test_what_has_not_begun_is_dropped_when_the_loop_ends():
     steps = map_in_threads(range(1000), begun.append, lambda value: value, lambda item, value: item)
     next(steps)
     steps.close()
-    assert len(begun) <= 2 * AHEAD + 2 and not [
+    assert len(begun) <= 2 * QUEUED + 2 and not [
         t for t in threading.enumerate() if "ThreadPool" in t.name
     ]
