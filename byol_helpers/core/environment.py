@@ -16,11 +16,12 @@ VERSIONS_OF = (
     "opencv-python-headless",
     "scikit-image",
 )
-# The whole run on two cores: smoke and quick measured, the others from the seconds of a BYOL step
+# The whole run on two cores of a fast machine; a slow or a shared one takes twice as long. smoke and
+# quick are sums of measured stages and notebooks, the others come from the seconds of a BYOL step
 # (benchmarks, byol-step: 8.4 for 16 images) times the profile's images, without its fine-tuning.
 CPU_TIMES = {
     "smoke": "3 minutes",
-    "quick": "15 minutes",
+    "quick": "half an hour",
     "colab": "more than 4 days",
     "thesis": "more than 4 months",
 }
