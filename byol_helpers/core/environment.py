@@ -16,8 +16,8 @@ VERSIONS_OF = (
     "opencv-python-headless",
     "scikit-image",
 )
-# The whole run on two cores of a fast machine; a slow or a shared one takes twice as long. smoke and
-# quick are sums of measured stages and notebooks, the others come from the seconds of a BYOL step
+# The whole run on two cores of a fast machine; a slow or a shared one takes twice as long. smoke
+# and quick are sums of measured stages and notebooks, the others are the seconds of a BYOL step
 # (benchmarks, byol-step: 8.4 for 16 images) times the profile's images, without its fine-tuning.
 CPU_TIMES = {
     "smoke": "3 minutes",

@@ -25,9 +25,9 @@ def map_in_threads(
 ) -> Iterator[tuple[_Item, Callable[[], _Written]]]:
     """``write(item, work(read(item)))`` for each item: ``work`` here, the others in threads.
 
-    ``work`` does one at a time. At most ``QUEUED`` items are read and not yet worked on, and as many
-    worked on and not yet written. Where the loop over the results ends early, what has not begun is
-    dropped.
+    ``work`` does one at a time. At most ``QUEUED`` items are read and not yet worked on, and as
+    many worked on and not yet written. Where the loop over the results ends early, what has not
+    begun is dropped.
 
     Yields:
         In the order of the items, each with a function that waits for what ``write`` returned, or
