@@ -62,7 +62,7 @@ test: export OMP_NUM_THREADS = 1
 test: STEP = [1/3]
 test: $(VENV)/.installed-dev
 	@echo "[2/3] Unit tests, and every stage and notebook at smoke scale, on all cores"
-	@$(PY) -m pytest -n auto
+	@$(PY) -m pytest -n auto --dist loadfile
 	@echo "[3/3] Checked outputs of the committed notebooks, at smoke scale"
 	@$(PY) -m tests.helpers.notebook_copies --profile smoke --out $(COPIES)
 	@$(PY) -m pytest --nbval-lax --nbval-current-env $(COPIES)/*.ipynb
@@ -72,7 +72,7 @@ test-fast: export OMP_NUM_THREADS = 1
 test-fast: STEP = [1/2]
 test-fast: $(VENV)/.installed-dev
 	@echo "[2/2] Unit tests that take no training"
-	@$(PY) -m pytest -n auto -m "not slow and not detectron2"
+	@$(PY) -m pytest -n auto --dist loadfile -m "not slow and not detectron2"
 
 lint: STEP = [1/2]
 lint: $(VENV)/.installed-dev

@@ -45,11 +45,13 @@ def list_commands(target: str, given: dict[str, str]) -> list[Command]:
         "setup": [],
         "report": [[*package, "report", *options]],
         "test": [
-            ["pytest", "-n", "auto"],
+            ["pytest", "-n", "auto", "--dist", "loadfile"],
             ["tests.helpers.notebook_copies", "--profile", "smoke", "--out", COPIES],
             ["pytest", "--nbval-lax", "--nbval-current-env", f"{COPIES}/*.ipynb"],
         ],
-        "test-fast": [["pytest", "-n", "auto", "-m", "not slow and not detectron2"]],
+        "test-fast": [
+            ["pytest", "-n", "auto", "--dist", "loadfile", "-m", "not slow and not detectron2"]
+        ],
         "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyright"]],
         "figures": [[*package, "publish", "--run", "runs/quick"]],
         "studies": [

@@ -127,6 +127,11 @@ def finetune(run: Run, arm: str, seed: int) -> Path:
     return run_stage(run, f"finetune/{arm}-seed{seed}", parameters, inputs, work)
 
 
+def list_timed_arms(run: Run) -> list[str]:
+    """The arms whose steps ``time_arms`` compares."""
+    return ["byol", run.profile.reference_arm, "random"]
+
+
 def time_arms(run: Run) -> Path | None:
     """``timing/seconds.csv``: a step of fine-tuning of BYOL, supervised and random weights, in
     interleaved blocks.
@@ -136,7 +141,7 @@ def time_arms(run: Run) -> Path | None:
     from byol_helpers.backbones import load_backbone
     from byol_helpers.segmentation.timing import time_steps
 
-    arms = ("byol", run.profile.reference_arm, "random")
+    arms = list_timed_arms(run)
     found = set(arms) <= set(run.profile.finetune.arms)
     if not found or run.profile.finetune.engine != "torchvision":
         return None

@@ -7,6 +7,7 @@ each training its results are written small (``reproduction.study_files``); a tr
 are there is not done again.
 """
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -60,7 +61,8 @@ def run_planned_study(
         data: a folder in COCO layout, instead of the profile's own source.
         part: (k, n): every n-th seed from the k-th on, so that n processes work side by side. The
             first is called alone until it has prepared the data; it writes the scorecard, over the
-            results of all. Once all are done, a call without parts times the arms.
+            results of all. A call without parts also times the arms, after the first seed whose
+            weights are there.
         photographs: a folder of photographs for pretraining, where the study is made on some.
 
     Returns:
@@ -82,14 +84,15 @@ def run_planned_study(
     with stop_after(minutes):
         try:
             _prepare(base, study, out)
-            for training in trainings:
-                if not is_done(study, training, out):
-                    _check_rate(study, training, out)
-                    check_deadline(training.key)
-                    _train(base, study, name, training, out)
-                    announce(f"{training.key}: done; {describe_progress(study, out)}")
-            if part == (1, 1):
-                _time_arms(base, study, out)
+            for seed, of_seed in itertools.groupby(trainings, lambda training: training.seed):
+                for training in of_seed:
+                    if not is_done(study, training, out):
+                        _check_rate(study, training, out)
+                        check_deadline(training.key)
+                        _train(base, study, name, training, out)
+                        announce(f"{training.key}: done; {describe_progress(study, out)}")
+                if part == (1, 1):
+                    _time_arms(base, study, out, seed)
         except StopRequested as stopped:
             announce(f"{stopped}; the same command goes on from here")
     announce(f"study {name}: {describe_progress(study, out)}")
@@ -294,19 +297,25 @@ def list_rates(study: Study, condition: Condition, out: Path) -> dict[str, float
     return rates
 
 
-def _time_arms(base: Run, study: Study, out: Path) -> None:
-    """Steps of the arms in interleaved blocks, under each condition with all labels."""
-    settings = _list_settings(base, study, study.seeds[0])
-    folder = f"seed{study.seeds[0]}"
-    seed_run = open_variant(base, study.profile, folder, settings, DATA_FILES)
+def _time_arms(base: Run, study: Study, out: Path, seed: int) -> None:
+    """Steps of the arms in interleaved blocks, with a seed's weights, under each condition with all
+    labels that has not been timed.
+
+    Nothing is timed where the seed's weights are not in the run folder: it was trained elsewhere.
+    """
+    settings = _list_settings(base, study, seed)
     for condition in list_conditions(study):
-        if condition.images < count_labelled(study, 1.0):
+        file = out / condition.name / "timing" / "seconds.csv"
+        if condition.images < count_labelled(study, 1.0) or file.is_file():
             continue
+        seed_run = open_variant(base, study.profile, f"seed{seed}", settings, DATA_FILES)
         models = settings + condition.settings + _name_models(study, condition)
         run = open_variant(seed_run, study.profile, condition.name, models)
-        timed = pipeline.time_arms(run)
-        if timed:
-            write_text(out / condition.name / "timing" / "seconds.csv", timed.read_text())
+        needed = [initial_weights.find_weights(run, arm) for arm in pipeline.list_timed_arms(run)]
+        if all(weights is None or weights.is_file() for weights in needed):
+            timed = pipeline.time_arms(run)
+            if timed:
+                write_text(file, timed.read_text())
 
 
 def _keep_pretraining(run: Run, training: Training, folder: Path, record: dict) -> None:
