@@ -14,6 +14,8 @@ from byol_helpers.initial_weights import (
     get_weights_file,
 )
 
+UNFINISHED = "unfinished.json"  # in a probe's folder: encoders asked before the time was over
+
 
 def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) -> dict | None:
     """``probe/<arm>/probe.json``: what the arm's weights know of held-out crops or photographs,
@@ -46,9 +48,12 @@ def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) ->
     def work(folder: Path) -> None:
         trained = {name: backbones.load_body(file) for name, file in files.items()}
         begun = backbones.load_backbone(start) if start else None
-        found = probe_training(profile, begun, trained, list_usable_images(run), run.path / "data")
+        images = list_usable_images(run)
+        unfinished = folder / UNFINISHED
+        found = probe_training(profile, begun, trained, images, run.path / "data", unfinished)
         about = {"arm": arm, "profile": profile.name, "seed": profile.pretraining_seed}
         write_json(folder / "probe.json", about | found)
+        unfinished.unlink(missing_ok=True)
 
     settings = profile.pretrain.model_dump(include={"view_size", "batch_size", "crop_scale"})
     asked = profile.data.model_dump(include={"crop_size", "image_size", "world", "crop_objects"})
@@ -94,9 +99,12 @@ def measure_dense_probe(run: Run, arms: Sequence[str]) -> dict | None:
 
     def work(folder: Path) -> None:
         trained = {name: backbones.load_backbone(file) for name, file in files.items()}
-        found = probe_scenes(profile, trained, starts, list_usable_images(run), train, test)
+        images = list_usable_images(run)
+        unfinished = folder / UNFINISHED
+        found = probe_scenes(profile, trained, starts, images, train, test, unfinished)
         about = {"profile": profile.name, "seed": profile.pretraining_seed}
         write_json(folder / "probe.json", about | found)
+        unfinished.unlink(missing_ok=True)
 
     asked = {"view_size", "batch_size", "crop_scale", "dense_images"}
     parameters = describe_run(run) | describe_random_weights(run)

@@ -4,7 +4,7 @@ memory."""
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from byol_helpers.background.baselines import BASELINES
 from byol_helpers.background.removal import choose_instances, merge_masks, zero_background
 from byol_helpers.background.scores import REMOVAL_SCORES, score_masks
 from byol_helpers.coco.images import read_image
-from byol_helpers.core.deadline import get_deadline, is_over
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import read_json, write_bytes, write_json
+from byol_helpers.core.files import read_json, write_bytes
 from byol_helpers.core.intervals import mean_interval
-from byol_helpers.core.progress import Progress
+from byol_helpers.core.progress import work_in_pieces
 
 RULE_TEXTS = {
     "confident": "the most confident detection",
@@ -173,7 +172,8 @@ def score_removals(
             return _merge_checked(kept, image.shape[:2], entry, detections), len(kept)
 
         kept = f"{RULE_TEXTS[used]} with a score of at least {score_threshold:g}{instead}"
-        return _summarise(task, images, kept, [*_score_images(task, images, keep, out)])
+        rows = [_score_image(task, images, keep, out, entry) for entry in images.images]
+        return _summarise(task, images, kept, rows)
 
     return scored(chosen, out) | {
         "all_images": scored(every, None),
@@ -189,28 +189,19 @@ def score_baseline(task: RemovalTask, method: str, unfinished: Path | None = Non
         task: the images.
         method: a key of ``baselines.BASELINES``; ``keep-everything`` is the zero point of the
             cosine similarity: only what lies above it was earned.
-        unfinished: a file in a folder of the run for the scores of the first images, where the time
-            ends before the last one; the next call goes on from it.
-
-    Raises:
-        StopRequested: the time of ``core.deadline`` is over; never without ``unfinished``.
+        unfinished: as ``work_in_pieces``, and what it raises.
     """
     chosen = choose_images(task.ground_truth, task.images, task.seed)
     every = choose_all_images(task.ground_truth)
-    rows = read_json(unfinished) if unfinished and unfinished.is_file() else []
-    progress = Progress(f"background/{method}", len(every.images), "images", len(rows))
 
     def keep(entry: dict, image: np.ndarray) -> tuple[np.ndarray, int]:
         return BASELINES[method](image), 0
 
+    def score(entry: dict) -> dict:
+        return _score_image(task, every, keep, None, entry)
+
+    rows = work_in_pieces(f"background/{method}", every.images, score, unfinished)
     kept = f"what the method {method} takes for the object"
-    for row in _score_images(task, every, keep, None, len(rows)):
-        rows.append(row)
-        progress.update()
-        if unfinished and is_over(get_deadline()):
-            write_json(unfinished, rows)
-            progress.stop_in_time()
-    progress.close()
     ids = {image["id"] for image in chosen.images}
     return _summarise(task, chosen, kept, [row for row in rows if row["image_id"] in ids]) | {
         "all_images": _summarise(task, every, kept, rows),
@@ -218,28 +209,24 @@ def score_baseline(task: RemovalTask, method: str, unfinished: Path | None = Non
     }
 
 
-def _score_images(
-    task: RemovalTask, chosen: ImageSelection, keep: PredictMask, out: Path | None, done: int = 0
-) -> Iterator[dict]:
-    """The row of scores of each image but the first ``done``; with ``out``, the cut-outs as
-    pictures too."""
-    for entry in chosen.images[done:]:
-        image = read_image(Path(task.image_root) / entry["file_name"])
-        true = _merge_checked(
-            chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth
-        )
-        predicted, instances = keep(entry, image)
-        if out is not None:
-            name = f"{entry['id']}.png"
-            _write_once(Path(out) / name, zero_background(image, predicted))
-            _write_once(Path(out).parent / "ground-truth" / name, zero_background(image, true))
-        about = {
-            "image_id": entry["id"],
-            "file_name": entry["file_name"],
-            "instances": instances,
-            "empty": not predicted.any(),
-        }
-        yield about | score_masks(image, predicted, true)
+def _score_image(
+    task: RemovalTask, chosen: ImageSelection, keep: PredictMask, out: Path | None, entry: dict
+) -> dict:
+    """The row of scores of one image; with ``out``, the cut-outs as pictures too."""
+    image = read_image(Path(task.image_root) / entry["file_name"])
+    true = _merge_checked(chosen.instances[entry["id"]], image.shape[:2], entry, task.ground_truth)
+    predicted, instances = keep(entry, image)
+    if out is not None:
+        name = f"{entry['id']}.png"
+        _write_once(Path(out) / name, zero_background(image, predicted))
+        _write_once(Path(out).parent / "ground-truth" / name, zero_background(image, true))
+    about = {
+        "image_id": entry["id"],
+        "file_name": entry["file_name"],
+        "instances": instances,
+        "empty": not predicted.any(),
+    }
+    return about | score_masks(image, predicted, true)
 
 
 def _summarise(task: RemovalTask, chosen: ImageSelection, kept: str, rows: list[dict]) -> dict:

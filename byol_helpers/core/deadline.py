@@ -43,12 +43,6 @@ def is_over(deadline: float | None) -> bool:
     return deadline is not None and time.time() >= deadline
 
 
-def check_progress(title: str, done: int, total: int, unit: str) -> None:
-    """Raise ``StopRequested`` where the time is over and work that is kept is not done yet."""
-    if is_over(_deadline) and done < total:
-        raise StopRequested(f"{title}: stopped after {done:,} of {total:,} {unit}")
-
-
 def check_deadline(next_step: str) -> None:
     """Raise ``StopRequested`` where the time is over, naming what was not begun."""
     if is_over(_deadline):

@@ -2,8 +2,14 @@
 
 import os
 import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
-from byol_helpers.core.deadline import check_progress
+from byol_helpers.core.deadline import StopRequested, get_deadline, is_over
+from byol_helpers.core.files import read_json, write_json
+
+_Item = TypeVar("_Item")
 
 # Names the file that ``announce`` adds its lines to, where another process wants to follow the
 # work.
@@ -55,12 +61,47 @@ class Progress:
 
     def stop_in_time(self) -> None:
         """Raise ``StopRequested`` where the time is over; call it once what was counted is kept."""
-        check_progress(self.title, self.done, self.total, self.unit)
+        if is_over(get_deadline()) and self.done < self.total:
+            raise StopRequested(
+                f"{self.title}: stopped after {self.done:,} of {self.total:,} {self.unit}"
+            )
 
     def close(self) -> None:
         """Print the last line, with the whole time."""
         taken = duration(time.monotonic() - self.start)
         announce(f"{self.title}: {self.done} of {self.total} {self.unit} in {taken}")
+
+
+def work_in_pieces(
+    title: str,
+    items: Sequence[_Item],
+    work: Callable[[_Item], Any],
+    unfinished: Path | None = None,
+    unit: str = "images",
+) -> list:
+    """What ``work`` makes of each item, in their order.
+
+    Args:
+        title: of the progress lines.
+        items: one after the other.
+        work: gives something that JSON can hold.
+        unfinished: a file in a folder of the run for what the first items gave, where the time ends
+            before the last one; the next call goes on from it.
+        unit: what the items are, in the plural.
+
+    Raises:
+        StopRequested: the time of ``core.deadline`` is over; never without ``unfinished``.
+    """
+    made = read_json(unfinished) if unfinished and unfinished.is_file() else []
+    progress = Progress(title, len(items), unit, len(made))
+    for item in items[len(made) :]:
+        made.append(work(item))
+        progress.update()
+        if unfinished and is_over(get_deadline()):
+            write_json(unfinished, made)
+            progress.stop_in_time()
+    progress.close()
+    return made
 
 
 def duration(seconds: float) -> str:

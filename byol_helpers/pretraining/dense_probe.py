@@ -8,6 +8,7 @@ of the features alone.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -20,6 +21,7 @@ from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.images import read_image
 from byol_helpers.coco.masks import decode_mask
 from byol_helpers.core.intervals import draw_weights, percentile_interval
+from byol_helpers.core.progress import work_in_pieces
 from byol_helpers.core.resnet import STAGES, run_stages
 from byol_helpers.pretraining.probes import normalise_pixels
 from byol_helpers.training.sampler import rng
@@ -48,6 +50,10 @@ class Overlaps(NamedTuple):
 
     shared: np.ndarray  # [images, categories]
     either: np.ndarray  # [images, categories]
+
+    def as_lists(self) -> dict[str, list]:
+        """Both tables as JSON holds them."""
+        return {"shared": self.shared.tolist(), "either": self.either.tolist()}
 
 
 def describe_training() -> dict:
@@ -191,8 +197,15 @@ def mean_iou(overlaps: Overlaps, weights: np.ndarray) -> np.ndarray:
     return np.nanmean(ious, axis=1)
 
 
-def draw_mious(found: Sequence[Overlaps], replicates: int) -> tuple[float, np.ndarray]:
-    """Mean mIoU of several repeats, and what draws [replicates] of test images and repeats give.
+class DrawnMIoU(NamedTuple):
+    """A mean mIoU of several repeats, and what draws [replicates] of images and repeats give."""
+
+    value: float
+    draws: np.ndarray
+
+
+def draw_miou(found: Sequence[Overlaps], replicates: int = 1000) -> DrawnMIoU:
+    """The mean mIoU of several repeats with its draws.
 
     Test images and repeats are drawn anew with replacement, each on their own. Equal numbers of
     them give equal draws, whatever the encoder: this is what pairs encoders.
@@ -203,21 +216,18 @@ def draw_mious(found: Sequence[Overlaps], replicates: int) -> tuple[float, np.nd
     drawn = draw_weights(len(found), replicates, seed=1)
     once = np.ones((1, images))
     value = np.mean([mean_iou(overlaps, once)[0] for overlaps in found])
-    return float(value), (values * drawn).sum(axis=1) / len(found)
+    return DrawnMIoU(float(value), (values * drawn).sum(axis=1) / len(found))
 
 
-def score_overlaps(
-    found: Sequence[Overlaps], control: Sequence[Overlaps] | None = None, replicates: int = 1000
-) -> dict[str, float]:
-    """Mean mIoU of several repeats, with its 95 % interval over test images and repeats.
+def score_draws(drawn: DrawnMIoU, control: DrawnMIoU | None = None) -> dict[str, float]:
+    """A mean mIoU with its 95 % interval over test images and repeats.
 
-    With those of a control, on the same images and repeats, the paired difference to it.
+    With that of a control, on the same images and repeats, the paired difference to it.
     """
-    value, draws = draw_mious(found, replicates)
+    value, draws = drawn
     if control is not None:
-        less, control_draws = draw_mious(control, replicates)
-        value -= less
-        draws = draws - control_draws
+        value -= control.value
+        draws = draws - control.draws
     low, high = percentile_interval(draws)
     return {"value": value, "low": low, "high": high}
 
@@ -230,6 +240,7 @@ def probe_densely(
     controls: Mapping[str, Sequence[str]],
     labelled: Sequence[int] = LABELLED,
     repeats: int = LABELLED_DRAWS,
+    unfinished: Path | None = None,
 ) -> list[dict]:
     """mIoU of frozen encoders for several numbers of labelled images.
 
@@ -242,14 +253,17 @@ def probe_densely(
         controls: for an encoder the names of those that its gains are counted over.
         labelled: numbers of labelled images.
         repeats: how often images are drawn.
+        unfinished: as ``work_in_pieces``, and what it raises; a piece is an encoder.
 
     Returns:
         Rows with ``encoder``, ``images`` (labelled), the mIoU ``value`` in 0..1 and ``low`` and
         ``high``, its 95 % interval over test images and repeats, and ``gains``: for each control
         the paired difference to it, with the same keys.
     """
-    found: dict[tuple[str, int], list[Overlaps]] = {}
-    for name, networks in encoders.items():
+
+    def ask(name: str) -> list[list[dict]]:
+        networks = encoders[name]
+        counted = []
         for repeat in range(repeats):
             if repeat == 0 or len(networks) > 1:
                 network = networks[repeat % len(networks)]
@@ -260,15 +274,25 @@ def probe_densely(
             for count in labelled:
                 kept = order[:count]
                 layers.append(train_layer(bank[kept], train.cells[kept], categories + 1, repeat))
-            counted = count_overlaps(layers, queries, test.cells)
-            for count, overlaps in zip(labelled, counted, strict=True):
+            overlaps = count_overlaps(layers, queries, test.cells)
+            counted.append([one.as_lists() for one in overlaps])
+        return counted
+
+    names = list(encoders)
+    counted = work_in_pieces("dense probe", names, ask, unfinished, "encoders")
+    found: dict[tuple[str, int], list[Overlaps]] = {}
+    for name, of_repeats in zip(names, counted, strict=True):
+        for of_counts in of_repeats:
+            for count, lists in zip(labelled, of_counts, strict=True):
+                overlaps = Overlaps(np.array(lists["shared"]), np.array(lists["either"]))
                 found.setdefault((name, count), []).append(overlaps)
+    drawn = {key: draw_miou(overlaps) for key, overlaps in found.items()}
     rows = []
-    for (name, count), overlaps in found.items():
+    for (name, count), mious in drawn.items():
         gains = {}
         for control in controls.get(name, ()):
-            gains[control] = score_overlaps(overlaps, found[control, count])
-        row = {"encoder": name, "images": count} | score_overlaps(overlaps)
+            gains[control] = score_draws(mious, drawn[control, count])
+        row = {"encoder": name, "images": count} | score_draws(mious)
         rows.append(row | {"gains": gains})
     return rows
 

@@ -9,7 +9,7 @@ Every network but the untrained one gets the statistics of its batch norms from 
 """
 
 import copy
-from collections.abc import Sequence
+import itertools
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,7 @@ from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.photographs import HELD_OUT_FOLDER, TRAINING_FOLDER, open_photographs
 from byol_helpers.core.config import Profile, require
 from byol_helpers.core.errors import UserError
+from byol_helpers.core.progress import work_in_pieces
 from byol_helpers.pretraining.augmentations import two_views
 from byol_helpers.pretraining.batch_augmentations import render_batch
 from byol_helpers.pretraining.dense_probe import (
@@ -59,6 +60,7 @@ def probe_training(
     trained: dict[str, dict[str, torch.Tensor]],
     files: list[Path],
     data: Path | None = None,
+    unfinished: Path | None = None,
 ) -> dict:
     """Ask trained weights and both controls.
 
@@ -69,6 +71,7 @@ def probe_training(
             as the body of a detector that was trained on other labelled scenes.
         files: unlabelled images, for the statistics.
         data: folder ``data`` of the run, for the photographs of ``supervised.source=classes``.
+        unfinished: as ``work_in_pieces``, and what it raises; a piece is an encoder.
 
     Returns:
         ``rows``: for each ``encoder``, ``stage``, ``probe`` (linear, kNN, of many classes linear
@@ -79,9 +82,6 @@ def probe_training(
         ``describe_views`` finds. ``crops``: what was asked.
     """
     networks = prepare_networks(profile, start, trained, files)
-    encoders: dict[str, Sequence[nn.Module]] = {}
-    for name, network in networks.items():
-        encoders[name] = [network]
     count = profile.pretrain.probe_crops
     about = {"world": profile.data.world, "objects": profile.data.crop_objects}
     about["on"] = profile.pretrain.probe_on
@@ -98,7 +98,15 @@ def probe_training(
     classes = len(bank_labels.unique())
     few = len(bank_labels) / classes  # labels of each class in the bank
     per_class = [number for number in PER_CLASS if number is None or number < few]
-    tables = ask_encoders(encoders, bank, asked, per_class, REPEATS)
+
+    def ask(name: str) -> list[tuple[tuple, list]]:
+        tables = ask_encoders({name: [networks[name]]}, bank, asked, per_class, REPEATS)
+        return [(key, right.astype(int).tolist()) for key, right in tables.items()]
+
+    answers = work_in_pieces("probes", list(networks), ask, unfinished, "encoders")
+    tables = {}
+    for key, right in itertools.chain.from_iterable(answers):
+        tables[tuple(key)] = np.array(right, bool)
     first, second = render_two_views(profile, pixels[:PARTNERS])
     return {
         "crops": {
@@ -123,6 +131,7 @@ def probe_scenes(
     files: list[Path],
     train: Split,
     test: Split,
+    unfinished: Path | None = None,
 ) -> dict:
     """Ask trained weights and both controls for the class of every place in a scene.
 
@@ -135,6 +144,7 @@ def probe_scenes(
         files: unlabelled images, for the statistics.
         train: labelled images; the first of them are drawn from.
         test: the first of its images are asked.
+        unfinished: as of ``probe_training``.
 
     Returns:
         ``rows`` as of ``probe_densely``, with gains over both controls, and over the start where it
@@ -154,7 +164,9 @@ def probe_scenes(
             controls[name].append(starts[name])
     encoders = {name: [network] for name, network in networks.items()}
     categories = len(test.categories)
-    rows = probe_densely(encoders, bank, asked, categories, controls, labelled, LABELLED_DRAWS)
+    rows = probe_densely(
+        encoders, bank, asked, categories, controls, labelled, LABELLED_DRAWS, unfinished
+    )
     about = {"labelled": len(bank.images), "asked": len(asked.images), "size": side}
     about |= {"categories": categories, "repeats": LABELLED_DRAWS}
     return {"scenes": about, "rows": rows}

@@ -4,6 +4,7 @@ A new engine is a module that fulfils ``Engine`` and an entry in ``core.engines.
 """
 
 import importlib
+import itertools
 import logging
 import warnings
 from collections.abc import Callable
@@ -18,12 +19,11 @@ from torch import nn
 from byol_helpers.coco.dataset import Split
 from byol_helpers.core.channels import RGB, Channels
 from byol_helpers.core.config import FULL_WIDTH, Finetune, Profile
-from byol_helpers.core.deadline import get_deadline, is_over
 from byol_helpers.core.engines import require_engine
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import read_json, replacing, write_json
-from byol_helpers.core.progress import Progress
-from byol_helpers.core.stage import update_words
+from byol_helpers.core.profile_files import update_words
+from byol_helpers.core.progress import work_in_pieces
 from byol_helpers.core.weights import load_tensors
 from byol_helpers.segmentation.dataset import load_image
 
@@ -161,33 +161,19 @@ def predict_split(
     Args:
         path: of the model.
         split: its images are taken in their order.
-        title: of the progress lines.
-        unfinished: a file in a folder of the run for the results of the first images, where the
-            time ends before the last one; the next call goes on from it.
-
-    Raises:
-        StopRequested: the time of ``core.deadline`` is over; never without ``unfinished``.
+        title, unfinished: as ``work_in_pieces``, and what it raises.
     """
     network, categories, engine = load_model(path)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     ids = [category["id"] for category in categories]
-    results = []
-    done = 0
-    if unfinished and unfinished.is_file():
-        kept = read_json(unfinished)
-        results = kept["results"]
-        done = kept["images"]
-    progress = Progress(title, len(split.images), "images", done)
-    for record in split.images[done:]:
+
+    def predict(record: dict) -> list[dict]:
         image = load_image(split.path(record))
-        for found in predict_image(network, image, ids, engine.detect):
-            results.append({"image_id": record["id"]} | found)
-        progress.update()
-        if unfinished and is_over(get_deadline()):
-            write_json(unfinished, {"images": progress.done, "results": results})
-            progress.stop_in_time()
-    progress.close()
-    return results
+        found = predict_image(network, image, ids, engine.detect)
+        return [{"image_id": record["id"]} | one for one in found]
+
+    of_images = work_in_pieces(title, split.images, predict, unfinished)
+    return list(itertools.chain.from_iterable(of_images))
 
 
 def save_model(

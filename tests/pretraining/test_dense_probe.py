@@ -120,13 +120,15 @@ def test_a_gain_is_paired_over_images_and_repeats():
         shared = (either * random.uniform(0.1, 0.9, (40, 1))).astype(int)
         found.append(dense_probe.Overlaps(shared, either))
     better = [dense_probe.Overlaps(part.shared + 2, part.either) for part in found]
-    alone = dense_probe.score_overlaps(better)
-    gain = dense_probe.score_overlaps(better, found)
+    drawn_found = dense_probe.draw_miou(found)
+    drawn_better = dense_probe.draw_miou(better)
+    alone = dense_probe.score_draws(drawn_better)
+    gain = dense_probe.score_draws(drawn_better, drawn_found)
     assert gain["value"] == pytest.approx(
-        alone["value"] - dense_probe.score_overlaps(found)["value"]
+        alone["value"] - dense_probe.score_draws(drawn_found)["value"]
     )
     assert gain["high"] - gain["low"] < 0.1 * (alone["high"] - alone["low"])
-    assert dense_probe.score_overlaps(found, found) == {"value": 0, "low": 0, "high": 0}
+    assert dense_probe.score_draws(drawn_found, drawn_found) == {"value": 0, "low": 0, "high": 0}
 
 
 def test_standardisation_is_folded_into_the_layer(patches):

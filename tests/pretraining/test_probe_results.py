@@ -1,5 +1,9 @@
 """The probes as a result of a run: on crops nobody trained on, kept, and beside their controls."""
 
+import itertools
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +11,8 @@ import torch
 from byol_helpers import pipeline, probing
 from byol_helpers.backbones import load_backbone, load_body
 from byol_helpers.coco.dataset import list_usable_images, load_split
+from byol_helpers.core import deadline
+from byol_helpers.core.deadline import StopRequested, stop_after
 from byol_helpers.core.files import read_json, write_json
 from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.resnet import STAGES
@@ -98,6 +104,24 @@ def test_the_dense_probe_of_a_run_stands_beside_both_controls_and_is_kept(run, c
     assert probing.measure_dense_probe(run, ["byol-random"]) == found
     assert "probe/dense: up to date" in capsys.readouterr().out
     assert read_json(run.path / "probe/dense/probe.json") == found
+
+
+@pytest.mark.parametrize("kind", ["byol-random", "dense"])
+def test_a_probe_in_pieces_ends_like_one_done_at_once(run, monkeypatch, kind):
+    def measure():
+        if kind == "dense":
+            return probing.measure_dense_probe(run, ["byol-random"])
+        return probing.measure_probes(run, kind)
+
+    whole = measure()
+    shutil.rmtree(run.path / "probe" / kind)
+    minutes = SimpleNamespace(time=map(float, itertools.count(0, 60)).__next__)
+    monkeypatch.setattr(deadline, "time", minutes)  # goes on by one whenever it is looked at
+    for done in (1, 2):
+        with stop_after(2), pytest.raises(StopRequested, match=f"{done} of 3 encoders"):
+            measure()
+    assert measure() == whole
+    assert not (run.path / "probe" / kind / probing.UNFINISHED).exists()
 
 
 def test_of_a_training_that_began_with_another_arm_the_gain_over_it_is_counted_too(run):
