@@ -19,7 +19,6 @@ whether it holds the truth; 95 % should.
 
 import argparse
 import csv
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from byol_helpers.coco.layouts import count_part
-from byol_helpers.core.files import write_text
+from byol_helpers.core.files import write_rows
 from byol_helpers.core.intervals import (
     combine_intervals,
     corrected_interval,
@@ -428,7 +427,7 @@ def list_rows(measured: dict) -> list[dict]:
     return rows
 
 
-def write_rows(file: Path, rows: list[dict]) -> None:
+def renew_rows(file: Path, rows: list[dict]) -> None:
     """Rows as CSV, in the order of ``SHAPES``; those of other shapes in the file stay."""
     measured = {row["shape"] for row in rows}
     kept: list[dict] = []
@@ -436,11 +435,7 @@ def write_rows(file: Path, rows: list[dict]) -> None:
         with open(file, newline="", encoding="utf-8") as lines:
             kept = [row for row in csv.DictReader(lines) if row["shape"] not in measured]
     ordered = sorted(kept + rows, key=lambda row: list(SHAPES).index(row["shape"]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(ordered)
-    write_text(file, text.getvalue())
+    write_rows(file, list(rows[0]), ordered)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -458,7 +453,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = measure_coverage(None, options.experiments, (name,))
         print(write_table(measured))
         print(f"{options.experiments} experiments, {measured['settings']['seconds'][name]} s")
-        write_rows(options.out, list_rows(measured))
+        renew_rows(options.out, list_rows(measured))
 
 
 if __name__ == "__main__":

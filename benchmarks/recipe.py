@@ -8,14 +8,12 @@ The rows are written to ``recipe.csv``.
 """
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from byol_helpers import pipeline
 from byol_helpers.ablations import DATA_FILES, open_variant
-from byol_helpers.core.files import read_json, write_text
+from byol_helpers.core.files import read_json, write_rows
 from byol_helpers.core.stage import Run
 
 PROFILE = "study"
@@ -92,15 +90,6 @@ def describe_trial(rows: list[dict]) -> str:
     return f"{rows[0]['trial']}, seed {rows[0]['seed']}: {', '.join(described)}"
 
 
-def write_rows(file: Path, rows: list[dict]) -> None:
-    """All rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(file, text.getvalue())
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS))
@@ -117,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             made = run_trial(base, trial, int(seed), options.set)
             print(describe_trial(made), flush=True)
             rows += made
-            write_rows(options.out, rows)
+            write_rows(options.out, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ pretraining`` how BYOL's objective depends on the hidden layer and on the weight
 ``runs/<run>/studies`` and, like all stages, not trained twice.
 """
 
-import csv
-import io
 import math
 import os
 import shutil
@@ -20,7 +18,7 @@ import numpy as np
 
 from byol_helpers import pipeline, probing
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import write_text
+from byol_helpers.core.files import write_rows, write_text
 from byol_helpers.core.intervals import corrected_interval, percentile_interval
 from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.core.stage import Run
@@ -80,13 +78,10 @@ def run_study(
 
 
 def _write_rows(rows: list[dict], path: Path, copy: Path | None) -> Path:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    names = list(rows[0])
     if copy:
-        write_text(copy, text.getvalue())
-    return write_text(path, text.getvalue())
+        write_rows(copy, names, rows)
+    return write_rows(path, names, rows)
 
 
 def _train_pretrainings(run: Run, profile: str, overrides: list[str]) -> list[dict]:

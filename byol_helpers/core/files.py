@@ -1,11 +1,14 @@
 """Files that are whole or absent: written beside their name, then renamed into place."""
 
+import csv
 import hashlib
+import io
 import json
 import os
 import platform
 import re
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -71,6 +74,15 @@ def write_bytes(path: Path, content: bytes) -> Path:
 def write_text(path: Path, text: str) -> Path:
     """``write_bytes`` for text, in UTF-8."""
     return write_bytes(path, text.encode())
+
+
+def write_rows(path: Path, names: Sequence[str], rows: Iterable[dict]) -> Path:
+    """Write rows as CSV, with these columns in their order; returns the path."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(path, table.getvalue())
 
 
 def write_json(path: Path, value: object) -> Path:

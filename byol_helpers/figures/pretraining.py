@@ -72,10 +72,7 @@ def plot_probe_curves(
             if (row["encoder"], row["stage"], row["probe"]) == (name, stage, probe):
                 rows.append(row)
         x = [row["per_class"] or crops["bank"] / crops["categories"] for row in rows]
-        low = [100 * row["low"] for row in rows]
-        high = [100 * row["high"] for row in rows]
-        ax.fill_between(x, low, high, color=line["color"], alpha=0.13, lw=0)
-        ax.plot(x, [100 * row["value"] for row in rows], lw=2, ms=5, **line)
+        _draw_band(ax, x, rows, line)
     ax.axhline(100 / crops["categories"], color=SOFT, lw=1)
     guessing = crops["bank"] / crops["categories"], 100 / crops["categories"]
     ax.annotate("guessing", guessing, (0, -11), textcoords="offset points", ha="right", color=SOFT)
@@ -115,10 +112,7 @@ def plot_dense_probe(found: dict) -> Figure:
     place = -1.0
     for name, rows in by_name.items():
         line = lines[name]
-        low = [100 * row["low"] for row in rows]
-        high = [100 * row["high"] for row in rows]
-        above.fill_between(counts, low, high, color=line["color"], alpha=0.13, lw=0)
-        above.plot(counts, [100 * row["value"] for row in rows], lw=2, ms=5, **line)
+        _draw_band(above, counts, rows, line)
         gains = [row["gains"].get("start, measured") for row in rows]
         if not all(gains):
             continue
@@ -137,6 +131,14 @@ def plot_dense_probe(found: dict) -> Figure:
         ax.minorticks_off()
         ax.set(xlabel="labelled images")
     return fig
+
+
+def _draw_band(ax: Axes, x: Sequence[float], rows: Sequence[dict], line: dict) -> None:
+    """The values of rows in per cent, with their intervals as a band."""
+    low = [100 * row["low"] for row in rows]
+    high = [100 * row["high"] for row in rows]
+    ax.fill_between(x, low, high, color=line["color"], alpha=0.13, lw=0)
+    ax.plot(x, [100 * row["value"] for row in rows], lw=2, ms=5, **line)
 
 
 def draw_neighbours(

@@ -7,13 +7,12 @@ that a linear layer finds in them, averaged over test images.
 """
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
 from byol_helpers.core.arms import label_arm
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import write_text
+from byol_helpers.core.files import write_rows
 from byol_helpers.reproduction.measures import ABOVE, Measure
 
 PUBLISHED = Path(__file__).with_name("image_kinds.csv")
@@ -40,12 +39,8 @@ def read_image_kinds(path: Path = PUBLISHED) -> list[dict[str, Any]]:
 
 def write_image_kinds(path: Path, rows: list[dict[str, Any]]) -> Path:
     """Write such a table: numbers in IoU points with three digits."""
-    table = io.StringIO()
-    writer = csv.DictWriter(table, KIND_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(row | {name: f"{row[name]:.3f}" for name in KIND_NUMBERS})
-    return write_text(path, table.getvalue())
+    written = [row | {name: f"{row[name]:.3f}" for name in KIND_NUMBERS} for row in rows]
+    return write_rows(path, KIND_COLUMNS, written)
 
 
 def make_measure(row: dict[str, Any]) -> Measure:

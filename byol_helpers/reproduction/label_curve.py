@@ -42,7 +42,7 @@ SAID_SO_FAR = {
 }
 
 
-def _open_conditions(results: Path, study: Study) -> Iterator[tuple[Condition, RunResults]]:
+def open_conditions(results: Path, study: Study) -> Iterator[tuple[Condition, RunResults]]:
     """The conditions of a study that have results."""
     for condition in list_conditions(study):
         folder = results / condition.name
@@ -65,25 +65,32 @@ def list_points(results: Path, study: Study) -> list[dict]:
         the test images or None, and ``seeds``, the AP of each.
     """
     rows = []
-    for condition, run in _open_conditions(results, study):
-        for arm in run.comparison["arms"]:
-            models = select_paired(run, condition.protocol, arm)
-            entry = average_precision_of(models)
-            if entry["value"] is None:
-                continue
-            ends = None
-            if entry["low"] is not None:
-                ends = [100 * entry["low"], 100 * entry["high"]]
-            rows.append(
-                {
-                    "protocol": condition.protocol,
-                    "images": condition.images,
-                    "arm": arm,
-                    "AP": 100 * entry["value"],
-                    "interval": ends,
-                    "seeds": {seed: 100 * model.value(ARM_KEY) for seed, model in models.items()},
-                }
-            )
+    for condition, run in open_conditions(results, study):
+        rows += list_points_of(condition, run)
+    return rows
+
+
+def list_points_of(condition: Condition, run: RunResults) -> list[dict]:
+    """The rows of ``list_points`` of one condition."""
+    rows = []
+    for arm in run.comparison["arms"]:
+        models = select_paired(run, condition.protocol, arm)
+        entry = average_precision_of(models)
+        if entry["value"] is None:
+            continue
+        ends = None
+        if entry["low"] is not None:
+            ends = [100 * entry["low"], 100 * entry["high"]]
+        rows.append(
+            {
+                "protocol": condition.protocol,
+                "images": condition.images,
+                "arm": arm,
+                "AP": 100 * entry["value"],
+                "interval": ends,
+                "seeds": {seed: 100 * model.value(ARM_KEY) for seed, model in models.items()},
+            }
+        )
     return rows
 
 
@@ -97,7 +104,7 @@ def list_leads(results: Path, study: Study) -> list[dict]:
         and ``interval`` in AP points, ``covers`` (what the interval covers) and ``verdict``.
     """
     rows = []
-    for condition, run in _open_conditions(results, study):
+    for condition, run in open_conditions(results, study):
         for arm in COMPARED:
             for other in ("random", "random-measured"):
                 ours = select_paired(run, condition.protocol, arm)
@@ -121,7 +128,7 @@ def list_worths(results: Path, study: Study) -> list[dict]:
         one of them may lie beyond it. None for arms at the most labels of random weights.
     """
     runs = {}
-    for condition, run in _open_conditions(results, study):
+    for condition, run in open_conditions(results, study):
         if condition.protocol == "trainable" and run.results_of("random"):
             runs[condition.images] = run
     labels = sorted(runs)
@@ -228,15 +235,11 @@ def describe_help(leads: list[dict], probes: list[dict]) -> list[str]:
 def _describe_interval(row: dict) -> str:
     """Interval of a lead, number of seeds, and what the interval covers."""
     low, high = row["interval"]
-    return f"{low:+.1f} to {high:+.1f} over {row['covers']}, {_count_seeds(row['seeds'])}"
+    return f"{low:+.1f} to {high:+.1f} over {row['covers']}, {_count(row['seeds'], 'seed')}"
 
 
-def _count_seeds(seeds: int) -> str:
-    return f"{seeds} seed{'s' * (seeds > 1)}"
-
-
-def _count_pretrainings(seeds: int) -> str:
-    return f"{seeds} pretraining{'s' * (seeds > 1)}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number > 1)}"
 
 
 def _compare_labels(row: dict, leads: list[dict]) -> str:
@@ -262,7 +265,7 @@ def describe_worth(worths: list[dict]) -> list[str]:
         lines.append(
             f"{label_arm(row['arm'])} with {row['images']:,} labelled images is where random "
             f"weights are with {worth} ({low} to {high} over images only, "
-            f"{_count_seeds(row['seeds'])})."
+            f"{_count(row['seeds'], 'seed')})."
         )
     return lines
 
@@ -292,7 +295,7 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
         f"A linear probe reads {byol['value']:.1f} % of the held-out objects from the features of "
         f"BYOL from random, {byol['start']:.1f} % from the weights it started from, "
         f"{byol['untrained']:.1f} % from the untrained network: {byol['gain']:+.1f} points are "
-        f"BYOL's (the study's own weights, {_count_pretrainings(byol['seeds'])})."
+        f"BYOL's (the study's own weights, {_count(byol['seeds'], 'pretraining')})."
     ]
     labels = probes.get("supervised")
     share = math.nan

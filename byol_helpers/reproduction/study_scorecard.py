@@ -22,7 +22,7 @@ from byol_helpers.core.intervals import ENOUGH_SEEDS, t_interval
 from byol_helpers.evaluation import comparison as comparisons
 from byol_helpers.evaluation.curves import read_last_losses, read_last_rates
 from byol_helpers.reproduction.claims import subtract_cosines
-from byol_helpers.reproduction.label_curve import list_points
+from byol_helpers.reproduction.label_curve import list_points_of, open_conditions
 from byol_helpers.reproduction.leads import find_baseline, measure_lead, select_paired
 from byol_helpers.reproduction.measures import convert_to_points, profile_confidence
 from byol_helpers.reproduction.plan import (
@@ -314,30 +314,26 @@ def _list_leads(run: RunResults, claim: str, other: str) -> dict[int, float]:
 def _list_curve(results: Path, study: Study) -> Iterator[dict]:
     """AP of every arm under every condition, and its lead over weights that nobody trained, in
     points and over the same seeds."""
-    runs = {}
-    for point in list_points(results, study):
-        condition = Condition(point["protocol"], point["images"])
-        if condition not in runs:
-            runs[condition] = open_results(results / condition.name)
-        run = runs[condition]
-        other = find_baseline(run, condition.protocol, point["arm"])
-        lead = None
-        if other is not None:
-            ours = select_paired(run, condition.protocol, point["arm"])
-            lead = measure_lead(ours, run.results_of(other))
-        yield {
-            "protocol": condition.protocol,
-            "images": condition.images,
-            "arm": point["arm"],
-            "label": label_arm(point["arm"]),
-            "seeds": len(point["seeds"]),
-            "AP": point["AP"],
-            "interval": point["interval"],
-            "other": other if lead else None,
-            "lead": lead["lead"] if lead else None,
-            "lead_interval": lead["interval"] if lead else None,
-            "covers": lead["covers"] if lead else None,
-        }
+    for condition, run in open_conditions(results, study):
+        for point in list_points_of(condition, run):
+            other = find_baseline(run, condition.protocol, point["arm"])
+            lead = None
+            if other is not None:
+                ours = select_paired(run, condition.protocol, point["arm"])
+                lead = measure_lead(ours, run.results_of(other))
+            yield {
+                "protocol": condition.protocol,
+                "images": condition.images,
+                "arm": point["arm"],
+                "label": label_arm(point["arm"]),
+                "seeds": len(point["seeds"]),
+                "AP": point["AP"],
+                "interval": point["interval"],
+                "other": other if lead else None,
+                "lead": lead["lead"] if lead else None,
+                "lead_interval": lead["interval"] if lead else None,
+                "covers": lead["covers"] if lead else None,
+            }
 
 
 def write_study_markdown(card: dict) -> str:
@@ -460,9 +456,10 @@ def _describe_claims(card: dict) -> list[str]:
             cells += [f"**{found['verdict']}**", found["holm"]]
         parts = []
         for entry in row["interaction"] or []:
-            value, interval = _format_pair(entry, 3)
             if entry["measured"] is not None:
-                parts.append(f"{entry['name']}: {value} {interval.replace('–', '(no interval)')}")
+                value, interval = _format_pair(entry, 3)
+                said = interval if entry["interval"] else "(no interval)"
+                parts.append(f"{entry['name']}: {value} {said}")
         lines.append("| " + " | ".join([*cells, "; ".join(parts) or "–"]) + " |")
     return lines
 
