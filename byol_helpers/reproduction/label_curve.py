@@ -123,9 +123,10 @@ def list_worths(results: Path, study: Study) -> list[dict]:
     seeds; the interval, by the paired draws, covers the test images only.
 
     Returns:
-        Rows ``arm``, ``images``, ``seeds`` (how many), ``worth`` (labelled images), ``interval``
-        and ``least`` and ``most``, the numbers of labels between which it can be read: a value at
-        one of them may lie beyond it. None for arms at the most labels of random weights.
+        Rows ``arm``, ``images``, ``seeds`` (how many), ``unlabelled`` (images of the pretraining),
+        ``worth`` (labelled images), ``interval`` and ``least`` and ``most``, the numbers of labels
+        between which it can be read: a value at one of them may lie beyond it. None for arms at the
+        most labels of random weights.
     """
     runs = {}
     for condition, run in open_conditions(results, study):
@@ -141,6 +142,7 @@ def list_worths(results: Path, study: Study) -> list[dict]:
             if common:
                 found = _read_worth([ours[k] for k in common], _pick(curve, common), labels)
                 about = {"arm": arm, "images": images, "seeds": len(common)}
+                about["unlabelled"] = runs[images].study["pretraining_images"]
                 rows.append(about | found | {"least": labels[0], "most": labels[-1]})
     return rows
 
@@ -227,7 +229,7 @@ def describe_help(leads: list[dict], probes: list[dict]) -> list[str]:
             f"{'' if enough else 'So far: '}BYOL from random, {row['images']:,} labelled images, "
             f"batch norm {row['protocol']}: {row['lead']:+.1f} points over "
             f"{label_arm(row['other'])} ({_describe_interval(row)}): {said}."
-            f"{_compare_labels(row, leads)}"
+            f"{_compare_others(row, leads)}"
         )
     return lines + _explain(leads, of_byol, {row["arm"]: row for row in probes})
 
@@ -242,31 +244,54 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number > 1)}"
 
 
-def _compare_labels(row: dict, leads: list[dict]) -> str:
-    """The lead of supervised weights under the same condition, as a sentence; or nothing."""
-    for other in _select(leads, "supervised"):
-        if (other["protocol"], other["images"]) == (row["protocol"], row["images"]):
-            return f" Supervised weights: {other['lead']:+.1f} ({_describe_interval(other)})."
-    return ""
+def _compare_others(row: dict, leads: list[dict]) -> str:
+    """The leads of the other pretrained arms under the same condition, as a sentence."""
+    said = []
+    for arm in ("supervised", "byol"):
+        for other in _select(leads, arm):
+            if (other["protocol"], other["images"]) == (row["protocol"], row["images"]):
+                lead = f"{other['lead']:+.1f} ({_describe_interval(other)})"
+                said.append(f"{label_arm(arm)} {lead}")
+    return f" Beside it: {_join(said)}." if said else ""
 
 
-def describe_worth(worths: list[dict]) -> list[str]:
-    """In sentences how many labels pretraining is worth.
+def describe_worth(worths: list[dict], leads: list[dict]) -> list[str]:
+    """In sentences how many labels pretraining is worth, and where it stops to pay.
 
     Args:
         worths: of ``list_worths``.
+        leads: of ``list_leads``; where one cannot be told from zero, nothing is read from the curve
+            of random weights.
     """
     if not worths:
         return ["No number of labels has both a pretrained arm and a curve of random weights."]
+    trainable = [row for row in leads if row["protocol"] == "trainable"]
+    verdicts = {(row["arm"], row["images"]): row["verdict"] for row in trainable}
     lines = []
     for row in worths:
+        said = f"{label_arm(row['arm'])} with {row['images']:,} labelled images"
+        if verdicts.get((row["arm"], row["images"])) == UNTOLD:
+            lines.append(f"{said} cannot be told from random weights with as many.")
+            continue
         worth = _describe_labels(row["worth"], row)
         low, high = (_describe_labels(end, row) for end in row["interval"])
         lines.append(
-            f"{label_arm(row['arm'])} with {row['images']:,} labelled images is where random "
-            f"weights are with {worth} ({low} to {high} over images only, "
+            f"{said} is where random weights are with {worth} ({low} to {high} over images only, "
             f"{_count(row['seeds'], 'seed')})."
         )
+    most = worths[0]["most"]
+    at_most = [row for row in trainable if row["images"] == most]
+    ahead = [label_arm(row["arm"]) for row in at_most if row["verdict"] == AHEAD]
+    others = [label_arm(row["arm"]) for row in at_most if row["verdict"] != AHEAD]
+    said = f"With {most:,}, the most that were tried, "
+    said += f"{_join(ahead)} still led" if ahead else "none led"
+    if others:
+        said += f", {_join(others)} did not so that it shows"
+    lines.append(
+        f"{said}: where pretraining stops to pay is {'beyond them' if ahead else 'below them'}. "
+        "What a lead is worth there cannot be read, because the curve of random weights ends."
+    )
+    lines.append(f"All of it rests on {worths[0]['unlabelled']:,} unlabelled images.")
     return lines
 
 
@@ -302,8 +327,8 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
     if labels is not None and labels["value"] > byol["start"]:
         share = (byol["value"] - byol["start"]) / (labels["value"] - byol["start"])
         lines.append(
-            f"Supervised weights give {labels['value']:.1f} %, so BYOL went {share:.0%} of the way "
-            "that labels go."
+            f"Supervised weights give {labels['value']:.1f} %, so BYOL from random went "
+            f"{share:.0%} of the way that labels go."
         )
     without = [row for row in of_byol if row["verdict"] != AHEAD]
     if not without:
@@ -317,19 +342,20 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
     helped = [row for row in of_labels if row["verdict"] == AHEAD]
     if of_labels and not helped:
         lines.append(
-            f"With {where} BYOL is not seen to be ahead. Supervised weights, which know more, are "
-            "not seen to be ahead there either: that speaks for a fine-tuning that needs none, not "
-            "for poor features."
+            f"With {where} BYOL from random is not seen to be ahead. Supervised weights, which "
+            "know more, are not seen to be ahead there either: that speaks for a fine-tuning that "
+            "needs none, not for poor features."
         )
     elif share < 0.5:
         lines.append(
-            f"With {where} BYOL is not seen to be ahead. By the probes it knows less than half of "
-            "what labels teach, which may be too little."
+            f"With {where} BYOL from random is not seen to be ahead. By the probes it knows less "
+            "than half of what labels teach, which may be too little."
         )
     else:
         lines.append(
-            f"With {where} BYOL is not seen to be ahead, though its features name objects well: "
-            "what the probe asks, one object in a window, may not be what a detector needs most."
+            f"With {where} BYOL from random is not seen to be ahead, though its features name "
+            "objects well: what the probe asks, one object in a window, may not be what a detector "
+            "needs most."
         )
     return lines
 

@@ -41,6 +41,7 @@ from byol_helpers.reproduction.verdicts import (
     build_scorecard,
     describe_holm,
     describe_verdict,
+    find_unit,
     write_markdown,
 )
 
@@ -230,6 +231,7 @@ def _compare_protocols(
             row["protocols"][protocol] = {
                 "verdict": describe_verdict(found),
                 "holm": describe_holm(found),
+                "unit": find_unit(found),
                 "measured": found["measured"],
                 "interval": found["interval"],
                 "reason": found["reason"],
@@ -418,7 +420,7 @@ def _explain_controls(card: dict) -> list[str]:
         return [
             f"*Not shown*: a control takes {ENOUGH_SEEDS} pairs of trainings, so that its interval "
             "covers the luck of training, and an interval that decides. Until both controls hold, "
-            "nothing below is confirmed."
+            "what stands below holds for these trainings, and for the weights nothing is confirmed."
         ]
     return []
 
@@ -426,6 +428,8 @@ def _explain_controls(card: dict) -> list[str]:
 def describe_decided(card: dict) -> list[str]:
     """How many claims a study decides under each protocol, a line each."""
     lines = []
+    shown = all(control["verdict"] == HOLDS for control in card["controls"])
+    what = "claims" if shown else "claims, of these trainings only,"
     for protocol in card["protocols"]:
         decided = []
         for row in card["claims"]:
@@ -434,7 +438,7 @@ def describe_decided(card: dict) -> list[str]:
                 decided.append(f"{row['claim']} {verdict}")
         counted = len(card["claims"]) - len(MADE_ELSEWHERE)
         lines.append(
-            f"- Batch norm {protocol}: {len(decided)} of {counted} claims decided"
+            f"- Batch norm {protocol}: {len(decided)} of {counted} {what} decided"
             f"{': ' if decided else ''}{'; '.join(decided)}."
         )
     lines.append(f"- Not counted, because no study measures it: {', '.join(MADE_ELSEWHERE)}.")
@@ -452,7 +456,9 @@ def _describe_claims(card: dict) -> list[str]:
         cells = [row["claim"], row["text"], row["unit"] or "–"]
         for protocol in protocols:
             found = row["protocols"][protocol]
-            cells += _format_pair(found, 3)
+            value, interval = _format_pair(found, 3)
+            of_another = found["measured"] is not None and found["unit"] != row["unit"]
+            cells += [f"{value} ({found['unit']})" if of_another else value, interval]
             cells += [f"**{found['verdict']}**", found["holm"]]
         parts = []
         for entry in row["interaction"] or []:

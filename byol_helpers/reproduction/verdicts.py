@@ -111,7 +111,7 @@ def write_markdown(card: dict) -> str:
             f"[{row['claim']}]({row['link']})",
             row["text"],
             row["where"],
-            *_format_numbers(row, row["unit"]),
+            *_format_numbers(row, find_unit(row)),
             f"**{describe_verdict(row)}**",
             describe_holm(row),
             row["reason"],
@@ -184,6 +184,11 @@ def _score_claim(run: RunResults, thesis: Thesis, claim: Claim) -> dict:
         "holm": None,
         "published": compare_with_published(claim),
     }
+
+
+def find_unit(row: dict) -> str | None:
+    """The unit of what a claim's row shows as measured: of its first test, or of the claim."""
+    return row["tests"][0]["unit"] if row["tests"] else row["unit"]
 
 
 def name_anchor(claim_id: str) -> str:

@@ -66,7 +66,10 @@ def test_with_all_seeds_a_lead_covers_them(whole, plan):
     assert {row["covers"] for row in leads} == {"images and seeds"}
     said = describe_help(leads, list_probes(whole))
     assert said[0].startswith("BYOL from random, 12 labelled images, batch norm trainable: +6.3")
-    assert "ahead, and the luck of training is covered. Supervised weights: +17.9" in said[0]
+    assert (
+        "ahead, and the luck of training is covered. Beside it: supervised (stand-in) +17.9"
+        in said[0]
+    )
     assert len(figures.plot_label_curve(points, leads, {}, {}, 3).axes) == 4
 
 
@@ -101,9 +104,21 @@ def test_labels_are_read_off_the_curve_of_random_weights(whole, plan):
     assert (row["arm"], row["images"], row["seeds"]) == ("supervised", 3, 3)
     low, high = row["interval"]
     assert 3 <= low <= row["worth"] <= high <= 12
-    (line,) = describe_worth([row | {"worth": 12.0, "interval": [6.0, 12.0], "seeds": 1}])
+    leads = list_leads(whole, plan)
+    row = row | {"worth": 12.0, "interval": [6.0, 12.0], "seeds": 1}
+    line, last, unlabelled = describe_worth([row], leads)
     assert "are with 12 or more (about 6 to 12 or more over images only, 1 seed)" in line
-    assert describe_worth([])[0].startswith("No number")
+    assert last.startswith("With 12, the most that were tried, ") and "beyond them" in last
+    assert f"{row['unlabelled']:,} unlabelled images" in unlabelled
+    assert describe_worth([], leads)[0].startswith("No number")
+
+
+def test_a_lead_that_cannot_be_told_from_zero_is_worth_no_labels():
+    row = {"arm": "byol-random", "images": 100, "seeds": 1, "unlabelled": 32}
+    row |= {"worth": 120.0, "interval": [110.0, 130.0], "least": 50, "most": 100}
+    first, last, _ = describe_worth([row], [lead("byol-random", "cannot be told from zero")])
+    assert first.endswith("cannot be told from random weights with as many.")
+    assert "none led, BYOL from random did not so that it shows" in last
 
 
 def lead(arm, verdict):
