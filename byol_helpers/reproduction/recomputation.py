@@ -7,7 +7,10 @@ file.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +52,21 @@ def write_cards(folder: Path, name: str, study: Study | None) -> Path:
 def find_differences(folder: Path, name: str, study: Study | None) -> Iterator[str]:
     """What in a folder of results cannot be computed again, a line for each file at most.
 
+    The models are shared among all cores.
+
     Args:
         folder: ``results/<name>``.
         name: of the study or run.
         study: its plan; None for a run.
     """
-    truth = read_compressed(folder / GROUND_TRUTH_FILE)
     models = sorted(folder.glob("**/evaluate/*/metrics.json"))
     progress = Progress(f"{name}: recompute", len(models), "models")
-    for path in models:
-        yield from _name_first(path, check_model(path.parent, truth))
-        progress.update()
+    with ProcessPoolExecutor() as pool:
+        folders = [path.parent for path in models]
+        checked = pool.map(check_model, folders, repeat(folder / GROUND_TRUTH_FILE))
+        for path, differences in zip(models, checked, strict=True):
+            yield from _name_first(path, differences)
+            progress.update()
     progress.close()
     for path in sorted(folder.glob("**/background/*/metrics.json")):
         kept = read_json(path)
@@ -83,9 +90,18 @@ def _build_card(folder: Path, name: str, study: Study | None) -> tuple[dict, str
     return card, write_study_markdown(card)
 
 
-def check_model(folder: Path, truth: dict) -> Iterator[str]:
+def check_model(folder: Path, truth_file: Path) -> list[str]:
     """Differences of one evaluated model: its values, its first draws, its intervals."""
-    kept = load_result(folder)
+    return list(_find_differences(load_result(folder), folder, _read_truth(truth_file)))
+
+
+@cache
+def _read_truth(file: Path) -> dict:
+    """The ground truth of a folder of results, read once in a process."""
+    return read_compressed(file)
+
+
+def _find_differences(kept: ModelResult, folder: Path, truth: dict) -> Iterator[str]:
     if (folder / DETECTIONS_FILE).is_file():
         detections = read_compressed(folder / DETECTIONS_FILE)
     else:
@@ -152,7 +168,7 @@ def _is_close(kept: Any, computed: Any, tolerance: float) -> bool:
     return bool(kept == computed)
 
 
-def _name_first(path: Path, differences: Iterator[str]) -> Iterator[str]:
+def _name_first(path: Path, differences: Iterable[str]) -> Iterator[str]:
     for difference in differences:
         yield f"{path}: {difference}"
         return
