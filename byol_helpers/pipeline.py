@@ -24,6 +24,7 @@ from byol_helpers.core.files import expand_path, write_json, write_text
 from byol_helpers.core.kept_copy import copy_folder, restore_run
 from byol_helpers.core.notebook_parameters import check_parameters
 from byol_helpers.core.profile_files import dump_profile, load_profile
+from byol_helpers.core.progress import UNFINISHED
 from byol_helpers.core.stage import Run, name_together, run_stage
 from byol_helpers.core.stage_parameters import describe_backbone, describe_run
 from byol_helpers.initial_weights import (
@@ -172,7 +173,7 @@ def evaluate(run: Run, arm: str, seed: int) -> Path:
     }
 
     def work(folder: Path) -> None:
-        unfinished = folder / "unfinished.json"
+        unfinished = folder / UNFINISHED
         detections = predict_split(model, split, f"evaluate {key}", unfinished)
         write_json(folder / "detections.json", detections)
         unfinished.unlink(missing_ok=True)
@@ -286,7 +287,7 @@ def remove_by_baseline(run: Run, method: str) -> Path:
     about = {"arm": method, "label": BASELINE_LABELS[method], "profile": run.profile.name}
 
     def work(folder: Path) -> None:
-        unfinished = folder / "unfinished.json"
+        unfinished = folder / UNFINISHED
         scored = experiment.score_baseline(task, method, unfinished)
         write_json(folder / "metrics.json", scored | about)
         unfinished.unlink(missing_ok=True)

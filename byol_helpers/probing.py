@@ -6,6 +6,7 @@ from pathlib import Path
 from byol_helpers.coco.dataset import list_usable_images, load_split, load_splits
 from byol_helpers.core.arms import ARMS, label_arm
 from byol_helpers.core.files import read_json, write_json
+from byol_helpers.core.progress import UNFINISHED
 from byol_helpers.core.stage import Run, run_stage
 from byol_helpers.core.stage_parameters import describe_random_weights, describe_run
 from byol_helpers.initial_weights import (
@@ -13,8 +14,6 @@ from byol_helpers.initial_weights import (
     find_initial_weights,
     get_weights_file,
 )
-
-UNFINISHED = "unfinished.json"  # in a probe's folder: encoders asked before the time was over
 
 
 def measure_probes(run: Run, arm: str = "byol", detector: Path | None = None) -> dict | None:

@@ -11,6 +11,8 @@ from byol_helpers.core.files import read_json, write_json
 
 _Item = TypeVar("_Item")
 
+UNFINISHED = "unfinished.json"  # in the folder of a stage: what is made before the time is over
+
 # Names the file that ``announce`` adds its lines to, where another process wants to follow the
 # work.
 EVENTS_FILE = "BYOL_HELPERS_EVENTS"
