@@ -65,7 +65,7 @@ test: $(VENV)/.installed-dev
 	@$(PY) -m pytest -n auto --dist loadfile
 	@echo "[3/3] Checked outputs of the committed notebooks, at smoke scale"
 	@$(PY) -m tests.helpers.notebook_copies --profile smoke --out $(COPIES)
-	@$(PY) -m pytest --nbval-lax --nbval-current-env $(COPIES)/*.ipynb
+	@$(PY) -m pytest -n auto --dist loadfile --nbval-lax --nbval-current-env $(COPIES)/*.ipynb
 
 test-fast: export TQDM_DISABLE = 1
 test-fast: export OMP_NUM_THREADS = 1

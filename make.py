@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = Path(".venv")
 SITE = Path(".venv-site")
 COPIES = ".nbval"
+PYTEST = ["pytest", "-n", "auto", "--dist", "loadfile"]  # a file's tests on one core
 OPTIONS = {"PROFILE": "quick", "DATA": "", "ENGINE": "", "SEEDS": "", "RUN": "", "SET": ""}
 QUIET = {"TQDM_DISABLE": "1"}
 FAST = QUIET | {"OMP_NUM_THREADS": "1"}
@@ -45,13 +46,11 @@ def list_commands(target: str, given: dict[str, str]) -> list[Command]:
         "setup": [],
         "report": [[*package, "report", *options]],
         "test": [
-            ["pytest", "-n", "auto", "--dist", "loadfile"],
+            PYTEST,
             ["tests.helpers.notebook_copies", "--profile", "smoke", "--out", COPIES],
-            ["pytest", "--nbval-lax", "--nbval-current-env", f"{COPIES}/*.ipynb"],
+            [*PYTEST, "--nbval-lax", "--nbval-current-env", f"{COPIES}/*.ipynb"],
         ],
-        "test-fast": [
-            ["pytest", "-n", "auto", "--dist", "loadfile", "-m", "not slow and not detectron2"]
-        ],
+        "test-fast": [[*PYTEST, "-m", "not slow and not detectron2"]],
         "lint": [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["pyright"]],
         "figures": [[*package, "publish", "--run", "runs/quick"]],
         "studies": [
