@@ -291,7 +291,10 @@ def describe_worth(worths: list[dict], leads: list[dict]) -> list[str]:
         f"{said}: where pretraining stops to pay is {'beyond them' if ahead else 'below them'}. "
         "What a lead is worth there cannot be read, because the curve of random weights ends."
     )
-    lines.append(f"All of it rests on {worths[0]['unlabelled']:,} unlabelled images.")
+    lines.append(
+        f"BYOL saw {worths[0]['unlabelled']:,} unlabelled images. Only BYOL from random shows what "
+        "these alone are worth: the arm BYOL began with supervised weights."
+    )
     return lines
 
 
