@@ -13,7 +13,6 @@ MODULES = {
         "httpx",
         "anyio",
         "tenacity",
-        "filelock",
     ),
     "video": ("av",),
     "heif": ("pillow_heif",),

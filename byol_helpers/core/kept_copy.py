@@ -14,8 +14,9 @@ from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path, replacing
 from byol_helpers.core.progress import announce
 
-# Made again from the images faster than copied: the stage prepare, and shrunk images.
-NOT_COPIED = ("data", "cache")
+# Made again from the images faster than copied: the stage prepare, and shrunk images. Locks are of
+# this machine's processes.
+NOT_COPIED = ("data", "cache", "locks")
 # Say what state a folder is in, so they are copied after what they speak of.
 RECORDS = ("started.json", "stage.json")
 COLAB_DRIVE = Path("/content/drive")

@@ -8,6 +8,9 @@ the run cost. Comparing the description of now with the one on the disk tells wh
 - ``started.json`` agrees: the stage was interrupted, its folder is kept and its newest checkpoint
 goes on;
 - neither agrees: the folder is emptied, the reason is printed, and the stage runs afresh.
+
+Of two processes that want one stage at a time, say two open notebooks, the second waits for the
+first.
 """
 
 import json
@@ -16,7 +19,7 @@ import platform
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +30,14 @@ from byol_helpers.core.environment import device_name, installed_versions, peak_
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
 from byol_helpers.core.kept_copy import copy_folder
+from byol_helpers.core.locks import hold_lock
 from byol_helpers.core.profile_files import update_words
 from byol_helpers.core.progress import announce
 
 # Settings that earlier profiles had to make up where no stage reads them: {section: settings}.
 MADE_UP = {"data": ("image_size", "crops", "crop_size")}
+
+LOCKS = "locks"  # folder of a run: of two processes that want one stage, the second waits
 
 _counted: list[str] | None = None  # names of stages up to date, within ``name_together``
 
@@ -102,13 +108,37 @@ def run_stage(
     """
     folder = run.path / name
     wanted = _describe_stage(run, name, parameters, inputs)
-    done = _read_description(folder / "stage.json", wanted)
-    started = _read_description(folder / "started.json", wanted)
-    lost = [str(path) for path in outputs if not Path(path).exists()]
-    if done == wanted and not lost:
+    needed = [Path(path) for path in outputs]
+    if _is_up_to_date(folder, wanted, needed):
         _note_up_to_date(name)
         return folder
     check_deadline(name)
+    lock = run.path / LOCKS / f"{name.replace('/', '-')}.lock"
+    with hold_lock(lock, when_busy=lambda: announce(f"{name}: waits, another process makes it")):
+        if _is_up_to_date(folder, wanted, needed):  # the other process has made it
+            _note_up_to_date(name)
+        else:
+            _make_stage(run, folder, wanted, work, needed)
+    return folder
+
+
+def _is_up_to_date(folder: Path, wanted: dict, outputs: Sequence[Path]) -> bool:
+    done = _read_description(folder / "stage.json", wanted)
+    return done == wanted and all(path.exists() for path in outputs)
+
+
+def _make_stage(
+    run: Run,
+    folder: Path,
+    wanted: dict,
+    work: Callable[[Path], object],
+    outputs: Sequence[Path],
+) -> None:
+    """Run the stage: go on where it was interrupted, or empty its folder and say why."""
+    name = wanted["stage"]
+    done = _read_description(folder / "stage.json", wanted)
+    started = _read_description(folder / "started.json", wanted)
+    lost = [str(path) for path in outputs if not path.exists()]
     if folder.is_dir() and started != wanted:
         if done == wanted:
             reason = f"{lost[0]} is gone"
@@ -128,9 +158,8 @@ def run_stage(
         copy_folder(folder)
         raise
     write_json(folder / "stage.json", wanted | _measure_cost(start))
-    (folder / "started.json").unlink(missing_ok=True)  # another command may have done the same
+    (folder / "started.json").unlink(missing_ok=True)  # without locks another may have done it
     copy_folder(run.path)
-    return folder
 
 
 def _describe_stage(run: Run, name: str, parameters: dict, inputs: Iterable[Path]) -> dict:

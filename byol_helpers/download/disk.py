@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock, Timeout
-
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import replacing
+from byol_helpers.core.locks import hold_lock
 
 BLOCK = 4096  # bytes that a file may take more than it holds
 LOCK_NAME = ".download.lock"
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # what such file systems answer
 
 
 def resolve_inside(folder: Path, name: str) -> Path:
@@ -87,22 +85,12 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
     On a file system without locks nothing is kept.
     """
-    lock = FileLock(folder / LOCK_NAME, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UserError(
-            f"{folder}: another download is writing here; wait for it or stop it"
-        ) from None
-    except NotImplementedError:
-        pass
-    except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
-            raise
-    try:
+
+    def refuse() -> None:
+        raise UserError(f"{folder}: another download is writing here; wait for it or stop it")
+
+    with hold_lock(folder / LOCK_NAME, when_busy=refuse):
         yield
-    finally:
-        lock.release()
 
 
 def link_or_copy(source: Path, path: Path) -> None:

@@ -5,10 +5,13 @@ Nothing here writes into the notebooks of the repository.
 
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from byol_helpers import pipeline
@@ -62,26 +65,53 @@ def write_report(run: Run, profile: str, overrides: list[str]) -> Path:
             raise UserError(
                 f"{NOTEBOOKS}: {stem}.ipynb is missing; run report from a copy of the repository"
             )
-    folder = run.path / "notebooks"
     todo = [stem for stem in SHARES if not _is_fresh(run, stem)]
-    whole = sum(SHARES[stem] for stem in todo)
-    begin = time.monotonic()
-    done = 0
-    for number, stem in enumerate(SHARES, 1):
-        title = f"[{number}/{len(SHARES)}] {stem}"
+    for stem in SHARES:
         if stem not in todo:
-            print(f"{title}: up to date", flush=True)
-            continue
-        print(title, flush=True)
-        _execute_notebook(stem, folder, values)
-        write_json(folder / f"{stem}.json", _collect_inputs(run, stem))
-        done += SHARES[stem]
-        spent = time.monotonic() - begin
-        left = duration(spent * (whole - done) / done)
-        note = "" if stem == todo[-1] else f", about {left} left"
-        print(f"{title}: done after {duration(spent)}{note}", flush=True)
+            print(f"{_number(stem)}: up to date", flush=True)
+    if todo:
+        _execute_notebooks(run, todo, values)
     pipeline.scorecard(run)
     return write_text(run.path / "index.html", html.render_index(run, list(SHARES)))
+
+
+def _number(stem: str) -> str:
+    return f"[{list(SHARES).index(stem) + 1}/{len(SHARES)}] {stem}"
+
+
+def count_workers() -> int:
+    """Notebooks that run at a time: two on a CPU with two cores or more, else one.
+
+    A notebook leaves one of two cores idle for most of its time. On a GPU two would share memory.
+    """
+    import torch
+
+    return 1 if torch.cuda.is_available() or (os.cpu_count() or 1) < 2 else 2
+
+
+def _execute_notebooks(run: Run, todo: list[str], values: dict) -> None:
+    """Execute notebooks in processes of their own, the first ones first.
+
+    One that fails ends the others; what their stages have made is kept.
+    """
+    whole = sum(SHARES[stem] for stem in todo)
+    done = 0
+    begin = time.monotonic()
+    execute = partial(_execute_notebook, folder=run.path / "notebooks", values=values)
+    workers = min(count_workers(), len(todo))
+    with get_context("spawn").Pool(workers, initializer=_leave_interrupts_to_the_parent) as pool:
+        for stem in pool.imap_unordered(execute, todo):
+            write_json(run.path / "notebooks" / f"{stem}.json", _collect_inputs(run, stem))
+            done += SHARES[stem]
+            spent = time.monotonic() - begin
+            left = duration(spent * (whole - done) / done)
+            note = f", about {left} left" if done < whole else ""
+            print(f"{_number(stem)}: done after {duration(spent)}{note}", flush=True)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """Ctrl-C reaches every process of a terminal; the parent ends the workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def list_parameters(run: Run, profile: str, overrides: list[str]) -> dict:
@@ -115,7 +145,6 @@ def _collect_inputs(run: Run, stem: str) -> dict:
     """What a notebook's page depends on: source, package, profile, stages, studies and results."""
     files = sorted((ROOT / "byol_helpers").rglob("*"))
     package = [path for path in files if path.suffix in (".py", ".yaml", ".html")]
-    stages = sorted(run.path.glob("**/stage.json"))
     studies = sorted(run.path.glob("studies/*.csv"))
     results = [ROOT / "results" / name / "scorecard.json" for name in load_plan()]
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
@@ -123,10 +152,18 @@ def _collect_inputs(run: Run, stem: str) -> dict:
         "source": ["".join(cell["source"]) for cell in cells],
         "profile": sha256(run.path / "profile.yaml"),
         "package": [sha256(path) for path in package],
-        "stages": {path.relative_to(run.path).as_posix(): sha256(path) for path in stages},
+        "stages": _hash_stages(run),
         "studies": {path.name: sha256(path) for path in studies},
         "results": {path.parent.name: sha256(path) for path in results if path.is_file()},
     }
+
+
+def _hash_stages(run: Run) -> dict[str, str]:
+    hashes = {}
+    for path in sorted(run.path.glob("**/stage.json")):
+        with suppress(FileNotFoundError):  # a notebook beside this one makes it afresh
+            hashes[path.relative_to(run.path).as_posix()] = sha256(path)
+    return hashes
 
 
 def _is_fresh(run: Run, stem: str) -> bool:
@@ -141,10 +178,12 @@ def _is_fresh(run: Run, stem: str) -> bool:
     return same_stages and all(then.get(key) == now[key] for key in same)
 
 
-def _execute_notebook(stem: str, folder: Path, values: dict) -> None:
+def _execute_notebook(stem: str, folder: Path, values: dict) -> str:
+    """Execute a notebook into ``folder``, make its page, and return its name."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    print(_number(stem), flush=True)
     part = folder / f".{stem}.ipynb"  # renamed when it is whole
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -175,6 +214,7 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> None:
     os.replace(part, folder / f"{stem}.ipynb")
     page = html.render_notebook(folder / f"{stem}.ipynb")
     write_text(folder / f"{stem}.html", page)
+    return stem
 
 
 @contextmanager
