@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from byol_helpers import pipeline
 from byol_helpers.core.config import PROFILES
@@ -99,19 +100,34 @@ def _execute_notebooks(run: Run, todo: list[str], values: dict) -> None:
     begin = time.monotonic()
     execute = partial(_execute_notebook, folder=run.path / "notebooks", values=values)
     workers = min(count_workers(), len(todo))
-    with get_context("spawn").Pool(workers, initializer=_leave_interrupts_to_the_parent) as pool:
+    with get_context("spawn").Pool(workers, _prepare_worker, (workers,)) as pool:
         for stem in pool.imap_unordered(execute, todo):
             write_json(run.path / "notebooks" / f"{stem}.json", _collect_inputs(run, stem))
             done += SHARES[stem]
             spent = time.monotonic() - begin
             left = duration(spent * (whole - done) / done)
-            note = f", about {left} left" if done < whole else ""
+            note = f", about {left} left" if whole / 10 < done < whole else ""
             print(f"{_number(stem)}: done after {duration(spent)}{note}", flush=True)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent ends the workers."""
+def _prepare_worker(workers: int) -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the parent, end with it even
+    where it is killed, and share the cores.
+
+    Two kernels with a thread for each core wait for each other most of the time.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_the_parent, daemon=True).start()
+    if workers > 1:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    assert parent is not None  # this is a worker
+    parent.join()
+    os._exit(1)  # the kernel notices, and ends as well
 
 
 def list_parameters(run: Run, profile: str, overrides: list[str]) -> dict:

@@ -2,9 +2,13 @@
 
 import json
 import re
+import subprocess
+import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
+import psutil
 import pytest
 
 from byol_helpers.cli import main
@@ -16,6 +20,7 @@ from byol_helpers.report.notebooks import (
     ROOT,
     SHARES,
     _collect_inputs,
+    count_workers,
     list_parameters,
 )
 
@@ -28,6 +33,17 @@ def run(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "smoke"
     assert main(["report", "--profile", "smoke", "--run", str(run)]) == 0
     return run
+
+
+def wait_for_children(pid, kernels):
+    """The processes below a report, once so many kernels have begun."""
+    while True:
+        assert psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        children = psutil.Process(pid).children(recursive=True)
+        lines = [" ".join(child.cmdline()) for child in children if child.is_running()]
+        if sum("ipykernel" in line for line in lines) == kernels:
+            return children
+        time.sleep(0.2)
 
 
 class Links(HTMLParser):
@@ -107,6 +123,17 @@ def test_an_equation_becomes_mathml_and_code_stays():
     drawn = html.convert_tex("<p>$a &lt; b$, <code>$HOME</code> and $$\\tau$$</p>")
     assert drawn.count("<math") == 2 and "<mi>a</mi><mo>&#x0003C;</mo><mi>b</mi>" in drawn
     assert "<code>$HOME</code>" in drawn and 'display="block"' in drawn
+
+
+@pytest.mark.slow
+def test_a_killed_report_leaves_no_process_behind(tmp_path):
+    command = [sys.executable, "-m", "byol_helpers", "report", "--profile", "smoke"]
+    report = subprocess.Popen([*command, "--run", str(tmp_path / "smoke")])
+    children = wait_for_children(report.pid, count_workers())
+    report.kill()
+    report.wait()
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    assert gone and not alive
 
 
 @pytest.mark.slow
