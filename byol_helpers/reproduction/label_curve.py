@@ -306,12 +306,14 @@ def describe_worth(worths: list[dict], leads: list[dict]) -> list[str]:
     at_most = [row for row in trainable if row["images"] == most]
     ahead = [label_arm(row["arm"]) for row in at_most if row["verdict"] == AHEAD]
     others = [label_arm(row["arm"]) for row in at_most if row["verdict"] != AHEAD]
-    said = f"With {most:,}, the most that were tried, "
-    said += f"{_join(ahead)} still led" if ahead else "none led"
+    said = [f"With {most:,}, the most that were tried"]
+    if ahead:
+        said.append(f"{_join(ahead)} still led")
     if others:
-        said += f", {_join(others)} did not so that it shows"
+        said.append(f"no lead of {_join(others, 'or')} shows")
+    beyond = "beyond" if ahead else "below"
     lines.append(
-        f"{said}: where pretraining stops to pay is {'beyond them' if ahead else 'below them'}. "
+        f"{', '.join(said)}: where pretraining stops to pay is {beyond} them. "
         "What a lead is worth there cannot be read, because the curve of random weights ends."
     )
     lines.append(
@@ -425,6 +427,6 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
     return lines
 
 
-def _join(parts: list[str]) -> str:
+def _join(parts: list[str], word: str = "and") -> str:
     """a, b and c."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -124,7 +124,12 @@ def test_a_lead_that_cannot_be_told_from_zero_is_worth_no_labels():
     row |= {"worth": 120.0, "interval": [110.0, 130.0], "least": 50, "most": 100, "lead": none}
     first, last, _ = describe_worth([row], [none])
     assert first.endswith("cannot be told from random weights with as many.")
-    assert "none led, BYOL from random did not so that it shows" in last
+    assert last.startswith("With 100, the most that were tried, no lead of BYOL from random shows:")
+    also = [none, lead("supervised", "ahead"), lead("byol", "behind")]
+    last = describe_worth([row], also)[1]
+    assert (
+        "supervised (stand-in) still led, no lead of BYOL from random or BYOL shows: where" in last
+    )
 
 
 def make_model(points, draws=(0.0,)):
