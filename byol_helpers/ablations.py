@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers import pipeline, probing
+from byol_helpers.coco.dataset import load_split
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import write_rows, write_text
 from byol_helpers.core.intervals import corrected_interval, percentile_interval
@@ -295,6 +296,7 @@ def _make_cells(
         "profile": run.profile.name,
         "engine": "" if setting == "finetune.engine" else tune.engine,
         "data": run.data.name if run.data else run.profile.data.source,
+        "labels": _count_labelled(run),
         "test_images": one["images"],
         "iterations": tune.steps,
         "seeds": " ".join(map(str, tune.seeds)),
@@ -303,6 +305,12 @@ def _make_cells(
         "backbone": run.profile.backbone,
         "world": _name_world(run),
     }
+
+
+def _count_labelled(run: Run) -> int:
+    """How many labelled images the arms are fine-tuned on."""
+    given = len(load_split(run, "train").images)
+    return min(run.profile.finetune.images or given, given)
 
 
 def _name_world(run: Run) -> str:

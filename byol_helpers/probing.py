@@ -82,7 +82,7 @@ def measure_dense_probe(run: Run, arms: Sequence[str]) -> dict | None:
     """
     from byol_helpers import backbones
     from byol_helpers.pretraining import dense_probe
-    from byol_helpers.pretraining.probe_results import probe_scenes
+    from byol_helpers.pretraining.probe_results import name_random, probe_scenes
 
     profile = run.profile
     if profile.data.image_size is None or not {"train", "test"} <= load_splits(run).keys():
@@ -111,7 +111,8 @@ def measure_dense_probe(run: Run, arms: Sequence[str]) -> dict | None:
     parameters |= {"image_size": profile.data.image_size, "arms": list(arms)}
     parameters |= dense_probe.describe_training()
     inputs = [run.path / "splits.json", train.file, test.file, *files.values()]
-    return read_json(run_stage(run, "probe/dense", parameters, inputs, work) / "probe.json")
+    found = read_json(run_stage(run, "probe/dense", parameters, inputs, work) / "probe.json")
+    return found | {"rows": name_random(found["rows"])}
 
 
 def load_probed_networks(run: Run, arm: str = "byol") -> dict:

@@ -63,6 +63,8 @@ def test_a_study_adds_up(done):
         row["profile"] == "smoke" and row["seeds"] == "0" and row["test_images"] == "6"
         for row in rows
     )
+    labelled = read_json(done / "statistics.json")["splits"]["train"]["images"]
+    assert {row["labels"] for row in rows} == {str(labelled)}
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from byol_helpers.core.arms import label_arm
 from byol_helpers.evaluation.curves import read_metrics
 from byol_helpers.figures.pictures import draw_gallery, show_image
 from byol_helpers.figures.style import (
@@ -19,9 +20,11 @@ from byol_helpers.figures.style import (
     get_line,
 )
 
+RANDOM = label_arm("random-measured")  # a control of the dense probe
 CONTROL_LINES = {  # encoder of the probes' rows -> its line; greys, since a control is no arm
     "untrained": {"color": "#8A9099", "linestyle": (0, (1, 1.6)), "marker": "."},
     "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
+    RANDOM: {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
 }
 ASKED = {  # pretrain.probe_on -> what a reader calls it
     "crops": "generated crops",
@@ -49,9 +52,11 @@ def plot_probe_curves(
     """
     first = next(iter(found.values()))
     crops = first["crops"]
-    drawn = [(name, first, dict(line)) for name, line in CONTROL_LINES.items()]
-    if any(row["encoder"] == UPPER_BOUND for row in first["rows"]):
-        drawn.append((UPPER_BOUND, first, dict(UPPER_LINE)))
+    encoders = {row["encoder"] for row in first["rows"]}
+    drawn = []
+    for name, line in (CONTROL_LINES | {UPPER_BOUND: UPPER_LINE}).items():
+        if name in encoders:
+            drawn.append((name, first, dict(line)))
     for arm, values in found.items():
         drawn.append((get_label(arm), values, {"color": get_colour(arm), **get_line(arm)}))
     keys = []
@@ -86,10 +91,11 @@ def plot_probe_curves(
 
 
 def plot_dense_probe(found: dict) -> Figure:
-    """mIoU of every encoder over the number of labelled images, and its gain over the start.
+    """mIoU of every encoder over the number of labelled images, and its gain over random weights
+    with measured statistics.
 
     Args:
-        found: of ``probe_scenes``; the start is the control with measured statistics.
+        found: of ``probe_scenes``.
     """
     scenes = found["scenes"]
     by_name: dict[str, list[dict]] = {}
@@ -113,7 +119,7 @@ def plot_dense_probe(found: dict) -> Figure:
     for name, rows in by_name.items():
         line = lines[name]
         _draw_band(above, counts, rows, line)
-        gains = [row["gains"].get("start, measured") for row in rows]
+        gains = [row["gains"].get(RANDOM) for row in rows]
         if not all(gains):
             continue
         values = np.array([100 * gain["value"] for gain in gains])
@@ -124,7 +130,7 @@ def plot_dense_probe(found: dict) -> Figure:
         gained.errorbar(shifted, values, yerr=[below, over], lw=1.8, elinewidth=1.3, ms=5, **line)
     gained.axhline(0, color=SOFT, lw=1)
     above.set(ylabel="mIoU of the categories (%)", ylim=(0, None))
-    gained.set(ylabel="gain over start, measured (points)")
+    gained.set(ylabel=f"gain (points) over\n{RANDOM}")
     for ax in (above, gained):
         ax.set_xscale("log")
         ax.set_xticks(counts, [f"{count:,}" for count in counts])

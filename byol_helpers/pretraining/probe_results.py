@@ -19,6 +19,7 @@ from torch import nn
 
 from byol_helpers.coco.dataset import Split
 from byol_helpers.coco.photographs import HELD_OUT_FOLDER, TRAINING_FOLDER, open_photographs
+from byol_helpers.core.arms import label_arm
 from byol_helpers.core.config import Profile, require
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.progress import work_in_pieces
@@ -52,6 +53,7 @@ REPEATS = 3  # draws of the labels
 PARTNERS = 256  # images whose views look for each other
 UNTRAINED = "untrained"
 START = "start, measured"  # the control that gains are counted from
+RANDOM = label_arm("random-measured")  # the dense probe's, whatever its arms began with
 
 
 def probe_training(
@@ -169,7 +171,20 @@ def probe_scenes(
     )
     about = {"labelled": len(bank.images), "asked": len(asked.images), "size": side}
     about |= {"categories": categories, "repeats": LABELLED_DRAWS}
-    return {"scenes": about, "rows": rows}
+    return {"scenes": about, "rows": name_random(rows)}
+
+
+def name_random(rows: list[dict]) -> list[dict]:
+    """Rows of ``probe_densely`` with random weights called so, which were ``START`` in older
+    files: the start of an arm may be another."""
+    named = []
+    for row in rows:
+        gains = {}
+        for control, gain in row["gains"].items():
+            gains[RANDOM if control == START else control] = gain
+        encoder = RANDOM if row["encoder"] == START else row["encoder"]
+        named.append(row | {"encoder": encoder, "gains": gains})
+    return named
 
 
 def prepare_networks(

@@ -41,7 +41,9 @@ from byol_helpers.reproduction.measures import (
     compare_ap,
     compare_ap_gain,
     convert_to_points,
+    count_pairs,
     is_frozen,
+    list_compared,
     measure_points,
     note_images,
     note_pretraining,
@@ -69,7 +71,8 @@ def measure_c1a(run: RunResults, thesis: Thesis) -> Evidence:
     require_arms(run.comparison["arms"], "byol", run.reference)
     (said,) = thesis.claim("C1a").values.values()
     values = _list_precision(run, thesis, ("byol", run.reference))
-    return Evidence(compare_ap_gain(run, run.reference, said), values, note_images(run))
+    notes = note_images(run, *list_compared(run, run.reference))
+    return Evidence(compare_ap_gain(run, run.reference, said), values, notes)
 
 
 def measure_c1b(run: RunResults, thesis: Thesis) -> Evidence:
@@ -77,14 +80,16 @@ def measure_c1b(run: RunResults, thesis: Thesis) -> Evidence:
     require_arms(run.comparison["arms"], "byol", "random")
     (said,) = thesis.claim("C1b").values.values()
     values = _list_precision(run, thesis, ("byol", "random"))
-    return Evidence(compare_ap_gain(run, "random", said), values, note_images(run))
+    notes = note_images(run, *list_compared(run, "random"))
+    return Evidence(compare_ap_gain(run, "random", said), values, notes)
 
 
 def measure_c2(run: RunResults, thesis: Thesis) -> Evidence:
     """BYOL's AP on small objects is below that of the supervised weights."""
     require_arms(run.comparison["arms"], "byol", run.reference)
     (said,) = thesis.claim("C2").values.values()
-    return Evidence([compare_ap(run, "APs", run.reference, said, BELOW)], notes=note_images(run))
+    notes = note_images(run, run.reference)
+    return Evidence([compare_ap(run, "APs", run.reference, said, BELOW)], notes=notes)
 
 
 def measure_c3(run: RunResults, thesis: Thesis) -> Evidence:
@@ -148,6 +153,7 @@ def measure_c4(run: RunResults, thesis: Thesis) -> Evidence:
         wins / len(classes),
         (float(ends.low), float(ends.high)),
         (1 / 3, INF),
+        trainings=min(count_pairs(run, other) for other in others),
     )
     enough = math.ceil(said * len(classes) - 1e-9)
     chance = float(binom.sf(enough - 1, len(classes), 1 / 3))
@@ -247,13 +253,14 @@ def compare_cosine(run: RunResults, other: str, said: float | None) -> Measure:
     found = mean_interval(differences.mean(axis=0), replicates, seed, confidence)
     bounds = (found["low"], found["high"])
     over_seeds = t_interval(differences.mean(axis=1).tolist(), confidence)
+    trainings = len(differences)
     if over_seeds is None:
-        return Measure(name, said, found["value"], bounds, ABOVE)
+        return Measure(name, said, found["value"], bounds, ABOVE, trainings=trainings)
     weights = draw_weights(differences.shape[1], replicates, seed)
     shared = measure_shared_spread(differences @ weights.T / differences.shape[1])
     both = combine_intervals(found["value"], bounds, over_seeds, shared)
-    measure = Measure(name, said, found["value"], both, ABOVE)
-    return replace(measure, seeds=len(differences), over_images=bounds)
+    measure = Measure(name, said, found["value"], both, ABOVE, trainings=trainings)
+    return replace(measure, seeds=trainings, over_images=bounds)
 
 
 def subtract_cosines(run: RunResults, other: str) -> np.ndarray:
@@ -323,7 +330,8 @@ def measure_c10(run: RunResults, thesis: Thesis) -> Evidence:
         return Evidence([objective, missing], notes=notes)
     objective = test_objective(run, ("2048", "random"), ("BYOL", "BYOL from random"), found)
     test = compare_ap(run, "AP", "byol-random", None, ABOVE)
-    return Evidence([test, objective], notes=[*note_pretraining(run), *note_images(run)])
+    notes = [*note_pretraining(run), *note_images(run, "byol-random")]
+    return Evidence([test, objective], notes=notes)
 
 
 def measure_c11(run: RunResults, thesis: Thesis) -> Evidence:
@@ -349,7 +357,7 @@ def measure_c11(run: RunResults, thesis: Thesis) -> Evidence:
     deviation = statistics.stdev(scores)
     bounds = deviation_interval(scores, confidence)
     name = "standard deviation of AP between seeds"
-    test = Measure(name, None, deviation, bounds, (-INF, lead))
+    test = Measure(name, None, deviation, bounds, (-INF, lead), trainings=len(scores))
     needed = count_seeds_needed(deviation, lead, confidence)
     takes = f"with this deviation it takes {needed}" if needed else "no number of them suffices"
     return Evidence([test], values, [f"{len(scores)} seeds; {takes}", *note_images(run)])

@@ -116,34 +116,53 @@ def list_leads(results: Path, study: Study) -> list[dict]:
 
 
 def list_worths(results: Path, study: Study) -> list[dict]:
-    """With how many labels random weights would reach what a pretrained arm reaches with fewer.
+    """With how many labels the weights of another arm would reach what a pretrained arm reaches.
 
-    Under trainable batch norm. Between the numbers of labels that were tried, AP of random weights
-    is taken on a straight line over the logarithm of the labels. All points are means over the same
-    seeds; the interval, by the paired draws, covers the test images only.
+    Under trainable batch norm: every pretrained arm on the curve of random weights, and BYOL on the
+    curve of the supervised weights that it began with. Between the numbers of labels that were
+    tried, AP of the other arm is taken on a straight line over the logarithm of the labels. All
+    points are means over the same seeds; the interval, by the paired draws, covers the test images
+    only.
 
     Returns:
-        Rows ``arm``, ``images``, ``seeds`` (how many), ``unlabelled`` (images of the pretraining),
-        ``worth`` (labelled images), ``interval`` and ``least`` and ``most``, the numbers of labels
-        between which it can be read: a value at one of them may lie beyond it. None for arms at the
-        most labels of random weights.
+        Rows ``arm``, ``other``, ``images``, ``seeds`` (how many), ``unlabelled`` (images of the
+        pretraining), ``lead`` over the other arm with as many labels (``measure_lead``), ``worth``
+        (labelled images), ``interval`` and ``least`` and ``most``, the numbers of labels between
+        which it can be read: a value at one of them may lie beyond it. None for arms at the most
+        labels of random weights.
     """
     runs = {}
     for condition, run in open_conditions(results, study):
-        if condition.protocol == "trainable" and run.results_of("random"):
+        if condition.protocol == "trainable":
             runs[condition.images] = run
-    labels = sorted(runs)
     rows = []
     for arm in COMPARED:
-        for images in labels[:-1]:
-            ours = runs[images].results_of(arm)
-            curve = [runs[count].results_of("random") for count in labels]
-            common = sorted(set(ours).intersection(*curve))
-            if common:
-                found = _read_worth([ours[k] for k in common], _pick(curve, common), labels)
-                about = {"arm": arm, "images": images, "seeds": len(common)}
-                about["unlabelled"] = runs[images].study["pretraining_images"]
-                rows.append(about | found | {"least": labels[0], "most": labels[-1]})
+        of_arm = _list_worths_on(runs, arm, "random")
+        rows += [row for row in of_arm if row["images"] < row["most"]]
+    first = next(iter(runs.values()), None)
+    if first is not None and first.profile["pretrain"]["init"] == "supervised":
+        rows += _list_worths_on(runs, "byol", first.reference)
+    return rows
+
+
+def _list_worths_on(runs: dict[int, RunResults], arm: str, other: str) -> list[dict]:
+    """The rows of ``list_worths`` of one arm on the curve of another.
+
+    Args:
+        runs: by the number of labelled images.
+    """
+    labels = [images for images in sorted(runs) if runs[images].results_of(other)]
+    curve = [runs[images].results_of(other) for images in labels]
+    rows = []
+    for images, theirs in zip(labels, curve, strict=True):
+        ours = runs[images].results_of(arm)
+        common = sorted(set(ours).intersection(*curve))
+        if common:
+            found = _read_worth([ours[k] for k in common], _pick(curve, common), labels)
+            about = {"arm": arm, "other": other, "images": images, "seeds": len(common)}
+            about["unlabelled"] = runs[images].study["pretraining_images"]
+            about["lead"] = measure_lead(ours, theirs)
+            rows.append(about | found | {"least": labels[0], "most": labels[-1]})
     return rows
 
 
@@ -154,8 +173,8 @@ def _pick(curve: list[dict[int, ModelResult]], seeds: list[int]) -> list[list[Mo
 def _read_worth(
     ours: list[ModelResult], curve: list[list[ModelResult]], labels: list[int]
 ) -> dict[str, float | list[float]]:
-    """Where the curve of random weights, a list of models for each number of labels, reaches our
-    AP: on all test images, and by each draw of them."""
+    """Where a curve, a list of models for each number of labels, reaches our AP: on all test
+    images, and by each draw of them."""
     value = float(np.mean([model.value(ARM_KEY) for model in ours]))
     values = [float(np.mean([model.value(ARM_KEY) for model in models])) for models in curve]
     drawn = np.mean([model.columns[ARM_KEY] for model in ours], axis=0)  # [B]
@@ -256,21 +275,25 @@ def _compare_others(row: dict, leads: list[dict]) -> str:
 
 
 def describe_worth(worths: list[dict], leads: list[dict]) -> list[str]:
-    """In sentences how many labels pretraining is worth, and where it stops to pay.
+    """In sentences how many labels pretraining is worth, where it stops to pay, and what unlabelled
+    images add to supervised weights.
+
+    Where a lead cannot be told from zero, nothing is read from a curve.
 
     Args:
         worths: of ``list_worths``.
-        leads: of ``list_leads``; where one cannot be told from zero, nothing is read from the curve
-            of random weights.
+        leads: of ``list_leads``.
     """
-    if not worths:
-        return ["No number of labels has both a pretrained arm and a curve of random weights."]
+    over_random = [row for row in worths if row["other"] == "random"]
+    added = [_describe_added(row) for row in worths if row["other"] != "random"]
+    if not over_random:
+        missing = "No number of labels has both a pretrained arm and a curve of random weights."
+        return [missing, *added]
     trainable = [row for row in leads if row["protocol"] == "trainable"]
-    verdicts = {(row["arm"], row["images"]): row["verdict"] for row in trainable}
     lines = []
-    for row in worths:
+    for row in over_random:
         said = f"{label_arm(row['arm'])} with {row['images']:,} labelled images"
-        if verdicts.get((row["arm"], row["images"])) == UNTOLD:
+        if row["lead"]["verdict"] == UNTOLD:
             lines.append(f"{said} cannot be told from random weights with as many.")
             continue
         worth = _describe_labels(row["worth"], row)
@@ -279,23 +302,64 @@ def describe_worth(worths: list[dict], leads: list[dict]) -> list[str]:
             f"{said} is where random weights are with {worth} ({low} to {high} over images only, "
             f"{_count(row['seeds'], 'seed')})."
         )
-    most = worths[0]["most"]
+    most = over_random[0]["most"]
     at_most = [row for row in trainable if row["images"] == most]
     ahead = [label_arm(row["arm"]) for row in at_most if row["verdict"] == AHEAD]
     others = [label_arm(row["arm"]) for row in at_most if row["verdict"] != AHEAD]
-    said = f"With {most:,}, the most that were tried, "
-    said += f"{_join(ahead)} still led" if ahead else "none led"
+    said = [f"With {most:,}, the most that were tried"]
+    if ahead:
+        said.append(f"{_join(ahead)} still led")
     if others:
-        said += f", {_join(others)} did not so that it shows"
+        said.append(f"no lead of {_join(others, 'or')} shows")
+    beyond = "beyond" if ahead else "below"
     lines.append(
-        f"{said}: where pretraining stops to pay is {'beyond them' if ahead else 'below them'}. "
+        f"{', '.join(said)}: where pretraining stops to pay is {beyond} them. "
         "What a lead is worth there cannot be read, because the curve of random weights ends."
     )
     lines.append(
         f"BYOL saw {worths[0]['unlabelled']:,} unlabelled images. Only BYOL from random shows what "
         "these alone are worth: the arm BYOL began with supervised weights."
     )
-    return lines
+    return [*lines, *added]
+
+
+def _describe_added(row: dict) -> str:
+    """What unlabelled images add to the supervised weights that BYOL began with, or take."""
+    lead = row["lead"]
+    other = label_arm(row["other"])
+    begin = "With" if lead["seeds"] >= ENOUGH_SEEDS else "So far, with"
+    at = f"{begin} {row['images']:,} labelled images"
+    unlabelled = f"{row['unlabelled']:,} unlabelled ones"
+    points = f"{lead['lead']:+.1f} points over it ({_describe_interval(lead)})"
+    if lead["verdict"] == UNTOLD:
+        return (
+            f"{at} it cannot be told what {unlabelled} add to {other}: BYOL, which began with it, "
+            f"has {points}."
+        )
+    ahead = lead["verdict"] == AHEAD
+    if row["images"] == row["most" if ahead else "least"]:
+        return (
+            f"{at} BYOL, which began with {other}, has {points}. How many labels {unlabelled} "
+            f"{'add' if ahead else 'take'} there cannot be read, because the curve of {other} "
+            f"{'ends' if ahead else 'begins'} there."
+        )
+    low, high = row["interval"] if ahead else reversed(row["interval"])
+    return (
+        f"{at} {unlabelled} {'add' if ahead else 'take'} {_count_added(row['worth'], row)} "
+        f"labelled ones {'to' if ahead else 'from'} {other} ({_count_added(low, row)} to "
+        f"{_count_added(high, row)} over images only, {_count(row['seeds'], 'seed')}): BYOL, which "
+        f"began with it, is where it is with {_describe_labels(row['worth'], row)}."
+    )
+
+
+def _count_added(count: float, row: dict) -> str:
+    """By how many labels a place on the curve lies beyond a row's own, in the direction of its
+    lead, to two digits; at the end of the curve at least so many."""
+    ahead = row["lead"]["verdict"] == AHEAD
+    added = count - row["images"] if ahead else row["images"] - count
+    number = f"{float(f'{added:.2g}'):,.0f}"
+    end = row["most"] if ahead else row["least"]
+    return f"{number} or more" if math.isclose(count, end) else f"about {number}"
 
 
 def _describe_labels(count: float, row: dict) -> str:
@@ -363,6 +427,6 @@ def _explain(leads: list[dict], of_byol: list[dict], probes: dict[str, dict]) ->
     return lines
 
 
-def _join(parts: list[str]) -> str:
+def _join(parts: list[str], word: str = "and") -> str:
     """a, b and c."""
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

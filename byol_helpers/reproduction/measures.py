@@ -32,6 +32,7 @@ class Measure:
         margin: of a difference: the smallest that matters.
         close: the claim says that two things are close, and ``claimed`` how close.
         seeds: how many trainings the interval covers, where it covers the luck of training.
+        trainings: how many there were, pairs of them for a difference, whatever is covered.
         over_images: what the interval is over the images alone, where it covers both.
     """
 
@@ -44,6 +45,7 @@ class Measure:
     margin: float | None = None
     close: bool = False
     seeds: int | None = None
+    trainings: int | None = None
     over_images: tuple[float, float] | None = None
 
 
@@ -83,12 +85,15 @@ def compare_ap(
     if not {"byol", other} <= run.comparison["arms"].keys():
         return Measure(name, said, None, None, claimed)
     difference = run.difference("byol", other)
+    trainings = count_pairs(run, other)
     both = difference["images_and_seeds"]
     if not both:
-        return measure_points(name, said, difference["mask"][metric], claimed)
+        measure = measure_points(name, said, difference["mask"][metric], claimed)
+        return replace(measure, trainings=trainings)
     measure = measure_points(name, said, both["mask"][metric], claimed)
     over_images = convert_to_points(difference["mask"][metric])[1]
-    return replace(measure, seeds=len(both["seeds"]), over_images=over_images)
+    seeds = len(both["seeds"])
+    return replace(measure, seeds=seeds, trainings=trainings, over_images=over_images)
 
 
 def compare_ap_gain(run: RunResults, other: str, said: float) -> list[Measure]:
@@ -99,9 +104,14 @@ def compare_ap_gain(run: RunResults, other: str, said: float) -> list[Measure]:
     on the right images; a lead that measuring them gives the other arm too is none of its weights.
     """
     tests = [compare_ap(run, "AP", other, said, ABOVE)]
-    if is_frozen(run):
-        tests.append(compare_ap(run, "AP", find_control(other), None, ABOVE))
+    for control in list_compared(run, other)[1:]:
+        tests.append(compare_ap(run, "AP", control, None, ABOVE))
     return tests
+
+
+def list_compared(run: RunResults, other: str) -> list[str]:
+    """The arms that BYOL has to be ahead of: another, under frozen batch norm its control too."""
+    return [other, find_control(other)] if is_frozen(run) else [other]
 
 
 def measure_points(name: str, said: float | None, entry: dict, claimed: Bounds | None) -> Measure:
@@ -124,7 +134,9 @@ def test_over_seeds(
     them."""
     mean = statistics.fmean(values) if values else None
     bounds = t_interval(values, profile_confidence(run))
-    return Measure(name, said, mean, bounds, claimed, seeds=len(values) if bounds else None)
+    trainings = len(values) or None
+    seeds = trainings if bounds else None
+    return Measure(name, said, mean, bounds, claimed, seeds=seeds, trainings=trainings)
 
 
 def subtract_paired(a: dict, b: dict) -> list[float]:
@@ -132,23 +144,32 @@ def subtract_paired(a: dict, b: dict) -> list[float]:
     return [a[key] - b[key] for key in sorted(a.keys() & b.keys())]
 
 
-def note_images(run: RunResults) -> list[str]:
-    """What an interval over test images, or over them and the seeds, leaves out."""
-    seeds = count_seeds(run)
+def note_images(run: RunResults, *others: str) -> list[str]:
+    """What an interval over test images, or over them and the seeds, leaves out.
+
+    Args:
+        others: the arms that BYOL is compared with; by default the reference and random weights.
+    """
+    seeds = count_seeds(run, *others)
     if seeds < ENOUGH_SEEDS:
         named = "one seed" if seeds == 1 else f"{seeds} seeds"
         return [f"intervals cover the choice of test images, not the luck of training ({named})"]
     return [] if run.pretraining_varies else [ONE_PRETRAINING]
 
 
-def count_seeds(run: RunResults) -> int:
+def count_seeds(run: RunResults, *others: str) -> int:
     """With how many seeds BYOL and what it is compared with have been tested; before any test,
     those of the profile."""
+    tested = [arm for arm in others or (run.reference, "random") if run.results_of(arm)]
+    return count_pairs(run, *tested) or len(run.seeds)
+
+
+def count_pairs(run: RunResults, *others: str) -> int:
+    """With how many seeds both BYOL and all of some other arms have been tested."""
     common = set(run.results_of("byol"))
-    for other in (run.reference, "random"):
-        if run.results_of(other):
-            common &= set(run.results_of(other))
-    return len(common) or len(run.seeds)
+    for other in others:
+        common &= set(run.results_of(other))
+    return len(common)
 
 
 def note_seeds(run: RunResults) -> list[str]:
@@ -199,4 +220,5 @@ def test_objective(
         values = [subtract_objectives(first[seed], second[seed]) for seed in common]
         return replace(test_over_seeds(run, name, None, values, BELOW), unit="loss")
     first, second = (read_metrics(found[variant]) for variant in variants)
-    return Measure(name, None, subtract_objectives(first, second), None, BELOW, unit="loss")
+    value = subtract_objectives(first, second)
+    return Measure(name, None, value, None, BELOW, unit="loss", trainings=1)

@@ -39,6 +39,7 @@ from byol_helpers.reproduction.verdicts import (
     NOT_TESTED,
     UNDECIDED,
     build_scorecard,
+    count_trainings,
     describe_holm,
     describe_verdict,
     find_unit,
@@ -66,8 +67,9 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
         ``study``, ``question``, ``plan`` (fingerprint), ``stopping``, ``progress``, ``deviations``
         (lines), ``controls``, ``protocols`` (the folder of each), ``labels`` (labelled images
         that the claims are judged with), ``claims`` (a row for each with the verdict under each
-        protocol, and ``interaction``), ``curve`` (a row for each arm and
-        number of labels), ``cards`` (the scorecard of each protocol), and where they were chosen
+        protocol, the ``seeds`` that it rests on and those ``planned``, and ``interaction``),
+        ``curve`` (a row for each arm and number of labels), ``cards`` (the scorecard of each
+        protocol), and where they were chosen
         ``learning_rates`` (those of the arms under each condition); of a study on photographs,
         ``photographs`` (``name`` of their folder, ``images``, ``classes``).
 
@@ -101,7 +103,7 @@ def build_study_scorecard(results: Path, name: str, study: Study, thesis: Thesis
         "controls": check_controls(results, study),
         "protocols": {protocol: condition.name for protocol, condition in protocols.items()},
         "labels": every,
-        "claims": list(_compare_protocols(results, cards, protocols, thesis)),
+        "claims": list(_compare_protocols(results, study, cards, protocols, thesis)),
         "curve": list(_list_curve(results, study)),
         "cards": cards,
     }
@@ -221,9 +223,14 @@ def _shift_seeds(models: dict[int, comparisons.ModelResult]) -> dict:
 
 
 def _compare_protocols(
-    results: Path, cards: dict[str, dict], protocols: dict[str, Condition], thesis: Thesis
+    results: Path,
+    study: Study,
+    cards: dict[str, dict],
+    protocols: dict[str, Condition],
+    thesis: Thesis,
 ) -> Iterator[dict]:
     """A row for each claim: its verdict under each protocol, and the interaction."""
+    planned = {p: _count_planned_seeds(study, condition) for p, condition in protocols.items()}
     for claim in thesis.claims:
         row: dict = {"claim": claim.id, "text": claim.text, "unit": claim.unit, "protocols": {}}
         for protocol, card in cards.items():
@@ -234,6 +241,8 @@ def _compare_protocols(
                 "unit": find_unit(found),
                 "measured": found["measured"],
                 "interval": found["interval"],
+                "seeds": count_trainings(found),
+                "planned": None if claim.id in MADE_ELSEWHERE else planned[protocol],
                 "reason": found["reason"],
             }
         row["interaction"] = None
@@ -241,6 +250,12 @@ def _compare_protocols(
             runs = {p: open_results(results / c.name) for p, c in protocols.items()}
             row["interaction"] = measure_interaction(runs["frozen"], runs["trainable"], claim.id)
         yield row
+
+
+def _count_planned_seeds(study: Study, condition: Condition) -> int:
+    """With how many seeds the plan trains under a condition."""
+    blocks = list_conditions(study)[condition]
+    return max(len(block.seeds or study.seeds) for block in blocks)
 
 
 def measure_interaction(frozen: RunResults, trainable: RunResults, claim: str) -> list[dict]:
@@ -433,9 +448,10 @@ def describe_decided(card: dict) -> list[str]:
     for protocol in card["protocols"]:
         decided = []
         for row in card["claims"]:
-            verdict = row["protocols"][protocol]["verdict"]
+            found = row["protocols"][protocol]
+            verdict = found["verdict"]
             if row["claim"] not in MADE_ELSEWHERE and verdict not in (UNDECIDED, NOT_TESTED):
-                decided.append(f"{row['claim']} {verdict}")
+                decided.append(f"{row['claim']} {verdict} ({_count_seeds(found)})")
         counted = len(card["claims"]) - len(MADE_ELSEWHERE)
         lines.append(
             f"- Batch norm {protocol}: {len(decided)} of {counted} {what} decided"
@@ -447,9 +463,15 @@ def describe_decided(card: dict) -> list[str]:
 
 def _describe_claims(card: dict) -> list[str]:
     protocols = list(card["protocols"])
-    heads = itertools.chain.from_iterable((p, "interval", "verdict", "Holm") for p in protocols)
+    of_each = ("interval", "verdict", "seeds", "Holm")
+    heads = itertools.chain.from_iterable((p, *of_each) for p in protocols)
     names = ["", "claim", "unit", *heads, "frozen - trainable"]
-    lines = [f"Judged with all {card['labels']:,} labelled images.", ""]
+    lines = [
+        f"Judged with all {card['labels']:,} labelled images. *Seeds* are those of a claim's test "
+        f"that has the fewest: with fewer than {ENOUGH_SEEDS} a verdict is about these trainings "
+        "alone.",
+        "",
+    ]
     lines.append("| " + " | ".join(names) + " |")
     lines.append("|---" * len(names) + "|")
     for row in card["claims"]:
@@ -459,7 +481,7 @@ def _describe_claims(card: dict) -> list[str]:
             value, interval = _format_pair(found, 3)
             of_another = found["measured"] is not None and found["unit"] != row["unit"]
             cells += [f"{value} ({found['unit']})" if of_another else value, interval]
-            cells += [f"**{found['verdict']}**", found["holm"]]
+            cells += [f"**{found['verdict']}**", _describe_seeds(found), found["holm"]]
         parts = []
         for entry in row["interaction"] or []:
             if entry["measured"] is not None:
@@ -468,6 +490,21 @@ def _describe_claims(card: dict) -> list[str]:
                 parts.append(f"{entry['name']}: {value} {said}")
         lines.append("| " + " | ".join([*cells, "; ".join(parts) or "–"]) + " |")
     return lines
+
+
+def _describe_seeds(found: dict) -> str:
+    """One cell: on how many seeds a verdict rests, and what too few of them leave out."""
+    if found["seeds"] is None:
+        return "–"
+    few = found["seeds"] < ENOUGH_SEEDS
+    return _count_seeds(found) + (": luck of training not covered" if few else "")
+
+
+def _count_seeds(found: dict) -> str:
+    """1 of 5 seeds; 1 seed where the study has not planned them."""
+    if found["planned"] is None:
+        return f"{found['seeds']} seed{'s' * (found['seeds'] != 1)}"
+    return f"{found['seeds']} of {found['planned']} seeds"
 
 
 def _format_pair(entry: dict, digits: int) -> list[str]:

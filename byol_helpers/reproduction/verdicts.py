@@ -55,7 +55,8 @@ def build_scorecard(run_path: Path | str, thesis: Thesis) -> dict:
         "scale", "link", "margin", "primary", "holm", "published"}``; the numbers of the row are
         those of its first test. A test or value is ``{"name", "unit", "thesis", "measured",
         "interval"}``, a test with ``"verdict"``, ``"claimed": [low, high]`` (None: no limit),
-        ``"margin"``, ``"close"``, ``"seeds"`` and ``"over_images"`` (as in ``Measure``) besides.
+        ``"margin"``, ``"close"``, ``"seeds"``, ``"trainings"`` and ``"over_images"`` (as in
+        ``Measure``) besides.
         ``holm`` is ``{"p", "adjusted", "claims", "verdict"}`` or None; ``published`` is that of
         ``literature.compare_with_published``.
 
@@ -191,6 +192,13 @@ def find_unit(row: dict) -> str | None:
     return row["tests"][0]["unit"] if row["tests"] else row["unit"]
 
 
+def count_trainings(row: dict) -> int | None:
+    """How many trainings a claim's verdict rests on: of its test that has the fewest, None where
+    no test counts any."""
+    counts = [test["trainings"] for test in row["tests"] if test["trainings"]]
+    return min(counts, default=None)
+
+
 def name_anchor(claim_id: str) -> str:
     """Where a notebook measures a claim; the two halves of C1 share their place."""
     return f"claim-{claim_id.lower().rstrip('ab')}"
@@ -301,6 +309,7 @@ def _describe_test(test: Measure, unit: str | None) -> dict:
         "margin": test.margin,
         "close": test.close,
         "seeds": test.seeds,
+        "trainings": test.trainings,
         "over_images": list(test.over_images) if test.over_images else None,
     }
 

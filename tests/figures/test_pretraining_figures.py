@@ -36,14 +36,15 @@ def test_probe_curves_stand_beside_both_controls():
 
 
 def test_the_dense_probe_stands_beside_both_controls():
+    random = "random, statistics measured"  # as the arm with these weights is called
     rows = []
-    for name, value in (("untrained", 0.1), ("start, measured", 0.15), ("BYOL", 0.3)):
+    for name, value in (("untrained", 0.1), (random, 0.15), ("BYOL", 0.3)):
         for images in (10, 50):
             row = {"encoder": name, "images": images, "value": value + images / 1000, "gains": {}}
             row |= {"low": row["value"] - 0.02, "high": row["value"] + 0.03}
             rows.append(row)
     for row in rows[4:]:
-        row["gains"] = {"start, measured": {"value": 0.15, "low": 0.12, "high": 0.17}}
+        row["gains"] = {random: {"value": 0.15, "low": 0.12, "high": 0.17}}
     scenes = {"labelled": 50, "asked": 20, "size": 160, "categories": 10, "repeats": 3}
     fig = figures.plot_dense_probe({"scenes": scenes, "rows": rows})
     above, gained = fig.axes
@@ -57,7 +58,8 @@ def test_the_dense_probe_stands_beside_both_controls():
     ends = [segment[:, 1].tolist() for segment in whiskers.get_segments()]
     assert ends == [pytest.approx([12, 17])] * 2
     labels = [text.get_text() for text in fig.legends[0].get_texts()]
-    assert labels == ["untrained", "start, measured", "BYOL"]
+    assert labels == ["untrained", random, "BYOL"]
+    assert gained.get_ylabel() == f"gain (points) over\n{random}"
 
 
 def test_neighbours_of_the_same_category_are_framed():

@@ -84,13 +84,13 @@ def test_probes_of_a_run_stand_beside_both_controls_and_are_kept(run, capsys):
 def test_the_dense_probe_of_a_run_stands_beside_both_controls_and_is_kept(run, capsys):
     found = probing.measure_dense_probe(run, ["byol-random"])
     rows = {(row["encoder"], row["images"]): row for row in found["rows"]}
-    names = ("untrained", "start, measured", "BYOL from random")
+    names = ("untrained", "random, statistics measured", "BYOL from random")
     assert list(rows) == [(name, 4) for name in names]  # no more than there are
     for name in names[:2]:
         assert rows[name, 4]["gains"] == {}
     row = rows["BYOL from random", 4]
     assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
-    assert set(row["gains"]) == {"untrained", "start, measured"}
+    assert set(row["gains"]) == {"untrained", "random, statistics measured"}
     for name, gain in row["gains"].items():
         assert gain["value"] == pytest.approx(row["value"] - rows[name, 4]["value"])
     assert found["scenes"] == {
@@ -104,6 +104,15 @@ def test_the_dense_probe_of_a_run_stands_beside_both_controls_and_is_kept(run, c
     assert probing.measure_dense_probe(run, ["byol-random"]) == found
     assert "probe/dense: up to date" in capsys.readouterr().out
     assert read_json(run.path / "probe/dense/probe.json") == found
+
+
+def test_in_an_older_file_random_weights_are_called_so_too(run):
+    found = probing.measure_dense_probe(run, ["byol-random"])
+    file = run.path / "probe/dense/probe.json"
+    new = file.read_text()
+    file.write_text(new.replace("random, statistics measured", "start, measured"))
+    assert probing.measure_dense_probe(run, ["byol-random"]) == found
+    file.write_text(new)
 
 
 @pytest.mark.parametrize("kind", ["byol-random", "dense"])
@@ -134,7 +143,7 @@ def test_of_a_training_that_began_with_another_arm_the_gain_over_it_is_counted_t
         run.profile, trained, {"second": "first"}, files, train, test
     )
     gains = {row["encoder"]: row["gains"] for row in found["rows"]}
-    assert list(gains["first"]) == ["untrained", "start, measured"]
+    assert list(gains["first"]) == ["untrained", "random, statistics measured"]
     assert gains["second"]["first"] == {"value": 0, "low": 0, "high": 0}  # the same weights
 
 

@@ -1,10 +1,14 @@
 """The label curve of a study: with no result, with one seed, and with all of them."""
 
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from byol_helpers import figures
+from byol_helpers.evaluation.comparison import ModelResult
+from byol_helpers.reproduction import label_curve
 from byol_helpers.reproduction.label_curve import (
     describe_help,
     describe_worth,
@@ -13,7 +17,7 @@ from byol_helpers.reproduction.label_curve import (
     list_probes,
     list_worths,
 )
-from byol_helpers.reproduction.plan import find_study
+from byol_helpers.reproduction.plan import Condition, find_study
 from byol_helpers.reproduction.run_results import open_results
 from tests.helpers.made_study import make_study
 
@@ -100,8 +104,9 @@ def test_ap_and_lead_rest_on_the_seeds_that_both_have(whole, plan, tmp_path):
 
 
 def test_labels_are_read_off_the_curve_of_random_weights(whole, plan):
-    (row,) = list_worths(whole, plan)
-    assert (row["arm"], row["images"], row["seeds"]) == ("supervised", 3, 3)
+    row, _ = list_worths(whole, plan)
+    assert (row["arm"], row["other"]) == ("supervised", "random")
+    assert (row["images"], row["seeds"]) == (3, 3)
     low, high = row["interval"]
     assert 3 <= low <= row["worth"] <= high <= 12
     leads = list_leads(whole, plan)
@@ -114,11 +119,86 @@ def test_labels_are_read_off_the_curve_of_random_weights(whole, plan):
 
 
 def test_a_lead_that_cannot_be_told_from_zero_is_worth_no_labels():
-    row = {"arm": "byol-random", "images": 100, "seeds": 1, "unlabelled": 32}
-    row |= {"worth": 120.0, "interval": [110.0, 130.0], "least": 50, "most": 100}
-    first, last, _ = describe_worth([row], [lead("byol-random", "cannot be told from zero")])
+    none = lead("byol-random", "cannot be told from zero")
+    row = {"arm": "byol-random", "other": "random", "images": 100, "seeds": 1, "unlabelled": 32}
+    row |= {"worth": 120.0, "interval": [110.0, 130.0], "least": 50, "most": 100, "lead": none}
+    first, last, _ = describe_worth([row], [none])
     assert first.endswith("cannot be told from random weights with as many.")
-    assert "none led, BYOL from random did not so that it shows" in last
+    assert last.startswith("With 100, the most that were tried, no lead of BYOL from random shows:")
+    also = [none, lead("supervised", "ahead"), lead("byol", "behind")]
+    last = describe_worth([row], also)[1]
+    assert (
+        "supervised (stand-in) still led, no lead of BYOL from random or BYOL shows: where" in last
+    )
+
+
+def make_model(points, draws=(0.0,)):
+    """An evaluated model of so many AP points; its draws lie beside them."""
+    metrics = {"mask": {"AP": {"value": points / 100}}, "bootstrap": {"confidence": 0.95}}
+    return ModelResult(metrics, {"mask/AP": (points + np.array(draws)) / 100})
+
+
+def read_worths(monkeypatch, supervised, byol, init="supervised"):
+    """``list_worths`` of a study whose arms have such AP points, {labels: of each seed}."""
+    drawn = np.linspace(-0.5, 0.5, 1001)
+    conditions = []
+    for images, of_seed in supervised.items():
+        found = {
+            "supervised": {k: make_model(points, 0 * drawn) for k, points in enumerate(of_seed)},
+            "byol": {k: make_model(points, drawn) for k, points in enumerate(byol[images])},
+        }
+        run = SimpleNamespace(
+            results_of=lambda arm, found=found: found.get(arm, {}),
+            reference="supervised",
+            profile={"pretrain": {"init": init}},
+            study={"pretraining_images": 4000},
+        )
+        conditions.append((Condition("trainable", images), run))
+    monkeypatch.setattr(label_curve, "open_conditions", lambda results, study: conditions)
+    return list_worths(None, None)
+
+
+CURVE = {1600: [30.0], 100: [10.0], 400: [20.0]}  # ten points for four times the labels
+
+
+def test_unlabelled_images_are_worth_labels_on_the_curve_of_the_start(monkeypatch):
+    byol = {100: [15.0], 400: [18.0], 1600: [31.0]}
+    gained, lost, ended = read_worths(monkeypatch, CURVE, byol)
+    assert (gained["arm"], gained["other"], gained["seeds"]) == ("byol", "supervised", 1)
+    assert gained["worth"] == pytest.approx(100 * 4**0.5)
+    ends = [100 * 4 ** (0.5 + 0.95 * side * 0.05) for side in (-1, 1)]
+    assert gained["interval"] == pytest.approx(ends)
+    assert lost["worth"] == pytest.approx(400 * 4**-0.2)
+    assert ended["worth"] == pytest.approx(1600)
+    _, *said = describe_worth([gained, lost, ended], [])
+    assert said[0] == (
+        "So far, with 100 labelled images 4,000 unlabelled ones add about 100 labelled ones to "
+        "supervised (stand-in) (about 87 to about 110 over images only, 1 seed): BYOL, which began "
+        "with it, is where it is with about 200."
+    )
+    assert "take about 97 labelled ones from supervised (stand-in) (about 76 to" in said[1]
+    assert "has +1.0 points over it (+0.5 to +1.5" in said[2]
+    assert said[2].endswith("because the curve of supervised (stand-in) ends there.")
+
+
+def test_a_lead_over_the_start_that_the_seeds_do_not_bear_is_worth_nothing(monkeypatch):
+    curve = {images: 3 * points for images, points in CURVE.items()}
+    byol = {100: [9.0, 12.0, 13.0], 400: [22.0] * 3, 1600: [27.0] * 3}
+    rows = read_worths(monkeypatch, curve, byol)
+    _, untold, added, taken = describe_worth(rows, [])
+    assert untold.startswith("With 100 labelled images it cannot be told what 4,000 unlabelled")
+    assert "has +1.3 points over it (-3.9 to +6.5 over images and seeds, 3 seeds)" in untold
+    assert added.startswith("With 400 labelled images 4,000 unlabelled ones add about 130 labelled")
+    assert "take about 540 labelled" in taken
+
+
+def test_beyond_the_curve_a_number_is_a_bound_and_random_starts_have_no_curve(monkeypatch):
+    byol = {100: [32.0], 400: [9.0], 1600: [20.0]}
+    far, short, _ = read_worths(monkeypatch, CURVE, byol)
+    said = describe_worth([far, short], [])[1:]
+    assert "add 1,500 or more labelled ones to" in said[0] and "with 1,600 or more." in said[0]
+    assert "take 300 or more labelled ones from" in said[1] and "with 100 or fewer." in said[1]
+    assert read_worths(monkeypatch, CURVE, byol, init="random") == []
 
 
 def lead(arm, verdict):

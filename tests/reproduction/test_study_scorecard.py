@@ -92,6 +92,24 @@ def test_a_verdict_says_when_its_seeds_are_fewer_than_planned(copied):
     assert "not the luck of training (2 seeds)" in said["C1b"]["trainable"]["reason"]
     assert "fewer than 3 seeds there is no interval" in said["C3"]["trainable"]["reason"]
     assert "luck of training (" not in said["C1b"]["frozen"]["reason"]
+    for claim in ("C1a", "C1b", "C2", "C3", "C4", "C10"):
+        assert (said[claim]["trainable"]["seeds"], said[claim]["trainable"]["planned"]) == (2, 3)
+    assert said["C8"]["trainable"]["seeds"] == said["C1b"]["frozen"]["seeds"] == 3
+    assert said["C12"]["trainable"]["seeds"] is None  # not tested
+    rows = {line.split(" | ")[0]: line for line in write_study_markdown(found).splitlines()}
+    assert "2 of 3 seeds: luck of training not covered" in rows["| C1b"]
+    assert "| 3 of 3 seeds |" in rows["| C1b"]  # frozen
+    assert rows["| C14"].count("| 1 seed: luck of training not covered |") == 2
+
+
+def test_arms_with_fewer_seeds_than_byol_show_in_the_claim_about_them(copied):
+    for seed in (1, 2):
+        shutil.rmtree(copied / f"trainable-12/evaluate/byol-random-seed{seed}")
+    found = build_study_scorecard(copied, "made", find_plan(copied), load_thesis())
+    said = {row["claim"]: row["protocols"]["trainable"] for row in found["claims"]}
+    assert (said["C10"]["seeds"], said["C1b"]["seeds"]) == (1, 3)
+    assert "not the luck of training (one seed)" in said["C10"]["reason"]
+    assert "C10 reproduced (1 of 3 seeds)" in write_study_markdown(found)
 
 
 def test_both_protocols_stand_side_by_side(card):
