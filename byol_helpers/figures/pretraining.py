@@ -20,11 +20,11 @@ from byol_helpers.figures.style import (
     get_line,
 )
 
-RANDOM = label_arm("random-measured")  # a control of the dense probe
+_RANDOM = label_arm("random-measured")  # a control of the dense probe
 CONTROL_LINES = {  # encoder of the probes' rows -> its line; greys, since a control is no arm
     "untrained": {"color": "#8A9099", "linestyle": (0, (1, 1.6)), "marker": "."},
     "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
-    RANDOM: {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
+    _RANDOM: {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
 }
 ASKED = {  # pretrain.probe_on -> what a reader calls it
     "crops": "generated crops",
@@ -119,7 +119,7 @@ def plot_dense_probe(found: dict) -> Figure:
     for name, rows in by_name.items():
         line = lines[name]
         _draw_band(above, counts, rows, line)
-        gains = [row["gains"].get(RANDOM) for row in rows]
+        gains = [row["gains"].get(_RANDOM) for row in rows]
         if not all(gains):
             continue
         values = np.array([100 * gain["value"] for gain in gains])
@@ -130,7 +130,7 @@ def plot_dense_probe(found: dict) -> Figure:
         gained.errorbar(shifted, values, yerr=[below, over], lw=1.8, elinewidth=1.3, ms=5, **line)
     gained.axhline(0, color=SOFT, lw=1)
     above.set(ylabel="mIoU of the categories (%)", ylim=(0, None))
-    gained.set(ylabel=f"gain (points) over\n{RANDOM}")
+    gained.set(ylabel=f"gain (points) over\n{_RANDOM}")
     for ax in (above, gained):
         ax.set_xscale("log")
         ax.set_xticks(counts, [f"{count:,}" for count in counts])
