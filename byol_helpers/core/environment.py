@@ -16,11 +16,11 @@ VERSIONS_OF = (
     "opencv-python-headless",
     "scikit-image",
 )
-# The whole run on two cores of a fast machine; a slow or a shared one takes twice as long. smoke
-# and quick are sums of measured stages and notebooks, the others are the seconds of a BYOL step
-# (benchmarks, byol-step: 8.4 for 16 images) times the profile's images, without its fine-tuning.
+# The whole run on two cores. smoke and quick were measured with ``make report`` on a Xeon of
+# 2.1 GHz (4 min 01 s, 30 min 57 s); the others are the seconds of a BYOL step (benchmarks,
+# byol-step: 8.4 for 16 images) times the profile's images, without its fine-tuning.
 CPU_TIMES = {
-    "smoke": "3 minutes",
+    "smoke": "4 minutes",
     "quick": "half an hour",
     "colab": "more than 4 days",
     "thesis": "more than 4 months",
