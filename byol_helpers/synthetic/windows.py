@@ -1,6 +1,7 @@
 """Windows around the objects of generated scenes: what a detector must tell apart, one by one."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ SHARE = 2 / 3  # of the window's side that the longer side of the object's box f
 FEWEST_PIXELS = 30  # of an object that is seen; one that is hidden to less gets no window
 
 
+@lru_cache(maxsize=1)  # the probes of one arm after another ask about the same windows
 def make_windows(
     seed: int, first: int, count: int, size: int, scene_size: int, world: str, draw: str = "val"
 ) -> tuple[np.ndarray, list[int]]:
