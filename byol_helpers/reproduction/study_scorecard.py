@@ -441,7 +441,7 @@ def _explain_controls(card: dict) -> list[str]:
 
 
 def describe_decided(card: dict) -> list[str]:
-    """How many claims a study decides under each protocol, a line each."""
+    """How many claims a study decides under each protocol, and by which tests, as a list."""
     lines = []
     shown = all(control["verdict"] == HOLDS for control in card["controls"])
     what = "claims" if shown else "claims, of these trainings only,"
@@ -451,12 +451,13 @@ def describe_decided(card: dict) -> list[str]:
             found = row["protocols"][protocol]
             verdict = found["verdict"]
             if row["claim"] not in MADE_ELSEWHERE and verdict not in (UNDECIDED, NOT_TESTED):
-                decided.append(f"{row['claim']} {verdict} ({_count_seeds(found)})")
+                tests = found["reason"].partition(";")[0]
+                said = f"{row['claim']} {verdict} ({_count_seeds(found)}): {tests}"
+                decided.append(f"  - {said}")
         counted = len(card["claims"]) - len(MADE_ELSEWHERE)
-        lines.append(
-            f"- Batch norm {protocol}: {len(decided)} of {counted} {what} decided"
-            f"{': ' if decided else ''}{'; '.join(decided)}."
-        )
+        end = ":" if decided else "."
+        lines.append(f"- Batch norm {protocol}: {len(decided)} of {counted} {what} decided{end}")
+        lines += decided
     lines.append(f"- Not counted, because no study measures it: {', '.join(MADE_ELSEWHERE)}.")
     return lines
 
