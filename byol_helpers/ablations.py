@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from byol_helpers import pipeline, probing
-from byol_helpers.coco.dataset import load_split
 from byol_helpers.core.errors import UserError
-from byol_helpers.core.files import write_rows, write_text
+from byol_helpers.core.files import read_json, write_rows, write_text
 from byol_helpers.core.intervals import corrected_interval, percentile_interval
 from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.core.stage import Run
@@ -309,7 +308,7 @@ def _make_cells(
 
 def _count_labelled(run: Run) -> int:
     """How many labelled images the arms are fine-tuned on."""
-    given = len(load_split(run, "train").images)
+    given = read_json(run.path / "statistics.json")["splits"]["train"]["images"]
     return min(run.profile.finetune.images or given, given)
 
 

@@ -21,10 +21,11 @@ from byol_helpers.figures.style import (
 )
 
 _RANDOM = label_arm("random-measured")  # a control of the dense probe
+_MEASURED_LINE = {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"}
 CONTROL_LINES = {  # encoder of the probes' rows -> its line; greys, since a control is no arm
     "untrained": {"color": "#8A9099", "linestyle": (0, (1, 1.6)), "marker": "."},
-    "start, measured": {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
-    _RANDOM: {"color": "#444444", "linestyle": (0, (5, 2)), "marker": "|"},
+    "start, measured": _MEASURED_LINE,
+    _RANDOM: _MEASURED_LINE,
 }
 ASKED = {  # pretrain.probe_on -> what a reader calls it
     "crops": "generated crops",
