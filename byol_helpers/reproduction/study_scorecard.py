@@ -441,10 +441,11 @@ def _explain_controls(card: dict) -> list[str]:
 
 
 def describe_decided(card: dict) -> list[str]:
-    """How many claims a study decides under each protocol, and by which tests, as a list."""
+    """How many rows a study decides under each protocol, and by which tests, as a list."""
     lines = []
     shown = all(control["verdict"] == HOLDS for control in card["controls"])
-    what = "claims" if shown else "claims, of these trainings only,"
+    what = "rows" if shown else "rows, of these trainings only,"
+    counted = len(card["claims"]) - len(MADE_ELSEWHERE)
     for protocol in card["protocols"]:
         decided = []
         for row in card["claims"]:
@@ -454,11 +455,13 @@ def describe_decided(card: dict) -> list[str]:
                 tests = found["reason"].partition(";")[0]
                 said = f"{row['claim']} {verdict} ({_count_seeds(found)}): {tests}"
                 decided.append(f"  - {said}")
-        counted = len(card["claims"]) - len(MADE_ELSEWHERE)
         end = ":" if decided else "."
         lines.append(f"- Batch norm {protocol}: {len(decided)} of {counted} {what} decided{end}")
         lines += decided
-    lines.append(f"- Not counted, because no study measures it: {', '.join(MADE_ELSEWHERE)}.")
+    lines.append(
+        f"- {counted} of the {len(card['claims'])} rows are counted; no study measures "
+        f"{', '.join(MADE_ELSEWHERE)}."
+    )
     return lines
 
 

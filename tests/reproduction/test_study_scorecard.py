@@ -79,8 +79,8 @@ def test_a_control_of_too_few_pairs_is_measured_and_not_shown(copied):
     assert "for the weights nothing is confirmed" in text
     assert "Judged with all 12 labelled images." in text
     assert (
-        "of 14 claims, of these trainings only, decided" in text
-        and "no study measures it: C14" in text
+        "of 14 rows, of these trainings only, decided" in text
+        and "14 of the 15 rows are counted; no study measures C14" in text
     )
 
 
