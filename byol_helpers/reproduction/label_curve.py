@@ -298,9 +298,10 @@ def describe_worth(worths: list[dict], leads: list[dict]) -> list[str]:
             continue
         worth = _describe_labels(row["worth"], row)
         low, high = (_describe_labels(end, row) for end in row["interval"])
+        each = _describe_each(row) if row["arm"] == "byol-random" else ""
         lines.append(
             f"{said} is where random weights are with {worth} ({low} to {high} over images only, "
-            f"{_count(row['seeds'], 'seed')})."
+            f"{_count(row['seeds'], 'seed')}).{each}"
         )
     most = over_random[0]["most"]
     at_most = [row for row in trainable if row["images"] == most]
@@ -349,7 +350,19 @@ def _describe_added(row: dict) -> str:
         f"labelled ones {'to' if ahead else 'from'} {other} ({_count_added(low, row)} to "
         f"{_count_added(high, row)} over images only, {_count(row['seeds'], 'seed')}): BYOL, which "
         f"began with it, is where it is with {_describe_labels(row['worth'], row)}."
+        f"{_describe_each(row)}"
     )
+
+
+def _describe_each(row: dict) -> str:
+    """How many labels one unlabelled image of the pretraining is worth, as a sentence; nothing
+    where BYOL is not ahead or the curve ends before it."""
+    places = [row["worth"], *row["interval"]]
+    if row["lead"]["verdict"] != AHEAD or max(places) >= row["most"] * (1 - 1e-9):
+        return ""
+    each = [(place - row["images"]) / row["unlabelled"] for place in places]
+    value, low, high = (f"{labels:.2g}" for labels in each)
+    return f" That is {value} of a label ({low} to {high}) for each unlabelled image."
 
 
 def _count_added(count: float, row: dict) -> str:
