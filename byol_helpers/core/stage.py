@@ -39,6 +39,10 @@ MADE_UP = {"data": ("image_size", "crops", "crop_size")}
 
 LOCKS = "locks"  # folder of a run: of two processes that want one stage, the second waits
 
+# Names the file that ``run_stage`` adds the names of its stages to, where another process wants to
+# know what the work rests on.
+STAGES_FILE = "BYOL_HELPERS_STAGES"
+
 _counted: list[str] | None = None  # names of stages up to date, within ``name_together``
 
 
@@ -107,6 +111,7 @@ def run_stage(
             was; the work of one that was begun goes on where it stopped.
     """
     folder = run.path / name
+    _note_use(name)
     wanted = _describe_stage(run, name, parameters, inputs)
     needed = [Path(path) for path in outputs]
     if _is_up_to_date(folder, wanted, needed):
@@ -120,6 +125,13 @@ def run_stage(
         else:
             _make_stage(run, folder, wanted, work, needed)
     return folder
+
+
+def _note_use(name: str) -> None:
+    used = os.environ.get(STAGES_FILE)
+    if used:
+        with open(used, "a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
 
 
 def _is_up_to_date(folder: Path, wanted: dict, outputs: Sequence[Path]) -> bool:

@@ -58,7 +58,7 @@ def _lead_within_the_report(page: str) -> str:
     pages, is named.
     """
     page = re.sub(r'href="(\d\d-[\w-]+)\.ipynb', r'href="\1.html', page)
-    page = re.sub(r'<a href="\.\./(docs/[^"]+)">(.*?)</a>', r"\2 (<code>\1</code>)", page)
+    page = re.sub(r'<a href="\.\./([^"]+)">(.*?)</a>', r"\2 (<code>\1</code>)", page)
     page = re.sub(r'(<h[1-6] id=)"([^"]+)"', _write_plain_name, page)
     return re.sub(r'(href=)"(#[^"]+)"', _write_plain_name, page)
 

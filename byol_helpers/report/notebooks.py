@@ -8,8 +8,8 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -21,7 +21,7 @@ from byol_helpers.core.deadline import StopRequested
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import expand_path, read_json, sha256, write_json, write_text
 from byol_helpers.core.progress import EVENTS_FILE, duration
-from byol_helpers.core.stage import Run
+from byol_helpers.core.stage import STAGES_FILE, Run
 from byol_helpers.report import html
 from byol_helpers.reproduction.plan import load_plan
 
@@ -101,8 +101,9 @@ def _execute_notebooks(run: Run, todo: list[str], values: dict) -> None:
     execute = partial(_execute_notebook, folder=run.path / "notebooks", values=values)
     workers = min(count_workers(), len(todo))
     with get_context("spawn").Pool(workers, _prepare_worker, (workers,)) as pool:
-        for stem in pool.imap_unordered(execute, todo):
-            write_json(run.path / "notebooks" / f"{stem}.json", _collect_inputs(run, stem))
+        for stem, stages in pool.imap_unordered(execute, todo):
+            inputs = _collect_inputs(run, stem, stages)
+            write_json(run.path / "notebooks" / f"{stem}.json", inputs)
             done += SHARES[stem]
             spent = time.monotonic() - begin
             left = duration(spent * (whole - done) / done)
@@ -157,7 +158,7 @@ def _name_path(path: Path) -> str:
     return str(path if Path.cwd() == ROOT else path.absolute())
 
 
-def _collect_inputs(run: Run, stem: str) -> dict:
+def _collect_inputs(run: Run, stem: str, stages: Iterable[str]) -> dict:
     """What a notebook's page depends on: source, package, profile, stages, studies and results."""
     files = sorted((ROOT / "byol_helpers").rglob("*"))
     package = [path for path in files if path.suffix in (".py", ".yaml", ".html")]
@@ -168,18 +169,15 @@ def _collect_inputs(run: Run, stem: str) -> dict:
         "source": ["".join(cell["source"]) for cell in cells],
         "profile": sha256(run.path / "profile.yaml"),
         "package": [sha256(path) for path in package],
-        "stages": _hash_stages(run),
+        "stages": {name: _hash_stage(run, name) for name in stages},
         "studies": {path.name: sha256(path) for path in studies},
         "results": {path.parent.name: sha256(path) for path in results if path.is_file()},
     }
 
 
-def _hash_stages(run: Run) -> dict[str, str]:
-    hashes = {}
-    for path in sorted(run.path.glob("**/stage.json")):
-        with suppress(FileNotFoundError):  # a notebook beside this one makes it afresh
-            hashes[path.relative_to(run.path).as_posix()] = sha256(path)
-    return hashes
+def _hash_stage(run: Run, name: str) -> str | None:
+    path = run.path / name / "stage.json"
+    return sha256(path) if path.is_file() else None
 
 
 def _is_fresh(run: Run, stem: str) -> bool:
@@ -188,14 +186,15 @@ def _is_fresh(run: Run, stem: str) -> bool:
     if not all((folder / f"{stem}.{kind}").is_file() for kind in ("json", "ipynb", "html")):
         return False
     then = read_json(folder / f"{stem}.json")
-    now = _collect_inputs(run, stem)
-    same_stages = all(now["stages"].get(path) == digest for path, digest in then["stages"].items())
-    same = ("source", "profile", "package", "studies", "results")
-    return same_stages and all(then.get(key) == now[key] for key in same)
+    return then == _collect_inputs(run, stem, then["stages"])
 
 
-def _execute_notebook(stem: str, folder: Path, values: dict) -> str:
-    """Execute a notebook into ``folder``, make its page, and return its name."""
+def _execute_notebook(stem: str, folder: Path, values: dict) -> tuple[str, list[str]]:
+    """Execute a notebook into ``folder`` and make its page.
+
+    Returns:
+        its name, and the names of the stages that it brought up to date.
+    """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -203,7 +202,7 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> str:
     part = folder / f".{stem}.ipynb"  # renamed when it is whole
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with follow_stages() as terminal:
+        with follow_stages() as events:
             papermill.execute_notebook(
                 NOTEBOOKS / f"{stem}.ipynb",
                 part,
@@ -212,7 +211,7 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> str:
                 cwd=ROOT,
                 progress_bar=False,
                 log_output=False,
-                stdout_file=terminal,
+                stdout_file=events,
                 request_save_on_cell_execute=False,
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
@@ -230,32 +229,38 @@ def _execute_notebook(stem: str, folder: Path, values: dict) -> str:
     os.replace(part, folder / f"{stem}.ipynb")
     page = html.render_notebook(folder / f"{stem}.ipynb")
     write_text(folder / f"{stem}.html", page)
-    return stem
+    return stem, events.stages
 
 
 @contextmanager
 def follow_stages() -> Iterator["StageEvents"]:
-    """While a notebook runs in a process of its own, what its stages announce goes to a file."""
+    """While a notebook runs in a process of its own, what its stages announce goes to a file, and
+    so do their names."""
     with tempfile.TemporaryDirectory() as folder:
         events = StageEvents(Path(folder) / "events.txt")
-        os.environ[EVENTS_FILE] = str(events.path)
+        used = Path(folder) / "stages.txt"
+        os.environ |= {EVENTS_FILE: str(events.path), STAGES_FILE: str(used)}
         try:
             yield events
         finally:
-            del os.environ[EVENTS_FILE]
+            del os.environ[EVENTS_FILE], os.environ[STAGES_FILE]
             events.flush()
+            if used.is_file():
+                events.stages = sorted(set(used.read_text(encoding="utf-8").splitlines()))
 
 
 class StageEvents:
     """Prints what the stages of a notebook announce; its other outputs are for its reader.
 
     It takes the place of the file that papermill copies a notebook's standard output to: at each
-    output, the lines that were added to ``path`` since the last one are printed.
+    output, the lines that were added to ``path`` since the last one are printed. In the end,
+    ``stages`` names the stages that the notebook brought up to date.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.printed = 0
+        self.stages: list[str] = []
 
     def write(self, text: str) -> None:
         """Take a piece of the notebook's output as the sign that there may be new events."""

@@ -77,19 +77,19 @@ def test_notebooks_are_told_what_differs_from_their_own_parameters(tmp_path, mon
 def test_a_page_depends_on_the_studies_that_are_there(tmp_path):
     run = Run(tmp_path, load_profile("smoke"))
     (tmp_path / "profile.yaml").write_text("seed: 0")
-    before = _collect_inputs(run, "09-scorecard")
+    before = _collect_inputs(run, "09-scorecard", [])
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "pretraining.csv").write_text("variant,seed,step,loss")
-    after = _collect_inputs(run, "09-scorecard")
+    after = _collect_inputs(run, "09-scorecard", [])
     assert {key for key in after if after[key] != before[key]} == {"studies"}
 
 
 def test_a_page_depends_on_the_results_of_planned_studies(tmp_path, monkeypatch):
     run = Run(tmp_path, load_profile("smoke"))
     (tmp_path / "profile.yaml").write_text("seed: 0")
-    before = _collect_inputs(run, "09-scorecard")
+    before = _collect_inputs(run, "09-scorecard", [])
     monkeypatch.setattr("byol_helpers.report.notebooks.load_plan", dict)
-    after = _collect_inputs(run, "09-scorecard")
+    after = _collect_inputs(run, "09-scorecard", [])
     assert set(before["results"]) >= {"laptop"} and after["results"] == {}
 
 

@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+from byol_helpers.core.profile_files import load_profile
 from byol_helpers.core.progress import Progress
+from byol_helpers.core.stage import Run, run_stage
 from byol_helpers.report.notebooks import follow_stages
 
 SCRIPT = """
@@ -35,3 +37,13 @@ def test_the_last_events_come_without_further_output(capsys):
     ]
     Progress("work", 1).close()
     assert capsys.readouterr().out.splitlines() == ["work: 0 of 1 steps in 0 s"]
+
+
+def test_stages_that_were_made_and_stages_that_were_there_are_named(tmp_path):
+    run = Run(tmp_path, load_profile("smoke"))
+    run_stage(run, "evaluate/random", {}, [], lambda folder: None)
+    with follow_stages() as events:
+        run_stage(run, "evaluate/random", {}, [], lambda folder: None)
+        run_stage(run, "data", {}, [], lambda folder: None)
+    run_stage(run, "background", {}, [], lambda folder: None)
+    assert events.stages == ["data", "evaluate/random"]
