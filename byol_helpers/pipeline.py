@@ -5,7 +5,7 @@ A stage that is up to date returns at once; an interrupted one goes on (see
 ``byol_helpers.core.stage``). torch is loaded by the stages that train or predict, and by no other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from byol_helpers.core.kept_copy import copy_folder, restore_run
 from byol_helpers.core.notebook_parameters import check_parameters
 from byol_helpers.core.profile_files import dump_profile, load_profile
 from byol_helpers.core.progress import UNFINISHED
-from byol_helpers.core.stage import Run, name_together, run_stage
+from byol_helpers.core.stage import Run, name_together, run_stage, take_free_first
 from byol_helpers.core.stage_parameters import describe_backbone, describe_run
 from byol_helpers.initial_weights import (
     begins_at_random,
@@ -322,6 +322,13 @@ def list_models(run: Run) -> list[tuple[str, int]]:
     return [(arm, seed) for seed in run.profile.finetune.seeds for arm in run.profile.finetune.arms]
 
 
+def _take_models(run: Run, stage: str) -> Iterator[tuple[str, int]]:
+    """Every (arm, seed), those last whose ``stage`` another process makes."""
+    models = {f"{stage}/{arm}-seed{seed}": (arm, seed) for arm, seed in list_models(run)}
+    for name in take_free_first(run, models):
+        yield models[name]
+
+
 def list_pretrained_arms(run: Run) -> list[str]:
     """Arms of the profile whose weights come from the stage pretrain."""
     return [arm for arm in run.profile.finetune.arms if ARMS[arm].source == "pretrain"]
@@ -350,8 +357,11 @@ def transfer_all(run: Run) -> None:
 
 
 def finetune_all(run: Run) -> None:
-    """Every arm with every seed, and how long a step of each takes."""
-    for arm, seed in list_models(run):
+    """Every arm with every seed, and how long a step of each takes.
+
+    Two processes at it, say two notebooks, share the trainings.
+    """
+    for arm, seed in _take_models(run, "finetune"):
         finetune(run, arm, seed)
     time_arms(run)
 
@@ -359,7 +369,7 @@ def finetune_all(run: Run) -> None:
 def evaluate_all(run: Run) -> None:
     """Every model on test and validation images, and the differences between the arms."""
     has_validation = "val" in load_splits(run) and load_split(run, "val").images
-    for arm, seed in list_models(run):
+    for arm, seed in _take_models(run, "evaluate"):
         evaluate(run, arm, seed)
         if has_validation:
             validate(run, arm, seed)
@@ -370,8 +380,9 @@ def remove_all_backgrounds(run: Run) -> None:
     """Every model, and every method without learning."""
     for arm, seed in list_models(run):
         remove_background(run, arm, seed)
-    for method in BASELINE_LABELS:
-        remove_by_baseline(run, method)
+    baselines = {f"background/{method}": method for method in BASELINE_LABELS}
+    for name in take_free_first(run, baselines):
+        remove_by_baseline(run, baselines[name])
 
 
 STAGES: dict[str, Callable[[Run], object]] = {

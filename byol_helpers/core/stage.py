@@ -30,7 +30,7 @@ from byol_helpers.core.environment import device_name, installed_versions, peak_
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.files import sha256, write_json
 from byol_helpers.core.kept_copy import copy_folder
-from byol_helpers.core.locks import hold_lock
+from byol_helpers.core.locks import hold_lock, is_held
 from byol_helpers.core.profile_files import update_words
 from byol_helpers.core.progress import announce
 
@@ -118,13 +118,35 @@ def run_stage(
         _note_up_to_date(name)
         return folder
     check_deadline(name)
-    lock = run.path / LOCKS / f"{name.replace('/', '-')}.lock"
+    lock = _place_lock(run, name)
     with hold_lock(lock, when_busy=lambda: announce(f"{name}: waits, another process makes it")):
         if _is_up_to_date(folder, wanted, needed):  # the other process has made it
             _note_up_to_date(name)
         else:
             _make_stage(run, folder, wanted, work, needed)
     return folder
+
+
+def take_free_first(run: Run, names: Iterable[str]) -> Iterator[str]:
+    """Names of stages, always one next that no other process makes, as long as there is one.
+
+    So two processes that want the same stages share them instead of waiting for each other.
+    """
+    left = list(names)
+    while left:
+        free = [name for name in left if not _is_made_elsewhere(run, name)]
+        chosen = (free or left)[0]
+        left.remove(chosen)
+        yield chosen
+
+
+def _is_made_elsewhere(run: Run, name: str) -> bool:
+    lock = _place_lock(run, name)
+    return lock.is_file() and is_held(lock)
+
+
+def _place_lock(run: Run, name: str) -> Path:
+    return run.path / LOCKS / f"{name.replace('/', '-')}.lock"
 
 
 def _note_use(name: str) -> None:

@@ -9,6 +9,8 @@ from filelock import FileLock
 
 from byol_helpers.core.errors import UserError
 from byol_helpers.core.locks import hold_lock
+from byol_helpers.core.profile_files import load_profile
+from byol_helpers.core.stage import Run, take_free_first
 from byol_helpers.download.disk import lock_folder
 
 MAKE = """
@@ -39,6 +41,17 @@ def make_again(run):
     return subprocess.run(
         [sys.executable, "-c", MAKE, str(run), "0"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
+
+
+def test_stages_that_another_process_makes_come_last(tmp_path):
+    run = Run(tmp_path, load_profile("smoke"))
+    names = ["finetune/byol-seed0", "finetune/random-seed0", "finetune/supervised-seed0"]
+    assert list(take_free_first(run, names)) == names
+    first = begin(tmp_path, 3)
+    asked = take_free_first(run, names)
+    assert [next(asked), next(asked)] == names[1:]
+    assert first.wait() == 0
+    assert list(asked) == names[:1]
 
 
 def test_of_two_processes_that_want_a_stage_the_second_waits_and_makes_nothing(tmp_path):
