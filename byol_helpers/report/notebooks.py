@@ -30,7 +30,7 @@ NOTEBOOKS = ROOT / "notebooks"
 # Rough shares of the notebooks in the time of a quick run, to divide the time that is left.
 SHARES = {
     "00-overview": 6,
-    "01-without-labels": 240,
+    "01-without-labels": 100,
     "02-coco": 60,
     "03-byol": 430,
     "04-transfer": 12,
@@ -159,10 +159,12 @@ def _name_path(path: Path) -> str:
 
 
 def _collect_inputs(run: Run, stem: str, stages: Iterable[str]) -> dict:
-    """What a notebook's page depends on: source, package, profile, stages, studies and results."""
+    """What a notebook's page depends on: source, package, profile, stages, studies, tables beside
+    the notebook, and results."""
     files = sorted((ROOT / "byol_helpers").rglob("*"))
     package = [path for path in files if path.suffix in (".py", ".yaml", ".html")]
     studies = sorted(run.path.glob("studies/*.csv"))
+    tables = sorted(NOTEBOOKS.glob(f"{stem[:2]}-*.csv"))
     results = [ROOT / "results" / name / "scorecard.json" for name in load_plan()]
     cells = json.loads((NOTEBOOKS / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     return {
@@ -171,6 +173,7 @@ def _collect_inputs(run: Run, stem: str, stages: Iterable[str]) -> dict:
         "package": [sha256(path) for path in package],
         "stages": {name: _hash_stage(run, name) for name in stages},
         "studies": {path.name: sha256(path) for path in studies},
+        "tables": {path.name: sha256(path) for path in tables},
         "results": {path.parent.name: sha256(path) for path in results if path.is_file()},
     }
 

@@ -21,6 +21,8 @@ from scipy.sparse.csgraph import connected_components
 from skimage.filters import threshold_otsu
 from torch import nn
 
+from benchmarks import methods
+from byol_helpers import pipeline
 from byol_helpers.synthetic import scenes
 from tests.helpers.notebook_rules import Notebook, text
 
@@ -133,6 +135,63 @@ def test_every_method_has_the_value_that_won_its_trials(names):
         best = max(own, key=lambda trial: float(trial["probe"]))
         parameters = inspect.signature(names[method]).parameters
         assert parameters[best["setting"]].default == float(best["value"]), method
+
+
+def read_recorded():
+    with methods.RECORDED.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def untrained(tmp_path):
+    """The names of the notebook at its own settings, before it trains; few crops are made."""
+    names = methods.import_names()
+    methods.run_cells(names, ["parameters"])
+    names |= {"smoke": True, "seeds": [], "others": [], "steps": names["STEPS"]}
+    methods.run_cells(names, [*methods.CELLS, *methods.PRETEXT, "learners"])
+    names |= {"COUNT": methods.CROPS, "run": pipeline.open_run("quick", tmp_path)}
+    names |= {"others": [1, 2], "recorded": read_recorded()}
+    names["untrained"] = {"untrained, measured": {1: 0.2, 2: 0.2}}
+    return names
+
+
+def test_recorded_trainings_are_of_todays_code_and_settings(untrained):
+    methods.run_cells(untrained, ["train", "judge"])
+    assert untrained["fits"] and untrained["counted"] == [1, 2]
+    assert all(len(values) == 2 for values in untrained["scores"].values())
+    trainings = {(row["learner"], row["seed"]) for row in read_recorded()}
+    assert trainings == {(name, seed) for name in untrained["LEARNERS"] for seed in "12"}
+
+
+@pytest.mark.parametrize("name", ["steps", "LEARNING_RATE"])
+def test_recorded_trainings_of_other_settings_are_left_out(untrained, name):
+    untrained[name] /= 2
+    methods.run_cells(untrained, ["train", "judge"])
+    assert untrained["judged"] == untrained["counted"] == []
+    assert "1, 2 (left out" in untrained["origin"]
+
+
+def test_recorded_trainings_of_another_class_are_left_out(untrained):
+    untrained["LEARNERS"]["BYOL"] = untrained["SimSiam"]
+    methods.run_cells(untrained, ["train", "judge"])
+    assert not untrained["fits"]
+
+
+@pytest.mark.slow
+def test_the_command_begins_the_trainings_that_are_recorded(tmp_path, monkeypatch):
+    short = methods.NOTEBOOK.read_text(encoding="utf-8").replace(
+        "STEPS: int = 400", "STEPS: int = 3"
+    )
+    monkeypatch.setattr(methods, "NOTEBOOK", tmp_path / "short.ipynb")
+    methods.NOTEBOOK.write_text(short, encoding="utf-8")
+    out = tmp_path / "seeds.csv"
+    methods.main(["--seeds", "1", "--run", str(tmp_path / "run"), "--out", str(out)])
+    with out.open(newline="") as file:
+        made = list(csv.DictReader(file))
+    recorded = [row for row in read_recorded() if row["seed"] == "1"]
+    for mine, theirs in zip(made, recorded, strict=True):
+        assert mine["learner"] == theirs["learner"] and mine["digest"] != theirs["digest"]
+        assert float(mine["first loss"]) == pytest.approx(float(theirs["first loss"]), abs=2e-3)
 
 
 def test_nce_with_three_keys_is_a_cross_entropy(names):
