@@ -7,9 +7,9 @@ that the notebook's tables do not use. The value with the best probe is the one 
 has. ``notebooks/01-settings.csv`` keeps the trials.
 
 ``python -m benchmarks.methods --seeds 1,2``: the trainings that the notebook takes as recorded,
-twelve with each seed, 12 seconds of one core each. Their rows go to ``notebooks/01-seeds.csv``;
-what the run's folder holds already, as that of a notebook with these ``SEEDS`` does, is not trained
-again.
+twelve with each seed, about 15 seconds of one core each. Their rows go to
+``notebooks/01-seeds.csv``; what the run's folder holds already, as that of a notebook with these
+``SEEDS`` does, is not trained again.
 """
 
 import argparse
