@@ -17,11 +17,11 @@ VERSIONS_OF = (
     "scikit-image",
 )
 # The whole run on two cores. smoke and quick were measured with ``make report`` on a Xeon of
-# 2.1 GHz (2 min 37 s, 30 min 57 s); the others are the seconds of a BYOL step (benchmarks,
+# 2.1 GHz (2 min 37 s, 16 min 54 s); the others are the seconds of a BYOL step (benchmarks,
 # byol-step: 8.4 for 16 images) times the profile's images, without its fine-tuning.
 CPU_TIMES = {
     "smoke": "3 minutes",
-    "quick": "half an hour",
+    "quick": "17 minutes",
     "colab": "more than 4 days",
     "thesis": "more than 4 months",
 }

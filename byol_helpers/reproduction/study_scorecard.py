@@ -505,7 +505,9 @@ def _describe_seeds(found: dict) -> str:
 
 
 def _count_seeds(found: dict) -> str:
-    """1 of 5 seeds; 1 seed where the study has not planned them."""
+    """1 of 5 seeds; 1 seed where the study has not planned them; times of steps have none."""
+    if found["seeds"] is None:
+        return "timed in blocks"
     if found["planned"] is None:
         return f"{found['seeds']} seed{'s' * (found['seeds'] != 1)}"
     return f"{found['seeds']} of {found['planned']} seeds"
