@@ -39,7 +39,7 @@ def draw_verdicts(card: dict) -> Figure:
     fig = create_figure(
         1.15,
         "; ".join(f"{verdict}: {card['verdicts'][verdict]}" for verdict in VERDICT_SIGNS),
-        f"{len(claims)} claims: {signs}",
+        f"{len(claims)} rows of claims: {signs}",
     )
     ax = fig.subplots()
     for x, row in enumerate(claims):
