@@ -21,6 +21,7 @@ from byol_helpers.report.notebooks import ROOT, SHARES
 from byol_helpers.reproduction.recomputation import write_cards
 from byol_helpers.reproduction.sensitivity import collect_evidence
 from byol_helpers.reproduction.study_files import keep_run
+from byol_helpers.reproduction.verdicts import describe_verdict
 
 # Figures that the notebooks keep with a run (names given to ``show``) and the README may show.
 COURSE_FIGURES = (
@@ -202,7 +203,8 @@ def _list_claims(claims: list[dict]) -> list[str]:
     """Lines of Markdown: a table of the thesis's claims and their verdicts."""
     lines = ["| claim of the thesis | its place | verdict at this scale |", "|---|---|---|"]
     for row in claims:
-        lines.append(f"| {row['claim']}: {row['text']} | {row['where']} | {row['verdict']} |")
+        verdict = describe_verdict(row)
+        lines.append(f"| {row['claim']}: {row['text']} | {row['where']} | {verdict} |")
     return lines
 
 
