@@ -8,7 +8,8 @@ again.
 Without folders these are the trials of profile ``study``, 1,000 steps instead of 4,000, judged on
 windows around the objects of validation scenes, three minutes of one core each; the rows go to
 ``recipe.csv``. With ``--photographs`` and ``--data`` they are those of profile ``photographs``,
-1,500 steps instead of 8,000, judged on held-out photographs of the same classes.
+1,500 steps instead of 8,000, judged on held-out photographs of the same classes; the rows go to
+``recipe-photographs.csv``.
 """
 
 import argparse
@@ -110,17 +111,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", nargs="+", choices=TRIALS | PHOTOGRAPHS_TRIALS)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--run", type=Path, default=Path("runs/recipe"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/recipe.csv"))
+    parser.add_argument("--out", type=Path, help="by default recipe.csv or recipe-photographs.csv")
     parser.add_argument("--photographs", help="photographs in class folders")
     parser.add_argument("--data", help="labelled photographs, which profile photographs opens with")
     parser.add_argument("--set", nargs="+", default=[], help="of every trial, to make it shorter")
     options = parser.parse_args(arguments)
     more = options.set
+    profile = "study"
+    trials = TRIALS
+    out = options.out or Path("benchmarks/recipe.csv")
     if options.photographs:
-        profile, trials = "photographs", PHOTOGRAPHS_TRIALS
+        profile = "photographs"
+        trials = PHOTOGRAPHS_TRIALS
+        out = options.out or Path("benchmarks/recipe-photographs.csv")
         more = [f"data.photographs={options.photographs}", *more]
-    else:
-        profile, trials = "study", TRIALS
     base = pipeline.open_run(profile, options.run, options.data, [*COMMON[profile], *more])
     pipeline.prepare(base)
     rows = []
@@ -129,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             made = run_trial(base, trial, int(seed), more)
             print(describe_trial(made), flush=True)
             rows += made
-            write_rows(options.out, list(rows[0]), rows)
+            write_rows(out, list(rows[0]), rows)
 
 
 if __name__ == "__main__":

@@ -27,19 +27,19 @@ from byol_helpers.reproduction.plan import load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-# Rough shares of the notebooks in the time of a quick run, to divide the time that is left.
+# Seconds of the notebooks in a quick run, two at a time, to divide the time that is left.
 SHARES = {
-    "00-overview": 6,
-    "01-without-labels": 100,
-    "02-coco": 60,
-    "03-byol": 430,
-    "04-transfer": 12,
-    "05-finetuning": 390,
-    "06-evaluation": 90,
-    "07-background": 40,
-    "08-beyond-colour": 90,
-    "09-scorecard": 8,
-    "10-appendix-data": 15,
+    "00-overview": 15,
+    "01-without-labels": 240,
+    "02-coco": 125,
+    "03-byol": 620,
+    "04-transfer": 15,
+    "05-finetuning": 560,
+    "06-evaluation": 150,
+    "07-background": 180,
+    "08-beyond-colour": 100,
+    "09-scorecard": 10,
+    "10-appendix-data": 10,
 }
 
 

@@ -17,7 +17,7 @@ from byol_helpers.segmentation.torchvision_engine import MaskRCNNTask, build
 from byol_helpers.training.loop import measure_time
 from byol_helpers.training.sampler import Item
 
-TIMED_BLOCKS = 24  # a ratio of one block spreads by 8 %, so 24 know the mean to 3 or 4 %
+TIMED_BLOCKS = 24  # a ratio of one block spreads by 8 %, so 24 know the mean to 4 or 5 %
 BLOCK_STEPS = 2  # of an arm in a block
 
 
